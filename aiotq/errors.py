@@ -1,0 +1,201 @@
+"""Every error that aiotq raises, in one tree.
+
+    AiotqError
+    ├── UsageError (ValueError)          a parameter or a declaration that can't be right; raised at the caller's line
+    ├── SerializationError (TypeError)   a value that JSON can't carry, or that does not fit its annotation
+    ├── PayloadTooLarge                  the arguments of a job are larger than `max_payload`
+    ├── ResultTooLarge                   a result is larger than `max_result`; the job has failed
+    ├── JobTimeout (TimeoutError)        an attempt ran longer than its `timeout`
+    ├── UnknownTask                      a job names a task that no module of this worker has registered
+    ├── InvalidRecord                    stored bytes are not a job's record
+    │   └── NewerRecord                  ... or are one of a newer version of aiotq
+    ├── JobError                         what became of a job; `.job_id`
+    │   ├── JobFailed                    it raised, or could not run: `.error_type`, `.error_message`, `.frames`
+    │   ├── JobCancelled                 it was cancelled: `.reason`
+    │   │   └── JobExpired               ... since it had not started in time
+    │   ├── JobNotFound                  there is no record of it (any more)
+    │   └── ResultTimeout (TimeoutError) it has not ended in the time that the caller would wait
+    └── StoreError                       the store; `.verb`, `.url` (without its password)
+        ├── StoreUnavailable             no answer: nothing was sent, or the effect is unknown (`.sent`)
+        ├── StoreRefused                 the server answered that it will not, for now; nothing was done: `.code`
+        │   └── StoreFull                ... because its memory is full
+        └── StoreUnusable                what answers there can't serve aiotq: no Redis, too old, wrong password
+            └── EmbeddedUnavailable      no embedded server can be started here
+
+All carry their facts as attributes; a message says what happened, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class AiotqError(Exception):
+    """The root of every error that aiotq raises."""
+
+
+class UsageError(AiotqError, ValueError):
+    """A parameter or a declaration that can't be right. The message names it, its value and what is allowed."""
+
+
+class SerializationError(AiotqError, TypeError):
+    """A value that JSON can't carry, or stored JSON that does not fit the annotation it is decoded by."""
+
+
+class PayloadTooLarge(AiotqError):
+    """The arguments of a job are larger than the app's `max_payload`. Nothing was enqueued."""
+
+    def __init__(self, *, task: str, size: int, limit: int) -> None:
+        self.task, self.size, self.limit = task, size, limit
+        super().__init__(
+            f"{task}: the arguments take {size:,} bytes; at most {limit:,} are allowed (max_payload); "
+            "store the data elsewhere and pass a reference (an id, a path, a URL)"
+        )
+
+
+class ResultTooLarge(AiotqError):
+    """A result is larger than the app's `max_result`. The job has failed and is not retried."""
+
+    def __init__(self, *, task: str, size: int, limit: int) -> None:
+        self.task, self.size, self.limit = task, size, limit
+        super().__init__(
+            f"{task}: the result takes {size:,} bytes; at most {limit:,} are allowed (max_result); "
+            "store the data elsewhere and return a reference (an id, a path, a URL)"
+        )
+
+
+class JobTimeout(AiotqError, TimeoutError):
+    """An attempt ran longer than its `timeout`, in seconds. Retried as any failure."""
+
+    def __init__(self, *, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        super().__init__(f"the attempt ran longer than its timeout of {timeout_s:g} s and was cancelled")
+
+
+class UnknownTask(AiotqError):
+    """A job names a task that no module of this worker has registered."""
+
+    def __init__(self, *, task: str, known: tuple[str, ...], nearest: tuple[str, ...]) -> None:
+        self.task, self.known, self.nearest = task, known, nearest
+        guess = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        super().__init__(
+            f"no task is named {task!r}{guess} "
+            f"(known here: {', '.join(known[:20]) or 'none'}); start a worker on the module that has it"
+        )
+
+
+class InvalidRecord(AiotqError):
+    """Stored bytes are not a job's record. enqueued_ms, generation: what its header says, where that can be read."""
+
+    def __init__(self, message: str, *, enqueued_ms: int | None = None, generation: str | None = None) -> None:
+        self.enqueued_ms, self.generation = enqueued_ms, generation
+        super().__init__(message)
+
+
+class NewerRecord(InvalidRecord):
+    """A record of a newer version of aiotq than this process understands."""
+
+
+class JobError(AiotqError):
+    """What became of a job, or that nothing is known of it."""
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One line of a user's traceback."""
+
+    file: str
+    line: int
+    function: str
+    code: str  # the source line, stripped; empty where there is none
+
+
+class JobFailed(JobError):
+    """A job's last attempt raised, or it could not be run at all.
+
+    error_type: the remote exception's class, "ValueError" or "shop.errors:OutOfStock".
+    error_message: its text. frames: the user's own frames, outermost first.
+    """
+
+    def __init__(
+        self, *, job_id: str, task: str, error_type: str, error_message: str, frames: tuple[Frame, ...] = (), attempt: int
+    ) -> None:
+        self.task, self.error_type, self.error_message = task, error_type, error_message
+        self.frames, self.attempt = frames, attempt
+        where = f" ({frames[-1].file}:{frames[-1].line} in {frames[-1].function})" if frames else ""
+        said = f": {error_message}" if error_message else ""
+        super().__init__(f"{task} failed in attempt {attempt}: {error_type}{said}{where}", job_id=job_id)
+
+
+class JobCancelled(JobError):
+    """The job was cancelled; it has no result."""
+
+    def __init__(self, *, job_id: str, reason: str = "cancelled") -> None:
+        self.reason = reason
+        super().__init__(f"job {job_id} was cancelled (reason: {reason}); it has no result", job_id=job_id)
+
+
+class JobExpired(JobCancelled):
+    """The job had not started when its `expires` was over; it never ran."""
+
+    def __init__(self, *, job_id: str) -> None:
+        super().__init__(job_id=job_id, reason="expired")
+
+
+class JobNotFound(JobError):
+    """There is no record of the job: it never was, or its `result_ttl` is over."""
+
+    def __init__(self, *, job_id: str) -> None:
+        super().__init__(
+            f"there is no job {job_id}: it was never enqueued in this namespace, "
+            "or it ended longer ago than its result_ttl (failure_ttl if it failed)",
+            job_id=job_id,
+        )
+
+
+class ResultTimeout(JobError, TimeoutError):
+    """The job has not ended in the time that the caller would wait. It goes on all the same."""
+
+
+class StoreError(AiotqError):
+    """The store could not do what was asked. `verb`: what was asked; `url`: of which server, without its password."""
+
+    def __init__(self, message: str, *, verb: str, url: str) -> None:
+        self.verb, self.url = verb, url
+        super().__init__(message)
+
+
+class StoreUnavailable(StoreError):
+    """Redis did not answer in time.
+
+    sent: False if nothing was sent, so nothing happened; True if the effect is unknown. Enqueuing again
+    under the same id is safe either way.
+    """
+
+    def __init__(self, message: str, *, verb: str, url: str, sent: bool) -> None:
+        self.sent = sent
+        super().__init__(message, verb=verb, url=url)
+
+
+class StoreRefused(StoreError):
+    """Redis answered that it will not do it for now, and did nothing. `code`: the first word of its answer (LOADING, ...)."""
+
+    def __init__(self, message: str, *, verb: str, url: str, code: str) -> None:
+        self.code = code
+        super().__init__(message, verb=verb, url=url)
+
+
+class StoreFull(StoreRefused):
+    """Redis is at its `maxmemory` and takes nothing new; workers can still drain it."""
+
+
+class StoreUnusable(StoreError):
+    """What answers at the URL can't serve aiotq, now or later: no Redis, too old, wrong password, not permitted."""
+
+
+class EmbeddedUnavailable(StoreUnusable):
+    """No embedded server can be started here. The message says what to install."""

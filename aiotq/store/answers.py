@@ -1,0 +1,84 @@
+"""What Redis's error answers mean, in aiotq's words.
+
+redis-py's classes are no guide: it calls a wrong password and LOADING connection errors, and READONLY, BUSY and MISCONF
+plain replies. So an answer is classed by its leading code (measured on redis-py 8.1, and on 6.2's old-style script errors).
+"""
+
+from __future__ import annotations
+
+import re
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+
+from aiotq.errors import StoreError, StoreFull, StoreRefused, StoreUnusable
+
+# redis-py strips the code off the text of these.
+_BY_CLASS: tuple[tuple[type[RedisError], str], ...] = (
+    (NoScriptError, "NOSCRIPT"),
+    (ReadOnlyError, "READONLY"),
+    (BusyLoadingError, "LOADING"),
+    (OutOfMemoryError, "OOM"),
+    (MasterDownError, "MASTERDOWN"),
+    (NoPermissionError, "NOPERM"),
+    (AuthenticationError, "WRONGPASS"),
+)
+_OLD_STYLE = re.compile(r"Error running script .*?: -?(READONLY|OOM|MISCONF|NOREPLICAS|NOPERM|MASTERDOWN)\b", re.DOTALL)
+_CODE = re.compile(r"[A-Z][A-Z0-9]+\b")
+# The server will serve again by itself, or another one will behind the same address: connect anew.
+RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED"})
+# It will serve once a person or time has helped.
+WAIT = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "OOM", "TRYAGAIN"})
+_CURE = {
+    "READONLY": "it is a read-only replica; point the URL at the primary",
+    "LOADING": "it is loading its data; wait",
+    "MASTERDOWN": "it is a replica without its primary; point the URL at the primary",
+    "BUSY": "a script runs too long there; SCRIPT KILL ends it",
+    "MISCONF": "it can't save to its disk; see its log",
+    "NOREPLICAS": "too few replicas are connected to it; see min-replicas-to-write",
+}
+
+
+def code(error: RedisError) -> str:
+    """The leading code of an error answer: "READONLY", "OOM", ...; "ERR" if it has none."""
+    for kind, name in _BY_CLASS:
+        if isinstance(error, kind):
+            return name
+    text = str(error)
+    old = _OLD_STYLE.search(text)
+    if old:
+        return old.group(1)
+    found = _CODE.match(text)
+    return found.group() if found else "ERR"
+
+
+def told(error: RedisError, *, verb: str, url: str) -> StoreError:
+    """The error answer as one of aiotq's."""
+    word = code(error)
+    said = f"{verb}: {url} answered {word}"
+    text = str(error)[:200]
+    if word == "OOM":
+        return StoreFull(
+            f"{said}: its memory is full (maxmemory); nothing was done; drain a queue, or give it more memory",
+            verb=verb, url=url, code=word,
+        )
+    if word in RECONNECT or word in WAIT:
+        cure = _CURE.get(word, "try again")
+        return StoreRefused(f"{said}; nothing was done; {cure}", verb=verb, url=url, code=word)
+    if word in ("WRONGPASS", "NOAUTH"):
+        return StoreUnusable(
+            f"{said}: the user name or password in the URL is wrong, or one is needed; correct the URL", verb=verb, url=url
+        )
+    if word == "NOPERM":
+        return StoreUnusable(
+            f"{said} ({text}); the Redis user lacks a right that aiotq needs; extend its ACL", verb=verb, url=url
+        )
+    return StoreUnusable(f"{said} ({text}); a Redis of 6.2 or newer, or a Valkey, was expected", verb=verb, url=url)

@@ -1,0 +1,362 @@
+"""What the rest of aiotq may ask of a store, and the values that go in and out.
+
+The workers, the handles and the app know the store by this file alone. Each verb is one atomic script (or one read);
+what becomes of a job is decided by its callers, and only stored here.
+
+Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
+every verb that has it, means that clock; tests pass a virtual one.
+
+Every verb may raise: StoreUnavailable (nothing is known unless `.sent` is False), StoreRefused (nothing was done),
+StoreUnusable (nothing ever will be).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from aiotq.job import LARGE_RECORD as LARGE_RECORD  # a bound of a claim, and a mark in the record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiotq.job import JobStatus
+
+# Bounds of one call, as measured to keep every script under 5 ms.
+MAX_ENQUEUE = 500
+MAX_FINISHED = 300
+MAX_CLAIMED = 300
+MAX_RECLAIMED = 500
+MAX_PROMOTED = 1_000
+MAX_BATCH_BYTES = 1 << 20
+
+BLOCK_S = 4.0  # how long `wait_token` blocks; a lost token costs at most this
+POLLER_LEASE_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job on its way in. The store puts the time of enqueuing between `head` and `body`."""
+
+    job_id: str
+    line: str
+    generation: str
+    head: bytes  # the record up to the time of enqueuing
+    body: bytes  # the record after it
+    delay_ms: int | None = None  # in the schedule, this long from now
+    due_ms: int | None = None  # ... or until this instant
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes of a batch."""
+        return len(self.body) + 128
+
+
+class Enqueued(Enum):
+    """What `enqueue` found under a job's id."""
+
+    NEW = 0  # nothing: it has been enqueued
+    SAME = 1  # this very job (its generation): an earlier request whose reply was lost
+    EXISTED = 2  # another one: nothing was enqueued
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An outcome that ends the job: its terminal record, and how long it is kept."""
+
+    ticket: str
+    record: bytes
+    ttl_ms: int
+    dead: bool = False  # a dead letter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postponed:
+    """An outcome that puts the job in the schedule, with a new generation."""
+
+    ticket: str
+    record: bytes
+    new_ticket: str
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutBack:
+    """An outcome that puts the job back to the front of its line, its record as it was but for the generation."""
+
+    ticket: str
+    new_ticket: str
+
+
+Finished = Ended | Postponed | PutBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A job in this worker's hands."""
+
+    ticket: str
+    record: bytes | None  # None: too large to come along; `read` it
+    lost: int  # how often its worker vanished
+    cancelled: bool  # a person wants it stopped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanged:
+    """The reply of `exchange`."""
+
+    alive: bool  # False: reclaimed; drop all that is in hand and start under a new id. Nothing was stored or claimed
+    stored: Sequence[bool] = ()  # per outcome: whether it got past the fence and its record still existed
+    claimed: Sequence[Claimed] = ()
+    gone: Sequence[str] = ()  # in doubt only: held tickets that are not in this worker's hands; drop them
+    fence: int = 0  # claim number of `claimed`; grows with every claim
+    active: int = 0  # how many tickets are in this worker's hands, by the store
+    cancels: Sequence[str] = ()  # ids of this worker's running jobs that shall stop
+    dropped: int = 0  # stale and garbage tickets that the claim dropped
+    garbage: Sequence[str] = ()  # keys in which something was found that is not ours, and put aside
+    now_ms: int = 0  # Redis's clock
+    next_due_us: int | None = None  # from now to the next due job; 0 or less: at once; None: the schedule is empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """The reply of `promote`."""
+
+    leader: bool  # whether this worker holds the poller's lease
+    moved: int = 0
+    wait_us: int | None = None  # leader: to the next due job, None if there is none; else: to the end of the other's lease
+    garbage: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A worker whose lease looks odd: it has ended, or ends further ahead than a lease."""
+
+    worker_id: str
+    lease_end_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """The reply of `renew`."""
+
+    alive: bool
+    now_ms: int = 0
+    suspicious: Sequence[Peer] = ()  # at most 100
+
+
+class Reclaimed(Enum):
+    """What one call of `reclaim` came to."""
+
+    CHANGED = 0  # its lease end is not the one that was seen: nothing was done
+    MORE = 1  # some of its jobs are back; call again with a seen lease end of 0
+    DONE = 2  # all its jobs are back and it is gone
+    PULLED_IN = 3  # its lease ended further ahead than a lease; now it doesn't
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCard:
+    """What a worker says of itself."""
+
+    worker_id: str
+    label: str
+    host: str
+    pid: int
+    queues: Sequence[str]
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a job is now. None of it is true of a job whose generation is no longer the one asked for."""
+
+    status: JobStatus | None  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed since it was read
+    worker_id: str | None = None
+    worker: str | None = None  # its label
+    due_ms: int | None = None
+    lost: int = 0
+    now_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replacement:
+    """A record that shall stand in the place of another one, if nobody holds the job and nobody changed it."""
+
+    job_id: str
+    generation: str  # the one that was read
+    lines: Sequence[str]  # the lines its ticket may name
+    record: bytes
+    new_generation: str
+    ttl_ms: int | None = None  # for a terminal record
+    line: str | None = None  # the new ticket's line, for a waiting one
+    delay_ms: int | None = None  # ... in the schedule, this long from now
+
+
+class Replaced(Enum):
+    """What `replace` came to."""
+
+    DONE = 0  # also if the record was already as wanted
+    HELD = 1  # a worker holds the job
+    CHANGED = 2  # the record has another generation, or has gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What is left in some queues, sampled in one script."""
+
+    queued: int
+    running: int
+    scheduled: bool
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is queued, running or scheduled."""
+        return not (self.queued or self.running or self.scheduled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What a server says of itself, as a worker's banner shows it."""
+
+    kind: str  # "Redis", "Valkey" or "fakeredis"
+    version: str
+    url: str  # without its password
+    policy: str | None = None  # maxmemory-policy, where it may be read
+    warnings: Sequence[str] = field(default=())
+
+
+class Store(Protocol):
+    """One store, used from one event loop."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without its password."""
+        ...
+
+    async def open(self) -> ServerFacts:
+        """Connect and look at the server. Raises StoreUnusable if it can't serve aiotq."""
+        ...
+
+    async def close(self) -> None:
+        """Drop every connection. Commands in flight fail with StoreUnavailable."""
+        ...
+
+    def sibling(self) -> Store:
+        """A store of the same server and namespace with connections of its own, for another thread's loop."""
+        ...
+
+    # --- a sender's side
+    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0) -> Sequence[Enqueued]:
+        """Put 1..MAX_ENQUEUE jobs of at most MAX_BATCH_BYTES (or one of any size) in their lines or the schedule.
+
+        Idempotent by id and generation: safe to repeat when its reply was lost.
+        """
+        ...
+
+    async def read(self, job_id: str) -> bytes | None:
+        """A job's record, or None."""
+        ...
+
+    async def read_many(self, job_ids: Sequence[str]) -> Sequence[bytes | None]:
+        """The records of up to 100 jobs."""
+        ...
+
+    async def locate(self, job_id: str, *, generation: str, lines: Sequence[str]) -> Place:
+        """Where the job of that record is now."""
+        ...
+
+    async def replace(self, replacement: Replacement, *, now_ms: int = 0) -> Replaced:
+        """Compare and set a record that no worker holds."""
+        ...
+
+    async def cancel(self, job_id: str, *, generation: str, lines: Sequence[str]) -> bool:
+        """Mark a running job to be stopped, and tell its worker. False if no worker holds it."""
+        ...
+
+    def ended(self, job_id: str) -> AsyncIterator[bytes | None]:
+        """Once subscribed, and once after each reconnect, yields None ("read it now"); the record when the job ends.
+
+        A record too large to be published is yielded as None.
+        """
+        ...
+
+    async def live_workers(self) -> Mapping[str, Sequence[str]]:
+        """The queues that each live worker serves, by its label."""
+        ...
+
+    # --- a worker's side
+    async def register(self, card: WorkerCard, *, now_ms: int = 0) -> bool:
+        """A worker comes. False if its id is known already."""
+        ...
+
+    async def retire(self, worker_id: str, *, now_ms: int = 0) -> int:
+        """A worker goes: what it still holds goes back to the front. Returns how many; 0 for a reclaimed one."""
+        ...
+
+    async def exchange(
+        self,
+        worker_id: str,
+        finished: Sequence[Finished],
+        *,
+        queues: Sequence[str],
+        limit: int,
+        suspects: bool = True,
+        held: Sequence[str] | None = None,
+        failure_ttl_ms: int = 0,
+        now_ms: int = 0,
+    ) -> Exchanged:
+        """Finish a batch, then claim up to `limit` jobs: one atomic call.
+
+        finished: 0..MAX_FINISHED outcomes. limit: 0..MAX_CLAIMED. suspects: whether this worker holds no suspect, and
+        may so take one. held: the worker is in doubt; all the tickets that it holds, without those in `finished`. Then nothing new
+        is claimed: `claimed` is what else lies in its hands, at most MAX_CLAIMED, and `gone` what does not.
+        """
+        ...
+
+    async def renew(self, worker_id: str, *, lease_ms: int, now_ms: int = 0) -> Renewed:
+        """A heartbeat: lengthen the lease. Tells which other workers' leases look odd."""
+        ...
+
+    async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
+        """Take back jobs of a worker whose lease end is still the one that was seen: to the front, each lost once more."""
+        ...
+
+    async def promote(
+        self, worker_id: str, *, limit: int = MAX_PROMOTED, lease_ms: int = POLLER_LEASE_MS, now_ms: int = 0
+    ) -> Promoted:
+        """Take or keep the poller's lease, and move due jobs to their queues."""
+        ...
+
+    async def wait_token(self, queues: Sequence[str], *, block_s: float = BLOCK_S) -> str | None:
+        """Block on the queues' wake lists: the queue whose token came, or None. On a connection of its own."""
+        ...
+
+    async def wait_poller_token(self, *, block_s: float = BLOCK_S) -> bool:
+        """Block on the poller's wake list. On a connection of its own."""
+        ...
+
+    async def leave_token(self, queue: str) -> None:
+        """Pass a token on to another worker of the queue."""
+        ...
+
+    async def leave_poller_token(self) -> None:
+        """Pass the poller's token on."""
+        ...
+
+    def cancellations(self, worker_id: str) -> AsyncIterator[str]:
+        """Ids of running jobs that shall stop, as they are published. Ends with `close`."""
+        ...
+
+    async def backlog(self, queues: Sequence[str]) -> Backlog:
+        """What is queued, running anywhere or scheduled in these queues."""
+        ...
+
+    # --- an operator's side
+    async def pause(self, queue: str) -> None:
+        """Claim nothing more from a queue."""
+        ...
+
+    async def resume(self, queue: str) -> None:
+        """Claim from it again; wakes a worker in the same script."""
+        ...

@@ -1,0 +1,197 @@
+"""The one connection of a loop that listens: to ends of jobs, and to what a worker shall cancel.
+
+Its owner lives while somebody is subscribed, and connects again for as long as it takes. Publishing is a hint and may be
+missed, so a subscriber is told after each (re)connect to look for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from aiotq.errors import StoreError, StoreUnavailable
+from aiotq.store.wire import BROKEN
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from aiotq.store.dial import Dial
+
+PING_EVERY_S = 10.0  # a connection that answers nothing for as long again is dead
+BACKOFF_CAP_S = 1.0
+
+
+class Subscription:
+    """One listener of one channel. `next` gives None ("look for yourself") once subscribed, then what is published."""
+
+    __slots__ = ("_news", "_waiter", "channel")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self._news: deque[bytes | None | StoreError] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, news: bytes | None | StoreError) -> None:
+        """Hand news to the listener."""
+        self._news.append(news)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> bytes | None:
+        """The next news. Raises StoreError if the server can't be reached or used at all."""
+        while not self._news:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        news = self._news.popleft()
+        if isinstance(news, StoreError):
+            raise news
+        return news
+
+
+class Listener:
+    """The owner of the listening connection. Used from one event loop."""
+
+    def __init__(self, dial: Dial, *, url: str, limit_s: float) -> None:
+        """limit_s: how long the first connection may take before subscribers are told."""
+        self._dial, self._url, self._limit_s = dial, url, limit_s
+        self._channels: dict[str, list[Subscription]] = {}
+        self._connection: AbstractConnection | None = None
+        self._owner: asyncio.Task[None] | None = None
+        self._acks = 0  # answers to (un)subscribe that are still to come
+        self._connected_once = False
+
+    def subscribe(self, channel: str) -> Subscription:
+        """Listen to a channel."""
+        subscription = Subscription(channel)
+        known = channel in self._channels
+        self._channels.setdefault(channel, []).append(subscription)
+        if self._owner is None:
+            # The one owner of this connection; it ends with the last subscription, or with `close`.
+            self._owner = asyncio.get_running_loop().create_task(self._listen())  # noqa: TID251
+        elif self._connection is not None:
+            if known:
+                subscription.put(None)
+            else:
+                self._say("SUBSCRIBE", channel)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Listen no more."""
+        listeners = self._channels.get(subscription.channel, [])
+        if subscription in listeners:
+            listeners.remove(subscription)
+        if not listeners and self._channels.pop(subscription.channel, None) is not None and self._connection is not None:
+            self._say("UNSUBSCRIBE", subscription.channel)
+
+    async def close(self) -> None:
+        """Drop the connection; whoever still listens is told."""
+        owner = self._owner
+        if owner is not None:
+            owner.cancel()
+            await asyncio.wait([owner])
+        self._tell_all(StoreUnavailable("listen: the store was closed", verb="listen", url=self._url, sent=False))
+        self._channels.clear()
+        await self._drop()
+
+    # --- the owner ----------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        backoff_s = 0.05
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        try:
+            while self._channels:
+                try:
+                    await self._connect()
+                    backoff_s, self._connected_once = 0.05, True
+                    await self._read()
+                    since = loop.time()
+                except (*BROKEN, RedisError, StoreError) as error:
+                    await self._drop()
+                    if isinstance(error, StoreError) or (
+                        not self._connected_once and loop.time() - since >= self._limit_s
+                    ):
+                        self._tell_all(self._told(error))
+                    await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
+                    backoff_s = min(backoff_s * 2, BACKOFF_CAP_S)
+        finally:
+            self._owner = None
+
+    def _told(self, error: Exception) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        return StoreUnavailable(
+            f"listen: no answer from {self._url} ({error}); start the server, or correct the URL",
+            verb="listen",
+            url=self._url,
+            sent=False,
+        )
+
+    async def _connect(self) -> None:
+        if self._connection is not None:
+            self._connection_says(*self._channels)
+            return
+        connection = await self._dial()
+        self._connection, self._acks = connection, 0
+        self._connection_says(*self._channels)
+
+    def _connection_says(self, *channels: str) -> None:
+        if channels:
+            self._say("SUBSCRIBE", *channels)
+
+    def _say(self, command: str, *channels: str) -> None:
+        """Write without waiting; the owner reads the answers."""
+        connection = self._connection
+        writer = getattr(connection, "_writer", None)
+        if connection is None or writer is None:
+            return  # it broke just now; the owner subscribes anew
+        writer.writelines(connection.pack_command(command, *channels))
+        if command in ("SUBSCRIBE", "UNSUBSCRIBE"):
+            self._acks += len(channels)
+
+    async def _read(self) -> None:
+        """Read until nobody listens any more. Raises when the connection breaks."""
+        silent = 0
+        while self._channels or self._acks:
+            connection = self._connection
+            if connection is None:
+                return
+            message = await connection.read_response(disable_decoding=True, timeout=PING_EVERY_S, disconnect_on_error=False)
+            if message is None:
+                silent += 1
+                if silent > 1:
+                    raise ConnectionResetError("the listening connection answers nothing")
+                self._say("PING")
+                continue
+            silent = 0
+            self._handle(message)
+
+    def _handle(self, message: object) -> None:
+        if not isinstance(message, list) or len(message) < 3:
+            return  # the answer to a PING
+        kind, channel, payload = message
+        if kind in (b"subscribe", b"unsubscribe"):
+            self._acks -= 1
+        if kind == b"subscribe":
+            payload = None
+        elif kind != b"message":
+            return
+        for subscription in self._channels.get(channel.decode(), []):
+            subscription.put(payload)
+
+    def _tell_all(self, error: StoreError) -> None:
+        for listeners in self._channels.values():
+            for subscription in listeners:
+                subscription.put(error)
+
+    async def _drop(self) -> None:
+        connection, self._connection, self._acks = self._connection, None, 0
+        if connection is not None:
+            try:
+                await connection.disconnect(nowait=True)
+            except (RedisError, OSError):
+                return

@@ -1,0 +1,141 @@
+-- lib.lua: what the scripts share; put in front of each of them as it is loaded, and no script by itself.
+-- KEYS    1 prefix of every key, "{namespace}:"; keys are built from it, so they stay in its hash slot
+-- ARGV    none
+-- RETURNS nothing
+local call, match, sub = redis.call, string.match, string.sub
+local prefix = KEYS[1]
+local TOKEN_TTL_MS = 60000
+local ASIDE_TTL_MS = 2592000000 -- 30 days
+local garbage = {}              -- keys in which something was found that is not ours
+
+-- The time: Unix ms, and µs. A passed time of 0 means Redis's clock.
+local function clock(passed)
+  local ms = tonumber(passed)
+  if ms ~= 0 then return ms, ms * 1000 end
+  local t = call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000), t[1] * 1000000 + t[2]
+end
+
+-- At maxmemory Redis refuses a script whose first write may grow, and lets one run whole that begins with one that can't.
+local function begin() call('SREM', prefix .. 'nothing', '') end
+
+-- A command on a key that may be of a wrong type: such a key is renamed aside, and the command repeated.
+local function safe(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then
+    local away = prefix .. 'aside:' .. sub(key, #prefix + 1)
+    call('RENAME', key, away)
+    call('PEXPIRE', away, ASIDE_TTL_MS)
+    garbage[#garbage + 1] = key
+  end
+  return call(command, key, ...) -- any other error is raised by this
+end
+
+-- Among the dead letters, and their TTL renewed.
+local function bury(member, now_ms, ttl_ms)
+  local dead = prefix .. 'dead'
+  safe('ZADD', dead, now_ms, member)
+  if call('PTTL', dead) < ttl_ms then call('PEXPIRE', dead, ttl_ms) end
+end
+
+-- Bytes that are no ticket: kept among the dead letters under the key they were found in (an id never holds a "!").
+local function put_aside(bytes, key, now_ms)
+  bury('!' .. sub(key, #prefix + 1) .. '!' .. sub(bytes, 1, 1024), now_ms, ASIDE_TTL_MS)
+  garbage[#garbage + 1] = key
+end
+
+-- At most one token on a wake list: "somebody look".
+local function token(name)
+  local key = prefix .. 'wake:' .. name
+  if safe('LLEN', key) > 0 then return end
+  call('RPUSH', key, '1')
+  call('PEXPIRE', key, TOKEN_TTL_MS)
+end
+local POLLER = ':poller' -- no queue's name has a colon
+
+-- A ticket's queue, place, generation and id; nil if it is none. A place is a priority 0-9, a-j for the front of one, or s.
+local function parse(ticket)
+  return match(ticket, '^([%w_.-]+):([%da-js]):([%w_!-][%w_-][%w_-][%w_-]):([%w_.:-]+)$')
+end
+
+-- The place of a line, and its rank in `lines`; a ticket of a to j goes to the front of 0 to 9.
+local function rank(place)
+  if place == 's' then return place, -1 end
+  local byte = string.byte(place)
+  if byte >= 97 then return tostring(byte - 97), byte - 97 end
+  return place, byte - 48
+end
+
+-- Put tickets in a line of a queue, one after the other; `woken` collects the queues that need a token.
+local function push(front, queue, place, tickets, woken)
+  local where, score = rank(place)
+  safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
+  if safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 then safe('SADD', prefix .. 'queues', queue) end
+  woken[queue] = true
+end
+
+local function wake(woken)
+  for queue in pairs(woken) do token(queue) end
+end
+
+-- Move up to `limit` due tickets from the schedule to their lines. Returns how many were moved.
+local function promote_due(limit, now_ms, woken)
+  local schedule = prefix .. 'schedule'
+  local due = safe('ZRANGEBYSCORE', schedule, '-inf', now_ms, 'LIMIT', 0, limit)
+  if #due == 0 then return 0 end
+  call('ZREM', schedule, unpack(due))
+  local batch, last, front = {}, nil, nil
+  local queue_of, place_of
+  for i = 1, #due do
+    local queue, place = parse(due[i])
+    if not queue then
+      put_aside(due[i], schedule, now_ms)
+    else
+      local line = queue .. ':' .. place
+      if line ~= last then
+        if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
+        batch, last, queue_of, place_of = {}, line, queue, place
+        front = string.byte(place) >= 97
+      end
+      batch[#batch + 1] = due[i]
+    end
+  end
+  if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
+  return #due
+end
+
+-- The time from now to the next due ticket, µs; false if the schedule is empty.
+local function next_due(now_us)
+  local first = safe('ZRANGE', prefix .. 'schedule', 0, 0, 'WITHSCORES')
+  if #first == 0 then return false end
+  return first[2] * 1000 - now_us
+end
+
+-- Put a ticket in the schedule; the poller gets a token if nothing was due earlier.
+local function schedule_at(due_ms, ticket)
+  local schedule = prefix .. 'schedule'
+  local first = safe('ZRANGE', schedule, 0, 0, 'WITHSCORES')
+  call('ZADD', schedule, due_ms, ticket)
+  if #first == 0 or due_ms < tonumber(first[2]) then token(POLLER) end
+end
+
+-- What is kept beside a job goes with it.
+local function forget(id)
+  call('HDEL', prefix .. 'lost', id)
+  call('HDEL', prefix .. 'cancels', id)
+end
+
+-- Which worker holds a job: its id, or nil. ARGV from `first` on: the lines that its ticket may name.
+local function holder(generation, id, first)
+  local tickets = {}
+  for i = first, #ARGV do tickets[#tickets + 1] = ARGV[i] .. ':' .. generation .. ':' .. id end
+  local workers = safe('ZRANGE', prefix .. 'workers', 0, -1)
+  for i = 1, #workers do
+    local held = safe('SMISMEMBER', prefix .. 'active:' .. workers[i], unpack(tickets))
+    for j = 1, #held do
+      if held[j] == 1 then return workers[i], tickets end
+    end
+  end
+  return nil, tickets
+end

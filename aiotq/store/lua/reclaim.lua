@@ -1,0 +1,35 @@
+-- reclaim.lua: take back jobs of a worker whose lease end is still the one that was seen: to the front, each lost once more.
+-- From its second loss on a job waits in its queue's line of suspects.
+-- KEYS    1 prefix
+-- ARGV    1 worker id   2 now, Unix ms or 0   3 lease end that was seen, ms   4 limit
+-- RETURNS 0 it is another now: nothing done | 1 some are back: call again, having seen 0 | 2 all are back, the worker is gone
+--         3 its lease ended further ahead than a lease (the clock stepped back): pulled in
+local id, now_ms, seen_ms, limit = ARGV[1], clock(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local workers, active, card = prefix .. 'workers', prefix .. 'active:' .. id, prefix .. 'worker:' .. id
+local lease_end = safe('ZSCORE', workers, id)
+if not lease_end or tonumber(lease_end) ~= seen_ms then return 0 end
+if seen_ms > now_ms then
+  local latest_ms = now_ms + (tonumber(safe('HGET', card, 'lease_ms')) or 0)
+  if seen_ms <= latest_ms then return 0 end
+  begin()
+  call('ZADD', workers, latest_ms, id)
+  return 3
+end
+begin()
+call('ZADD', workers, 0, id)
+local woken, tickets = {}, safe('SPOP', active, limit)
+for i = 1, #tickets do
+  local queue, place, generation, job_id = parse(tickets[i])
+  if not queue then
+    put_aside(tickets[i], active, now_ms)
+  elseif safe('HINCRBY', prefix .. 'lost', job_id, 1) < 2 then
+    push(true, queue, place, { tickets[i] }, woken)
+  else
+    push(true, queue, 's', { queue .. ':s:' .. generation .. ':' .. job_id }, woken)
+  end
+end
+wake(woken)
+if call('SCARD', active) > 0 then return 1 end
+call('ZREM', workers, id)
+call('DEL', active, card)
+return 2

@@ -1,0 +1,33 @@
+-- replace.lua: compare and set of a record that no worker holds. Its old ticket in a line is left to be dropped.
+-- KEYS    1 prefix
+-- ARGV    1 id   2 now, Unix ms or 0   3 generation that was read   4 new record   5 its generation   6 TTL, ms, or ""
+--         7 new line, or ""   8 ms from now, for the schedule, or ""   9... lines that the old ticket may name
+-- RETURNS 0 done, or already as wanted | 1 a worker holds the job | 2 the record is another now, or gone
+local id, generation, wanted = ARGV[1], ARGV[3], ARGV[5]
+local now_ms = clock(ARGV[2])
+local key = prefix .. 'job:' .. id
+local found = safe('GETRANGE', key, 2, 5)
+if found == wanted then return 0 end
+if found ~= generation then return 2 end
+local worker, tickets = holder(generation, id, 9)
+if worker then return 1 end
+begin()
+call('ZREM', prefix .. 'schedule', unpack(tickets))
+if ARGV[6] ~= '' then
+  call('SET', key, ARGV[4], 'XX', 'PX', ARGV[6])
+  forget(id)
+  call('PUBLISH', prefix .. 'done:' .. id, #ARGV[4] <= 16384 and ARGV[4] or '')
+  return 0
+end
+call('SET', key, ARGV[4], 'XX')
+call('ZREM', prefix .. 'dead', id)
+local ticket = ARGV[7] .. ':' .. wanted .. ':' .. id
+if ARGV[8] ~= '' then
+  schedule_at(now_ms + tonumber(ARGV[8]), ticket)
+  return 0
+end
+local woken = {}
+local queue, place = match(ARGV[7], '^(.*):(.)$')
+push(string.byte(place) >= 97, queue, place, { ticket }, woken)
+wake(woken)
+return 0

@@ -1,0 +1,333 @@
+"""The store on Redis, Valkey or fakeredis: a method a verb, each one script or one read.
+
+A worker's verbs are sent once: what an unanswered one did is for the worker to find out. A sender's verbs are safe to
+repeat, and repeated until their time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
+from aiotq.job import JobStatus
+from aiotq.store import scripts
+from aiotq.store.answers import RECONNECT, told
+from aiotq.store.contract import (
+    BLOCK_S,
+    MAX_PROMOTED,
+    MAX_RECLAIMED,
+    POLLER_LEASE_MS,
+    Backlog,
+    Claimed,
+    Ended,
+    Enqueued,
+    Exchanged,
+    Peer,
+    Place,
+    Postponed,
+    Promoted,
+    Reclaimed,
+    Renewed,
+    Replaced,
+    ServerFacts,
+)
+from aiotq.store.dial import dialler
+from aiotq.store.facts import look
+from aiotq.store.keys import Keys
+from aiotq.store.listen import Listener
+from aiotq.store.url import redact
+from aiotq.store.wire import Wire, WireBroken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from aiotq.store.contract import Finished, NewJob, Replacement, WorkerCard
+    from aiotq.store.scripts import Script
+
+T = TypeVar("T")
+BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
+_ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
+_SCHEDULE_PAGE = 5_000
+
+
+class RedisStore:
+    """A `contract.Store`."""
+
+    def __init__(self, url: str, *, namespace: str, connect_timeout_s: float) -> None:
+        self._full_url, self._namespace, self._limit_s = url, namespace, connect_timeout_s
+        self.url = redact(url)
+        self._keys = Keys(namespace)
+        dial = dialler(url, connect_timeout_s=connect_timeout_s)
+        self._wire = Wire(dial, limit_s=connect_timeout_s)
+        self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
+        self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
+        self._broom: AsyncGenerator[None] | None = None
+
+    def sibling(self) -> RedisStore:
+        return RedisStore(self._full_url, namespace=self._namespace, connect_timeout_s=self._limit_s)
+
+    async def open(self) -> ServerFacts:
+        if self._broom is None:
+            # The end of a loop (asyncio.run) finishes its async generators: so a script that never closes ends silently.
+            self._broom = self._sweep()
+            await anext(self._broom)
+        if self.url.startswith("memory://"):  # fakeredis has no INFO
+            await self._send("connect", "PING")
+            return ServerFacts(kind="fakeredis", version=version("fakeredis"), url=self.url)
+        return look(await self._send("connect", "INFO"), url=self.url)
+
+    async def _sweep(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        await self._listener.close()
+        await self._wire.close()
+        await self._blocking.close()
+
+    # --- how a command is sent --------------------------------------------------------------------------------
+
+    async def _send(self, verb: str, *command: str | bytes | int, wire: Wire | None = None) -> Any:
+        try:
+            return await (wire or self._wire).call(*command)
+        except WireBroken as error:
+            raise self._unavailable(verb, error) from None
+        except RedisError as error:
+            raise told(error, verb=verb, url=self.url) from None
+
+    async def _run(self, script: Script, *argv: str | bytes | int) -> Any:
+        command = ("EVALSHA", script.sha, 1, self._keys.prefix, *argv)
+        try:
+            return await self._wire.call(*command)
+        except NoScriptError:
+            await self._send(script.name, "SCRIPT", "LOAD", script.text)
+            return await self._send(script.name, *command)
+        except WireBroken as error:
+            raise self._unavailable(script.name, error) from None
+        except ResponseError as error:
+            raise told(error, verb=script.name, url=self.url) from None
+        except RedisError as error:
+            raise told(error, verb=script.name, url=self.url) from None
+
+    def _unavailable(self, verb: str, error: WireBroken) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{verb}: no answer from {self.url} ({error}); "
+            "a Redis or Valkey server was expected there; start one, or use embedded://",
+            verb=verb,
+            url=self.url,
+            sent=error.sent,
+        )
+
+    async def _repeat(self, attempt: Callable[[], Awaitable[T]], *, timeout_s: float | None = None) -> T:
+        """Repeat what is safe to repeat until it is answered or its time is over."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
+        backoff_s, sent = 0.02, False
+        while True:
+            try:
+                return await attempt()
+            except StoreUnavailable as error:
+                sent = error.sent = error.sent or sent
+                failed: StoreError = error
+            except StoreRefused as error:
+                if error.code not in RECONNECT and error.code != "BUSY":
+                    raise
+                failed = error
+            if loop.time() + backoff_s >= end:
+                raise failed
+            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
+            backoff_s = min(backoff_s * 2, 0.5)
+
+    # --- a sender's side --------------------------------------------------------------------------------------
+
+    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0) -> Sequence[Enqueued]:
+        argv: list[str | bytes | int] = [now_ms]
+        for job in jobs:
+            if job.due_ms is not None:
+                when = f"@{job.due_ms}"
+            else:
+                when = "" if job.delay_ms is None else f"+{job.delay_ms}"
+            argv += (job.job_id, job.line, job.generation, job.head, job.body, when)
+        answer = await self._repeat(lambda: self._run(scripts.ENQUEUE, *argv), timeout_s=timeout_s)
+        return [_ENQUEUED[byte - 48] for byte in answer]
+
+    async def read(self, job_id: str) -> bytes | None:
+        return await self._repeat(lambda: self._send("read", "GET", self._keys.job(job_id)))
+
+    async def read_many(self, job_ids: Sequence[str]) -> Sequence[bytes | None]:
+        keys = [self._keys.job(job_id) for job_id in job_ids]
+        return await self._repeat(lambda: self._send("read", "MGET", *keys)) if keys else []
+
+    async def locate(self, job_id: str, *, generation: str, lines: Sequence[str]) -> Place:
+        now_ms, lost, place, *rest = await self._repeat(lambda: self._run(scripts.LOCATE, job_id, generation, *lines))
+        return Place(
+            status=JobStatus(place.decode()) if place else None,
+            worker_id=rest[0].decode() if place == b"running" else None,
+            worker=rest[1].decode() if place == b"running" else None,
+            due_ms=rest[0] if place == b"scheduled" else None,
+            lost=lost,
+            now_ms=now_ms,
+        )
+
+    async def replace(self, replacement: Replacement, *, now_ms: int = 0) -> Replaced:
+        r = replacement
+        argv = (
+            r.job_id,
+            now_ms,
+            r.generation,
+            r.record,
+            r.new_generation,
+            "" if r.ttl_ms is None else r.ttl_ms,
+            r.line or "",
+            "" if r.delay_ms is None else r.delay_ms,
+            *r.lines,
+        )
+        return Replaced(await self._repeat(lambda: self._run(scripts.REPLACE, *argv)))
+
+    async def cancel(self, job_id: str, *, generation: str, lines: Sequence[str]) -> bool:
+        return bool(await self._repeat(lambda: self._run(scripts.CANCEL, job_id, generation, *lines)))
+
+    async def ended(self, job_id: str) -> AsyncIterator[bytes | None]:
+        subscription = self._listener.subscribe(self._keys.done(job_id))
+        try:
+            while True:
+                yield await subscription.next() or None
+        finally:
+            self._listener.unsubscribe(subscription)
+
+    async def live_workers(self) -> Mapping[str, Sequence[str]]:
+        ids = await self._repeat(lambda: self._send("read", "ZRANGEBYSCORE", self._keys.workers, "(0", "+inf", "LIMIT", 0, 1000))
+        cards = [self._send("read", "HMGET", self._keys.worker(i.decode()), "label", "queues") for i in ids]
+        workers: dict[str, Sequence[str]] = {}
+        for label, queues in await asyncio.gather(*cards):
+            if label is not None:
+                workers[label.decode()] = (queues or b"").decode().split(",")
+        return workers
+
+    # --- a worker's side --------------------------------------------------------------------------------------
+
+    async def register(self, card: WorkerCard, *, now_ms: int = 0) -> bool:
+        fields = ("label", card.label, "host", card.host, "pid", card.pid, "queues", ",".join(card.queues))
+        return bool(await self._run(scripts.REGISTER, card.worker_id, now_ms, card.lease_ms, *fields))
+
+    async def retire(self, worker_id: str, *, now_ms: int = 0) -> int:
+        total, more = 0, 1
+        while more:
+            count, more = await self._run(scripts.RETIRE, worker_id, now_ms, MAX_RECLAIMED)
+            total += count
+        return total
+
+    async def exchange(
+        self,
+        worker_id: str,
+        finished: Sequence[Finished],
+        *,
+        queues: Sequence[str],
+        limit: int,
+        suspects: bool = True,
+        held: Sequence[str] | None = None,
+        failure_ttl_ms: int = 0,
+        now_ms: int = 0,
+    ) -> Exchanged:
+        argv: list[str | bytes | int] = [
+            worker_id, now_ms, limit, int(suspects), failure_ttl_ms, len(queues), len(finished), int(held is not None), *queues,
+        ]  # fmt: skip
+        for outcome in finished:
+            if type(outcome) is Ended:
+                argv += (outcome.ticket, "e", outcome.record, outcome.ttl_ms, "1" if outcome.dead else "")
+            elif type(outcome) is Postponed:
+                argv += (outcome.ticket, "l", outcome.record, outcome.delay_ms, outcome.new_ticket)
+            else:
+                argv += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
+        argv += held or ()
+        reply = await self._run(scripts.EXCHANGE, *argv)
+        if not reply[0]:
+            return Exchanged(alive=False)
+        _, stored, fence, active, now, due_us, dropped, rows, gone, cancels, garbage = reply
+        return Exchanged(
+            alive=True,
+            stored=[byte == 49 for byte in stored],
+            claimed=[
+                Claimed(ticket=rows[i].decode(), record=rows[i + 1], lost=rows[i + 2], cancelled=rows[i + 3] == b"1")
+                for i in range(0, len(rows), 4)
+            ],
+            gone=[ticket.decode() for ticket in gone],
+            fence=fence,
+            active=active,
+            cancels=[job_id.decode() for job_id in cancels],
+            dropped=dropped,
+            garbage=[key.decode(errors="backslashreplace") for key in garbage],
+            now_ms=now,
+            next_due_us=due_us,
+        )
+
+    async def renew(self, worker_id: str, *, lease_ms: int, now_ms: int = 0) -> Renewed:
+        alive, now, *odd = await self._run(scripts.RENEW, worker_id, now_ms, lease_ms)
+        peers = [
+            Peer(worker_id=odd[i].decode(errors="backslashreplace"), lease_end_ms=int(float(odd[i + 1])))
+            for i in range(0, len(odd), 2)
+        ]
+        return Renewed(alive=bool(alive), now_ms=now, suspicious=peers)
+
+    async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
+        return Reclaimed(await self._run(scripts.RECLAIM, worker_id, now_ms, seen_ms, limit))
+
+    async def promote(
+        self, worker_id: str, *, limit: int = MAX_PROMOTED, lease_ms: int = POLLER_LEASE_MS, now_ms: int = 0
+    ) -> Promoted:
+        leader, moved, wait_us, *garbage = await self._run(scripts.PROMOTE, worker_id, now_ms, limit, lease_ms)
+        return Promoted(leader=bool(leader), moved=moved, wait_us=wait_us, garbage=[key.decode() for key in garbage])
+
+    async def wait_token(self, queues: Sequence[str], *, block_s: float = BLOCK_S) -> str | None:
+        keys = [self._keys.wake(queue) for queue in queues]
+        reply = await self._send("wait", "BLPOP", *keys, f"{block_s:.3f}", wire=self._blocking)
+        return queues[keys.index(reply[0].decode())] if reply else None
+
+    async def wait_poller_token(self, *, block_s: float = BLOCK_S) -> bool:
+        reply = await self._send("wait", "BLPOP", self._keys.poller_wake, f"{block_s:.3f}", wire=self._blocking)
+        return reply is not None
+
+    async def leave_token(self, queue: str) -> None:
+        await self._leave(self._keys.wake(queue))
+
+    async def leave_poller_token(self) -> None:
+        await self._leave(self._keys.poller_wake)
+
+    async def _leave(self, key: str) -> None:
+        await self._run(scripts.TOKEN, key[len(self._keys.prefix) + len("wake:") :])
+
+    async def cancellations(self, worker_id: str) -> AsyncIterator[str]:
+        subscription = self._listener.subscribe(self._keys.control(worker_id))
+        try:
+            while True:
+                news = await subscription.next()
+                if news:
+                    yield news.decode()
+        finally:
+            self._listener.unsubscribe(subscription)
+
+    async def backlog(self, queues: Sequence[str]) -> Backlog:
+        first = 0
+        while True:
+            start = first
+            queued, running, found, last = await self._repeat(
+                lambda: self._run(scripts.BACKLOG, start, _SCHEDULE_PAGE, *queues)
+            )
+            if queued or running or found or last:
+                return Backlog(queued=queued, running=running, scheduled=bool(found))
+            first += _SCHEDULE_PAGE
+
+    # --- an operator's side -----------------------------------------------------------------------------------
+
+    async def pause(self, queue: str) -> None:
+        await self._repeat(lambda: self._run(scripts.PAUSE, queue))
+
+    async def resume(self, queue: str) -> None:
+        await self._repeat(lambda: self._run(scripts.RESUME, queue))
