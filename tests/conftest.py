@@ -155,13 +155,15 @@ def clock() -> VirtualClock:
 
 async def _raw_client(url: str) -> AsyncIterator[Any]:
     if url.startswith("memory://"):
-        import fakeredis
+        from fakeredis import FakeAsyncRedis, FakeServer
 
-        client: Any = fakeredis.FakeAsyncRedis.from_url(url.replace("memory://", "redis://"))
+        from aiotq.store import dial
+
+        client: Any = FakeAsyncRedis(server=dial._MEMORY.setdefault(url, FakeServer(version=(7,))), version=(7,))
     else:
-        import redis.asyncio
+        from redis.asyncio import Redis
 
-        client = redis.asyncio.Redis.from_url(url)
+        client = Redis.from_url(url)
     yield client
     await client.aclose()
 

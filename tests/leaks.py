@@ -20,7 +20,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-PERMANENT = frozenset({"fence", "queues", "paused", "schedule", "workers", "lost", "cancels"})
+from aiotq.store.keys import PERMANENT
+
+WHILE_IN_USE = frozenset({"schedule", "workers", "lost", "cancels"})
 
 
 @dataclass(kw_only=True)
@@ -80,6 +82,7 @@ def _endless_keys(space: Keyspace) -> list[str]:
         family, _, rest = name.partition(":")
         allowed = (
             name in PERMANENT
+            or name in WHILE_IN_USE
             or (family == "job" and space.strings.get(rest, b"")[1:2] == b"w")
             or (family in {"line", "lines"} and rest != "")
             or (family in {"worker", "active"} and rest in workers)
