@@ -1,0 +1,158 @@
+"""`make demo`: a thousand sales become mails, through a real store, a real mail server and two real workers."""
+
+import asyncio
+import os
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.live import Live
+
+from aiotq import JobStatus
+from examples.shop import website
+from examples.shop.mails import Account, arrived
+from examples.shop.processes import EndedEarly, first_line, log_lines, python
+from examples.shop.progress import Progress
+from examples.shop.sales import read_sales
+from examples.shop.tasks import Digest, app
+
+WORKERS = 2
+CLOSES_IN_S = 4  # then the nightly digest is due
+GIVE_UP_AFTER_S = 90
+NEXT = """What next
+  1  Read examples/shop/tasks.py: two tasks, all that a worker needs to know.
+  2  Kill a worker while it sends: README.md says what happens then, and why no mail is lost.
+  3  Put @app.task on a function of your own: the first minute is in README.md."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evening:
+    """What there is to tell when the shop has closed."""
+
+    account: Account
+    retried: int
+    digest: Digest
+    digest_mails: int
+    took_s: float
+
+
+async def main() -> int:
+    """Run the demo. Returns its exit code: 0 if every sale is accounted for."""
+    console = Console(highlight=False)
+    try:
+        with TemporaryDirectory(prefix="aiotq-shop-") as folder:
+            async with asyncio.timeout(GIVE_UP_AFTER_S), shop(Path(folder)) as workers:
+                console.print(f"A store, a mail server and {WORKERS} workers, each a process of its own. Selling ...\n")
+                evening = await sell(workers, Path(folder, "mails"), console)
+    except EndedEarly as error:
+        console.print("[red]error:[/] a process of the demo ended early. It said:")
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 1
+    except TimeoutError:
+        console.print(
+            f"[red]error:[/] not done after {GIVE_UP_AFTER_S} s, where 10 are usual. Is the machine very busy?"
+        )
+        return 1
+    return report(evening, console)
+
+
+@asynccontextmanager
+async def shop(folder: Path) -> AsyncIterator[list[Process]]:
+    """A mail server, a store and the workers, in that folder. All of them have ended when the block has."""
+    os.environ["AIOTQ_URL"] = f"embedded://{folder / 'store'}"  # starts with the first who needs it
+    async with AsyncExitStack() as stack:
+        smtp = await stack.enter_async_context(python("examples.shop.smtp", str(folder / "mails")))
+        os.environ["SHOP_SMTP"] = f"127.0.0.1:{await first_line(smtp)}"
+        stack.push_async_callback(stop_store)
+        worker = ("aiotq", "examples.shop.tasks:app", "--log-format", "json", "--grace", "5")
+        yield [await stack.enter_async_context(python(*worker)) for _ in range(WORKERS)]
+
+
+async def stop_store() -> None:
+    """Stop the embedded server now; by itself it would end some seconds after its last client."""
+    async with python("aiotq", "server", "stop") as stopping:
+        await stopping.communicate()
+
+
+async def sell(workers: list[Process], maildir: Path, console: Console) -> Evening:
+    """Enqueue all jobs, watch them being done, and see what came of them."""
+    began_s = time.monotonic()
+    rows = read_sales()
+    async with app:
+        jobs = await website.sold(rows)
+        digest = await website.closing(rows[0].sale.sold_at.date(), datetime.now(UTC) + timedelta(seconds=CLOSES_IN_S))
+        progress = Progress(total=len(jobs) + 1)
+        await watch(workers, progress, console)
+        took_s = time.monotonic() - began_s
+        statuses = [await job.status() for job in jobs]
+        failed = [row.sale.id for row, status in zip(rows, statuses, strict=True) if status is JobStatus.FAILED]
+        mails, digest_mails = arrived(maildir)
+        return Evening(
+            account=Account(sales=frozenset(row.sale.id for row in rows), arrived=mails, failed=frozenset(failed)),
+            retried=progress.seen["retried"],
+            digest=await digest.result(timeout=5),
+            digest_mails=digest_mails,
+            took_s=took_s,
+        )
+
+
+async def watch(workers: list[Process], progress: Progress, console: Console) -> None:
+    """Show how far it is until all is done."""
+
+    async def follow(worker: Process) -> None:
+        async for line in log_lines(worker):
+            progress.count(line)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            followers = [group.create_task(follow(worker)) for worker in workers]
+            await (live if console.is_terminal else plain)(progress, console)
+            for follower in followers:
+                follower.cancel()
+    except* EndedEarly as early:
+        raise early.exceptions[0] from None
+
+
+async def live(progress: Progress, console: Console) -> None:
+    """On a terminal: figures that change."""
+    with Live(progress, console=console, auto_refresh=False) as shown:
+        while progress.ended < progress.total:
+            await asyncio.sleep(0.1)
+            shown.refresh()
+
+
+async def plain(progress: Progress, console: Console) -> None:
+    """Elsewhere: a line a second."""
+    while progress.ended < progress.total:
+        for _ in range(10):
+            if progress.ended < progress.total:
+                await asyncio.sleep(0.1)
+        console.print(progress.line(), soft_wrap=True)
+
+
+def report(evening: Evening, console: Console) -> int:
+    """Say whether it adds up. Returns the exit code."""
+    account, digest = evening.account, evening.digest
+    mistakes = account.mistakes()
+    if evening.digest_mails != 1:
+        mistakes.append(f"{evening.digest_mails} digests mailed, 1 expected")
+    console.print(
+        f"\n[bold]{len(account.sales):>6,} sales[/]"
+        f"\n{account.delivered:>6,} mails in the maildir, each once; {evening.retried} of them were refused at first (451)"
+        f"\n{len(account.failed):>6,} refused for good (550): dead letters, kept for a person to look at"
+        f"\n     1 nightly digest: {digest.turnover:,} € turned over, most of all with: {digest.best_item}"
+        f"\n       in {evening.took_s:.1f} s\n"
+    )
+    if mistakes:
+        console.print("[red]error:[/] it does not add up: " + "; ".join(mistakes), soft_wrap=True)
+        return 1
+    console.print(
+        f"[green]It adds up:[/] {account.delivered:,} + {len(account.failed)} = {len(account.sales):,}.\n\n{NEXT}"
+    )
+    return 0
