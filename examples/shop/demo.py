@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.live import Live
 
-from aiotq import JobStatus
+from aiotq import Job
+from aiotq.errors import JobFailed
 from examples.shop import website
 from examples.shop.mails import Account, arrived
 from examples.shop.processes import EndedEarly, first_line, log_lines, python
@@ -87,36 +88,51 @@ async def sell(workers: list[Process], maildir: Path, console: Console) -> Eveni
     async with app:
         jobs = await website.sold(rows)
         digest = await website.closing(rows[0].sale.sold_at.date(), datetime.now(UTC) + timedelta(seconds=CLOSES_IN_S))
-        progress = Progress(total=len(jobs) + 1)
-        await watch(workers, progress, console)
-        took_s = time.monotonic() - began_s
-        statuses = [await job.status() for job in jobs]
-        failed = [row.sale.id for row, status in zip(rows, statuses, strict=True) if status is JobStatus.FAILED]
-        mails, digest_mails = arrived(maildir)
-        return Evening(
-            account=Account(sales=frozenset(row.sale.id for row in rows), arrived=mails, failed=frozenset(failed)),
-            retried=progress.seen["retried"],
-            digest=await digest.result(timeout=5),
-            digest_mails=digest_mails,
-            took_s=took_s,
-        )
+        progress = Progress(total=len(jobs))
+        failed = await watch(jobs, workers, progress, console)
+        figures = await digest.result(timeout=10)
+    mails, digest_mails = arrived(maildir)
+    sales = [row.sale.id for row in rows]
+    return Evening(
+        account=Account(
+            sales=frozenset(sales),
+            arrived=mails,
+            failed=frozenset(sale for sale, job in zip(sales, jobs, strict=True) if job.id in failed),
+        ),
+        retried=progress.logged["retried"],
+        digest=figures,
+        digest_mails=digest_mails,
+        took_s=time.monotonic() - began_s,
+    )
 
 
-async def watch(workers: list[Process], progress: Progress, console: Console) -> None:
-    """Show how far it is until all is done."""
+async def watch(jobs: list[Job[str]], workers: list[Process], progress: Progress, console: Console) -> set[str]:
+    """Show how far it is until all is done. Returns the ids of the jobs that failed."""
+    failed: set[str] = set()
 
     async def follow(worker: Process) -> None:
         async for line in log_lines(worker):
             progress.count(line)
 
+    async def settle(job: Job[str]) -> None:
+        try:
+            await job.result()  # pushed as soon as the job has ended: nobody asks again and again
+            progress.succeeded += 1
+        except JobFailed:
+            progress.failed += 1
+            failed.add(job.id)
+
     try:
         async with asyncio.TaskGroup() as group:
             followers = [group.create_task(follow(worker)) for worker in workers]
+            for job in jobs:
+                group.create_task(settle(job))
             await (live if console.is_terminal else plain)(progress, console)
             for follower in followers:
                 follower.cancel()
     except* EndedEarly as early:
         raise early.exceptions[0] from None
+    return failed
 
 
 async def live(progress: Progress, console: Console) -> None:
@@ -144,7 +160,7 @@ def report(evening: Evening, console: Console) -> int:
         mistakes.append(f"{evening.digest_mails} digests mailed, 1 expected")
     console.print(
         f"\n[bold]{len(account.sales):>6,} sales[/]"
-        f"\n{account.delivered:>6,} mails in the maildir, each once; {evening.retried} of them were refused at first (451)"
+        f"\n{account.delivered:>6,} mails in the maildir, each once; {evening.retried} refused at first (451)"
         f"\n{len(account.failed):>6,} refused for good (550): dead letters, kept for a person to look at"
         f"\n     1 nightly digest: {digest.turnover:,} € turned over, most of all with: {digest.best_item}"
         f"\n       in {evening.took_s:.1f} s\n"

@@ -1,4 +1,4 @@
-"""How far it is: counted from the workers' log lines, shown live on a terminal and once a second elsewhere."""
+"""How far it is, as figures that change."""
 
 import time
 from collections import Counter, deque
@@ -10,30 +10,42 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 WINDOW_S = 1.0  # jobs per second are those of the last second
+ALWAYS_LOGGED = {"failed", "retried"}  # one by one, at any rate
 
 
 class Progress:
-    """Counts the jobs of the demo. Each worker logs one JSON line for each thing that happens to a job."""
+    """Counts the jobs of the demo.
+
+    What a job came to is told by its handle, at once. What else happens is in the workers' log lines: one for each
+    start, success and failure; at more than 50 a second, a line with their counts once a second instead.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.seen: Counter[str] = Counter()  # events
+        self.succeeded = 0
+        self.failed = 0
+        self.logged: Counter[str] = Counter()  # events
         self._began_s = time.monotonic()
         self._recent = deque([(self._began_s, 0)])
 
     def count(self, line: Mapping[str, Any]) -> None:
         """Count a worker's log line."""
-        self.seen[line.get("event", "")] += 1
+        if line.get("event") == "rate":
+            counts: dict[str, int] = line["counts"]
+            self.logged.update({event: count for event, count in counts.items() if event not in ALWAYS_LOGGED})
+        else:
+            self.logged[line.get("event", "")] += 1
 
     @property
     def ended(self) -> int:
         """Jobs that have succeeded or failed for good."""
-        return self.seen["succeeded"] + self.seen["failed"]
+        return self.succeeded + self.failed
 
     @property
     def running(self) -> int:
-        """Jobs in the hands of a worker."""
-        return self.seen["started"] - self.ended - self.seen["retried"]
+        """Jobs in the hands of a worker, by the log."""
+        running = self.logged["started"] - sum(self.logged[event] for event in ("succeeded", "failed", "retried"))
+        return max(0, min(running, self.total - self.ended))
 
     def figures(self) -> dict[str, str]:
         """What is shown."""
@@ -41,14 +53,14 @@ class Progress:
         self._recent.append((now_s, self.ended))
         while len(self._recent) > 2 and self._recent[1][0] < now_s - WINDOW_S:
             self._recent.popleft()
-        (then_s, ended), passed_s = self._recent[0], now_s - self._recent[0][0]
+        since_s, ended = self._recent[0]
         return {
             "queued": f"{self.total - self.ended - self.running:,}",
             "running": f"{self.running:,}",
-            "succeeded": f"{self.seen['succeeded']:,}",
-            "retried": f"{self.seen['retried']:,}",
-            "failed": f"{self.seen['failed']:,}",
-            "jobs/s": f"{(self.ended - ended) / max(passed_s, 0.1):,.0f}" if then_s else "0",
+            "succeeded": f"{self.succeeded:,}",
+            "retried": f"{self.logged['retried']:,}",
+            "failed": f"{self.failed:,}",
+            "jobs/s": f"{(self.ended - ended) / max(now_s - since_s, 0.1):,.0f}",
         }
 
     def line(self) -> str:

@@ -64,20 +64,30 @@ def test_it_does_not_add_up_otherwise(arrived, failed, mistake):
     assert account(arrived=arrived, failed=failed).mistakes() == [mistake]
 
 
-def test_progress_counts_what_the_workers_say():
-    progress = Progress(total=5)
-    for event in ["started", "started", "started", "succeeded", "retried", "started", "failed", "ready"]:
+def test_progress_counts_what_the_workers_and_the_handles_say():
+    progress = Progress(total=9)
+    for event in ["ready", "started", "started", "started", "succeeded", "retried", "started", "failed"]:
         progress.count({"event": event})
+    progress.count(
+        {"event": "rate", "counts": {"started": 3, "succeeded": 2, "failed": 1}}
+    )  # the failed one had a line
+    progress.succeeded, progress.failed = 3, 1
     figures = progress.figures()
     assert {name: figures[name] for name in figures if name != "jobs/s"} == {
-        "queued": "2",
-        "running": "1",
-        "succeeded": "1",
+        "queued": "3",
+        "running": "2",
+        "succeeded": "3",
         "retried": "1",
         "failed": "1",
     }
-    assert progress.ended == 2
-    assert "queued 2   running 1" in progress.line()
+    assert "queued 3   running 2" in progress.line()
+
+
+def test_no_more_run_than_are_left():
+    progress = Progress(total=2)
+    progress.count({"event": "rate", "counts": {"started": 2}})
+    progress.succeeded = 2
+    assert progress.running == 0
 
 
 async def send(port: int, to: str, message_id: str) -> int:
