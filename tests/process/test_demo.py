@@ -1,0 +1,73 @@
+"""`make demo` as a user runs it, only without a terminal: real processes, and none of them left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, command_line, die_with_parent
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def start_demo(folder: Path) -> asyncio.subprocess.Process:
+    """Its processes and files are known by the folder: all of them inherit it as TMPDIR."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.shop"),
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        preexec_fn=die_with_parent,
+    )
+
+
+def left_running(folder: Path) -> list[str]:
+    """What still runs with that folder as its TMPDIR."""
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue  # ended meanwhile, or another user's
+        if f"TMPDIR={folder}".encode() in environment.split(b"\0"):
+            found.append(command_line(int(process.name)))
+    return found
+
+
+async def test_a_thousand_sales_add_up(server_folder: Path):
+    demo = await start_demo(server_folder)
+    async with asyncio.timeout(90):
+        said = (await demo.communicate())[0].decode()
+    assert demo.returncode == 0, said
+    assert "1,000 sales" in said
+    assert "988 mails in the maildir, each once; 30 refused at first (451)" in said
+    assert "12 refused for good (550)" in said
+    assert "It adds up: 988 + 12 = 1,000." in said
+    assert "What next" in said
+    assert "Traceback" not in said
+    assert left_running(server_folder) == []
+    assert list(server_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_stopped_half_way_it_leaves_nothing_running(server_folder: Path, number: signal.Signals):
+    demo = await start_demo(server_folder)
+    assert demo.stdout is not None
+    async with asyncio.timeout(60):
+        async for line in demo.stdout:
+            if line.startswith(b"A store, a mail server"):
+                break
+        demo.send_signal(number)
+        said = (await demo.stdout.read()).decode()
+        assert await demo.wait() == 130, said
+    assert "Traceback" not in said
+    assert "nothing is left running" in said
+    assert left_running(server_folder) == []
+    assert list(server_folder.iterdir()) == []
