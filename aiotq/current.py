@@ -21,7 +21,7 @@ class CurrentJob:
     queue: str
     priority: int
     enqueued_ms: int  # Unix milliseconds, by Redis's clock
-    fence: int  # grows with every claim of this store: pass it to a resource that must refuse a worker that came back late
+    fence: int  # grows with every claim: give it to a resource that must refuse a worker that came back too late
     state: Any = None  # what the app's `lifespan` yielded in this worker
 
     @property

@@ -1,4 +1,4 @@
-"""What the store holds of one job: 19 bytes of header that scripts read, then a JSON document that they never look into.
+"""What the store holds of one job: 19 bytes of header that scripts read, then a JSON document that they don't.
 
     1w3Fa_1795439224123{"t":"shop.tasks:send","a":["s-17",40]}
     │││   └ enqueued at: Unix milliseconds by Redis's clock, 13 digits, put in by the script that enqueues
@@ -6,19 +6,19 @@
     │└ state: w waiting (scheduled, queued or running), s succeeded, f failed, c cancelled
     └ version of this format
 
-The document leaves out what is as usual; what the call did not set, the worker's registered task decides. Everything
-here is pure: a record is read, and the bytes of the one that shall stand after it are returned.
+Everything here is pure: a record is read, and the bytes of the one that shall stand after it are returned.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Meta, Raw, field
+from msgspec import Raw
 
+from aiotq.document import NO_ARGS, NO_KWARGS, NO_RESULT, Document, Line, PastAttempt, Raised, Unknown
 from aiotq.errors import Frame, InvalidRecord, NewerRecord
 from aiotq.job import (
     DEFAULT_PRIORITY,
@@ -49,78 +49,7 @@ MAX_RAW = 64 << 10  # bytes kept of a record that does not decode
 WAITING = "w"
 STATES: Mapping[str, JobStatus] = {"s": JobStatus.SUCCEEDED, "f": JobStatus.FAILED, "c": JobStatus.CANCELLED}
 
-NO_ARGS = Raw(b"[]")
-NO_KWARGS = Raw(b"{}")
-NO_RESULT = Raw(b"")  # `null` is a result
-
-Count = Annotated[int, Meta(ge=0, le=1 << 53)]  # whole numbers that a script's double can hold
-
-
-class PastAttempt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An attempt that has ended. Without an error type it succeeded."""
-
-    number: Count
-    started_ms: Count
-    finished_ms: Count
-    worker: str  # its label
-    error_type: str | None = None
-    error_message: str | None = None
-
-
-class Line(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A frame of a traceback."""
-
-    file: str
-    line: Count
-    function: str
-    code: str
-
-
-class Raised(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What the last failed attempt raised, whole."""
-
-    type: str
-    message: str
-    frames: tuple[Line, ...] = ()
-
-
-class Unknown(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """That no worker that took the job knew its task: how often, and since when."""
-
-    times: Count
-    since_ms: Count
-
-
-class Document(
-    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True, repr_omit_defaults=True
-):
-    """The JSON of a record. Times are Unix milliseconds by Redis's clock, durations milliseconds.
-
-    retries, timeout_ms, result_ttl_ms: only if the call gave them; None leaves them to the task.
-    """
-
-    task: str = field(name="t")
-    args: Raw = field(name="a", default=NO_ARGS)  # a JSON array
-    kwargs: Raw = field(name="k", default=NO_KWARGS)  # a JSON object
-    queue: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")] = field(name="q", default=DEFAULT_QUEUE)
-    priority: Annotated[int, Meta(ge=0, le=9)] = field(name="p", default=DEFAULT_PRIORITY)
-    retries: Count | None = field(name="r", default=None)
-    timeout_ms: Count | None = field(name="o", default=None)
-    result_ttl_ms: Count | None = field(name="y", default=None)
-    delay_ms: Count | None = field(name="d", default=None)  # `countdown`
-    due_ms: Count | None = field(name="u", default=None)  # `eta`, or when the next attempt is due
-    expires_ms: Count | None = field(name="x", default=None)  # from the time of enqueuing
-    attempt: Count = field(name="n", default=0)  # attempts used so far; the running one is this + 1
-    history: tuple[PastAttempt, ...] = field(name="h", default=())  # the last 10 attempts that have ended
-    error: Raised | None = field(name="e", default=None)  # of the last attempt that failed
-    unknown: Unknown | None = field(name="w", default=None)
-    # Only once it has ended:
-    result: Raw = field(name="v", default=NO_RESULT)
-    reason: str | None = field(name="z", default=None)
-    lost: Count = field(name="l", default=0)  # how often its worker vanished
-    finished_ms: Count | None = field(name="f", default=None)  # only if no attempt ended it; else the history says it
-    worker: str | None = field(name="b", default=None)  # ... likewise
-    raw: bytes | None = field(name="g", default=None)  # of a record that does not decode: its first 64 KiB
+CANCELLED = "aiotq.errors:JobCancelled"  # stands in the history for the error of an attempt that was cancelled
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -145,6 +74,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 _HEADER = re.compile(rb"([1-9])([wsfc])([!A-Za-z0-9_-][A-Za-z0-9_-]{3})([0-9]{13})")
+_OURS = re.compile(rb"1([wsfc])([!A-Za-z0-9_-][A-Za-z0-9_-]{3})([0-9]{13})")  # of this version
 _decoder = msgspec.json.Decoder(Document)
 _encoder = msgspec.json.Encoder()
 
@@ -167,9 +97,21 @@ def new(document: Document, *, generation: str) -> tuple[bytes, bytes, str]:
 
     That is the one passed, marked if the record is large; the ticket has to carry it.
     """
-    body = _encoder.encode(document)
+    body = _encoder.encode(_lean(document))
     generation = sized(generation, HEADER + len(body))
     return b"1w" + generation.encode(), body, generation
+
+
+def _lean(document: Document) -> Document:
+    """What is as usual is left out only if it is the default itself: msgspec compares by identity."""
+    usual: dict[str, Any] = {}
+    if document.args is not NO_ARGS and len(memoryview(document.args)) == len("[]"):
+        usual["args"] = NO_ARGS
+    if document.kwargs is not NO_KWARGS and len(memoryview(document.kwargs)) == len("{}"):
+        usual["kwargs"] = NO_KWARGS
+    if document.queue is not DEFAULT_QUEUE and document.queue == DEFAULT_QUEUE:
+        usual["queue"] = DEFAULT_QUEUE
+    return msgspec.structs.replace(document, **usual) if usual else document
 
 
 def _bytes(document: Document, *, state: str, generation: str, enqueued_ms: int) -> bytes:
@@ -191,21 +133,25 @@ def header(data: bytes) -> tuple[int, str, str, int]:
 
 def decode(job_id: str, data: bytes) -> Record:
     """Read a record. Raises NewerRecord or InvalidRecord, with what the header says."""
-    version, state, stamp, enqueued_ms = header(data)
-    if version != VERSION:
+    found = _OURS.match(data)
+    if found is None:
+        version, _, stamp, enqueued_ms = header(data)
         raise NewerRecord(
             f"the record of job {job_id} is of version {version}, and this aiotq reads version {VERSION}; "
             "upgrade this process, or leave the job to a newer worker",
             enqueued_ms=enqueued_ms,
             generation=stamp,
         )
+    state, generation, enqueued = found.groups()
     try:
-        doc = _decoder.decode(memoryview(data)[HEADER:])
+        doc = _decoder.decode(data[HEADER:])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidRecord(
-            f"the record of job {job_id} does not decode: {error}", enqueued_ms=enqueued_ms, generation=stamp
+            f"the record of job {job_id} does not decode: {error}; expected what this version of aiotq writes",
+            enqueued_ms=int(enqueued),
+            generation=generation.decode(),
         ) from error
-    return Record(job_id, stamp, state, enqueued_ms, len(data), doc)
+    return Record(job_id, generation.decode(), state.decode(), int(enqueued), len(data), doc)
 
 
 def expires_at_ms(record: Record) -> int | None:
@@ -230,52 +176,46 @@ def after(
 ) -> bytes:
     """The record that stands after `outcome`. Its bytes 2 to 6 are the generation, marked if it has become large.
 
-    generation: a fresh one. worker: the label. started_ms: None if the job was decided without an attempt (expired,
-    unknown, cancelled before its start): then none is used up, and the history says nothing. due_ms: for Retried.
-    lost: how often its worker vanished, for an outcome that ends the job. The arguments stay: a person may retry a dead letter.
+    generation: a fresh one for a job that waits again. worker: the label. started_ms: None if it was decided without
+    an attempt (expired, unknown, cancelled before its start): then none is used up, and the history says nothing.
+    due_ms: for Retried.
+    lost: how often its worker vanished, for an outcome that ends the job. Arguments stay: a person may retry it.
     """
-    doc = record.doc
-    if type(outcome) is Retried and not outcome.counts:
+    if isinstance(outcome, Retried) and not outcome.counts:
         return postponed(record, generation=generation, now_ms=finished_ms, due_ms=due_ms)
-    state, result, reason, raw, attempt, history, error = "s", NO_RESULT, None, None, doc.attempt, doc.history, doc.error
-    raised: ErrorInfo | None = None
+    doc = record.doc
+    state, error, changes = _come_to(outcome, due_ms=due_ms, lost=lost)
+    if doc.unknown is not None:
+        changes["unknown"] = None
+    if started_ms is None:
+        changes |= {"finished_ms": finished_ms, "worker": worker}
+    else:
+        changes["attempt"] = number = doc.attempt + 1
+        past = _past(number, started_ms, finished_ms, worker, error)
+        changes["history"] = (*doc.history, past)[-MAX_ATTEMPTS_KEPT:] if doc.history else (past,)
+    # `replace` of a few fields: a Document made anew from all of them would take four times as long.
+    document = msgspec.structs.replace(doc, **changes)
+    return _bytes(document, state=state, generation=generation, enqueued_ms=record.enqueued_ms)
+
+
+def _come_to(
+    outcome: Succeeded | Failed | Retried | Cancelled, *, due_ms: int | None, lost: int
+) -> tuple[str, ErrorInfo | None, dict[str, Any]]:
+    """The state that follows, what the history says of the attempt (None: it succeeded), and the fields that change."""
     match outcome:
         case Succeeded():
-            result = NO_RESULT if outcome.result is None else Raw(outcome.result)
-        case Failed():
-            state, raised, reason, raw = "f", outcome.error, outcome.reason, outcome.raw
+            return (
+                "s",
+                None,
+                {"lost": lost} if outcome.result is None else {"lost": lost, "result": Raw(outcome.result)},
+            )
         case Retried():
-            state, raised, lost = WAITING, outcome.error, 0
+            return WAITING, outcome.error, {"error": _raised(outcome.error), "due_ms": due_ms}
+        case Failed():
+            return "f", outcome.error, {"error": _raised(outcome.error), "reason": outcome.reason, "lost": lost}
         case Cancelled():
-            state, reason = "c", outcome.reason
-    if raised is not None:
-        error = _raised(raised)
-    if started_ms is not None:
-        attempt += 1
-        history = _longer(history, _past(attempt, started_ms, finished_ms, worker, raised, reason))
-    document = Document(
-        task=doc.task,
-        args=doc.args,
-        kwargs=doc.kwargs,
-        queue=doc.queue,
-        priority=doc.priority,
-        retries=doc.retries,
-        timeout_ms=doc.timeout_ms,
-        result_ttl_ms=doc.result_ttl_ms,
-        delay_ms=doc.delay_ms,
-        due_ms=doc.due_ms if due_ms is None else due_ms,
-        expires_ms=doc.expires_ms,
-        attempt=attempt,
-        history=history,
-        error=error,
-        result=result,
-        reason=reason,
-        lost=lost,
-        finished_ms=finished_ms if started_ms is None else None,
-        worker=worker if started_ms is None else None,
-        raw=raw if raw is None else raw[:MAX_RAW],
-    )
-    return _bytes(document, state=state, generation=generation, enqueued_ms=record.enqueued_ms)
+            said = ErrorInfo(type=CANCELLED, message=outcome.reason)
+            return "c", said, {"reason": outcome.reason, "lost": lost}
 
 
 def cancelled(record: Record, *, reason: str, generation: str, finished_ms: int, lost: int = 0) -> bytes:
@@ -307,7 +247,7 @@ def undecodable(
     *,
     generation: str,
     now_ms: int,
-    error: ErrorInfo,
+    error: ErrorInfo | None = None,
     queue: str = DEFAULT_QUEUE,
     priority: int = DEFAULT_PRIORITY,
     worker: str | None = None,
@@ -318,6 +258,8 @@ def undecodable(
     queue, priority: what the ticket says. error: what reading it raised. Enqueued at: what the header says if it can
     be read, else now.
     """
+    if error is None:
+        error = ErrorInfo(type="aiotq.errors:InvalidRecord", message=f"the record of job {job_id} does not decode")
     try:
         enqueued_ms = header(data)[3]
     except InvalidRecord:
@@ -340,18 +282,10 @@ def _raised(error: ErrorInfo) -> Raised:
     return Raised(error.type, error.message, tuple(Line(f.file, f.line, f.function, f.code) for f in error.frames))
 
 
-def _longer(history: tuple[PastAttempt, ...], past: PastAttempt) -> tuple[PastAttempt, ...]:
-    return (*history, past)[-MAX_ATTEMPTS_KEPT:] if history else (past,)
-
-
-def _past(
-    number: int, started_ms: int, finished_ms: int, worker: str, raised: ErrorInfo | None, reason: str | None
-) -> PastAttempt:
-    if raised is not None:
-        return PastAttempt(number, started_ms, finished_ms, worker, raised.type, raised.message[:MAX_PAST_MESSAGE])
-    if reason is not None:
-        return PastAttempt(number, started_ms, finished_ms, worker, "aiotq.errors:JobCancelled", reason)
-    return PastAttempt(number, started_ms, finished_ms, worker)
+def _past(number: int, started_ms: int, finished_ms: int, worker: str, error: ErrorInfo | None) -> PastAttempt:
+    if error is None:
+        return PastAttempt(number, started_ms, finished_ms, worker)
+    return PastAttempt(number, started_ms, finished_ms, worker, error.type, error.message[:MAX_PAST_MESSAGE])
 
 
 # --- what a person is shown -------------------------------------------------------------------------------------
@@ -392,7 +326,7 @@ def info(
         result=None if doc.result is NO_RESULT else _plain(doc.result, None),
         error=last,
         attempt=doc.attempt + (status is JobStatus.RUNNING),
-        attempts=tuple(_attempt(past) for past in doc.history),
+        attempts=_attempts(record, last),
         lost=doc.lost if ended else lost,
         enqueued_at=instant(record.enqueued_ms),
         due_at=_due_at(record, None if ended else due_ms),
@@ -427,15 +361,23 @@ def _error(raised: Raised) -> ErrorInfo:
     return ErrorInfo(type=raised.type, message=raised.message, frames=frames)
 
 
-def _attempt(past: PastAttempt) -> AttemptInfo:
-    error = None if past.error_type is None else ErrorInfo(type=past.error_type, message=past.error_message or "")
-    return AttemptInfo(
-        number=past.number,
-        started_at=instant(past.started_ms),
-        finished_at=instant(past.finished_ms),
-        worker=past.worker,
-        error=error,
-    )
+def _attempts(record: Record, last: ErrorInfo | None) -> tuple[AttemptInfo, ...]:
+    """The history. The last attempt's error with its frames, if the record's error is that one's."""
+    shown: list[AttemptInfo] = []
+    for index, past in enumerate(record.doc.history, 1):
+        error = None if past.error_type is None else ErrorInfo(type=past.error_type, message=past.error_message or "")
+        if error is not None and index == len(record.doc.history) and last is not None and last.type == error.type:
+            error = last if last.message.startswith(error.message) else error
+        shown.append(
+            AttemptInfo(
+                number=past.number,
+                started_at=instant(past.started_ms),
+                finished_at=instant(past.finished_ms),
+                worker=past.worker,
+                error=error,
+            )
+        )
+    return tuple(shown)
 
 
 def _plain(raw: Raw, otherwise: Any) -> Any:

@@ -7,14 +7,16 @@ A pure decision: no clock, no randomness, no store. A task says what it wants by
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiotq.errors import UsageError
 from aiotq.frames import describe
 from aiotq.job import ErrorInfo, Failed, Retried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Duration = int | float | timedelta  # seconds, or a timedelta
 
@@ -34,7 +36,7 @@ def seconds(value: object, *, name: str, minimum: float = 0.0, exclusive: bool =
             return float(number)
     least = f"more than {minimum:g}" if exclusive else f"{minimum:g} or more"
     raise UsageError(
-        f"{name}={value!r} is not allowed; expected seconds (int or float) or a timedelta: {least}, at most 100 years"
+        f"{name}={repr(value)[:80]} is not allowed; pass seconds (an int or a float) or a timedelta: {least}, up to 100 years"
     )
 
 
@@ -92,18 +94,20 @@ class RetryPolicy:
     _delays_s: tuple[float, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        given: Any = self  # unchecked: what the annotations promise is what is looked at here
+        factor, jitter, decide = given.factor, given.jitter, given.decide
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < math.inf:
+            raise UsageError(f"factor={factor!r} is not allowed; pass a number, 1 or more")
+        if not isinstance(jitter, bool):
+            raise UsageError(f"jitter={jitter!r} is not allowed; pass True or False")
+        if decide is not None and not callable(decide):
+            raise UsageError(f"decide={decide!r} is not allowed; pass a function (exception, attempt) -> delay or None")
         self._set("_base_s", seconds(self.base, name="base"))
         self._set("_cap_s", seconds(self.cap, name="cap"))
-        factor: object = self.factor
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < math.inf:
-            raise UsageError(f"factor={factor!r} is not allowed; expected a number, 1 or more")
-        if not isinstance(self.jitter, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"jitter={self.jitter!r} is not allowed; expected True or False")
         self._set("_delays_s", _delays(self.delays))
+        self._set("delays", None if self.delays is None else tuple(self.delays))
         self._set("retry_on", _classes(self.retry_on, name="retry_on"))
         self._set("give_up_on", _classes(self.give_up_on, name="give_up_on"))
-        if self.decide is not None and not callable(self.decide):  # pyright: ignore[reportUnnecessaryComparison]
-            raise UsageError(f"decide={self.decide!r} is not allowed; expected a callable (exception, attempt) -> delay or None")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # only while it is made: the class is frozen
@@ -149,17 +153,20 @@ def decide(
     if final or attempt > retries:
         return Failed(error=error)
     if isinstance(exc, Retry):
-        delay_s = policy.delay_s(attempt, spread) if exc.after_s is None else exc.after_s
-        return _retried(delay_s, error)
-    if not policy.retries(exc):
-        return Failed(error=error)
-    if policy.decide is None:
-        return _retried(policy.delay_s(attempt, spread), error)
+        return _retried(policy.delay_s(attempt, spread) if exc.after_s is None else exc.after_s, error)
     try:
-        answer = policy.decide(exc, attempt)
-        return Failed(error=error) if answer is None else _retried(seconds(answer, name="the delay it returned"), error)
+        delay_s = _asked(policy, exc, attempt, spread) if policy.retries(exc) else None
     except BaseException as raised:  # noqa: BLE001  user code: whatever it raises ends this job, never the worker
         return Failed(error=_of_decide(raised, error))
+    return Failed(error=error) if delay_s is None else _retried(delay_s, error)
+
+
+def _asked(policy: RetryPolicy, exc: BaseException, attempt: int, spread: float) -> float | None:
+    """Seconds to wait as the policy has it, or None for no further attempt. Raises what its decide() raises."""
+    if policy.decide is None:
+        return policy.delay_s(attempt, spread)
+    answer = policy.decide(exc, attempt)
+    return None if answer is None else seconds(answer, name="what it returned")
 
 
 def _retried(delay_s: float, error: ErrorInfo) -> Retried:
@@ -176,18 +183,18 @@ def _of_decide(raised: BaseException, error: ErrorInfo) -> ErrorInfo:
     )
 
 
-def _delays(given: Any) -> tuple[float, ...]:
+def _delays(given: object) -> tuple[float, ...]:
     if given is None:
         return ()
-    if isinstance(given, list | tuple) and given:
-        items: Sequence[object] = given
-        return tuple(seconds(item, name=f"delays[{index}]") for index, item in enumerate(items))
-    raise UsageError(f"delays={given!r} is not allowed; expected a list of one or more delays, such as [1, 5, 60]")
+    items = cast("Sequence[object]", given) if isinstance(given, list | tuple) else ()
+    if not items:
+        raise UsageError(f"delays={given!r} is not allowed; pass a list of one or more delays, such as [1, 5, 60]")
+    return tuple(seconds(item, name=f"delays[{index}]") for index, item in enumerate(items))
 
 
-def _classes(given: Any, *, name: str) -> tuple[type[BaseException], ...]:
-    items: tuple[Any, ...] = tuple(given) if isinstance(given, list | tuple) else (given,)
-    for item in items:
-        if not (isinstance(item, type) and issubclass(item, BaseException)):
-            raise UsageError(f"{name}={given!r} is not allowed; expected a tuple of exception classes, such as (OSError,)")
-    return items
+def _classes(given: object, *, name: str) -> tuple[type[BaseException], ...]:
+    items = tuple(cast("Sequence[object]", given)) if isinstance(given, list | tuple) else (given,)
+    classes = tuple(item for item in items if isinstance(item, type) and issubclass(item, BaseException))
+    if len(classes) < len(items):
+        raise UsageError(f"{name}={given!r} is not allowed; pass a tuple of exception classes, such as (OSError,)")
+    return classes
