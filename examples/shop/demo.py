@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -64,7 +64,7 @@ async def main() -> int:
 
 
 @asynccontextmanager
-async def shop(folder: Path) -> AsyncIterator[list[Process]]:
+async def shop(folder: Path) -> AsyncGenerator[list[Process]]:
     """A mail server, a store and the workers, in that folder. All of them have ended when the block has."""
     os.environ["AIOTQ_URL"] = f"embedded://{folder / 'store'}"  # starts with the first who needs it
     async with AsyncExitStack() as stack:

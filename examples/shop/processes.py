@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ class EndedEarly(Exception):
 
 
 @asynccontextmanager
-async def python(*words: str) -> AsyncIterator[Process]:
+async def python(*words: str) -> AsyncGenerator[Process]:
     """`python -m <words>`, until the block ends, however it ends: then SIGTERM, and SIGKILL if that is ignored."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *words),
