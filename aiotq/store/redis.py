@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -46,6 +47,8 @@ from aiotq.store.wire import Wire, WireBroken
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from redis.asyncio.connection import AbstractConnection
+
     from aiotq.store.contract import Finished, NewJob, Replacement, WorkerCard
     from aiotq.store.scripts import Script
 
@@ -62,7 +65,12 @@ class RedisStore:
         self._full_url, self._namespace, self._limit_s = url, namespace, connect_timeout_s
         self.url = redact(url)
         self._keys = Keys(namespace)
-        dial = dialler(url, connect_timeout_s=connect_timeout_s)
+        to_server = dialler(url, connect_timeout_s=connect_timeout_s)
+
+        async def dial() -> AbstractConnection:
+            self._keep_broom()
+            return await to_server()
+
         self._wire = Wire(dial, limit_s=connect_timeout_s)
         self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
@@ -72,14 +80,17 @@ class RedisStore:
         return RedisStore(self._full_url, namespace=self._namespace, connect_timeout_s=self._limit_s)
 
     async def open(self) -> ServerFacts:
-        if self._broom is None:
-            # The end of a loop (asyncio.run) finishes its async generators: so a script that never closes ends silently.
-            self._broom = self._sweep()
-            await anext(self._broom)
         if self.url.startswith("memory://"):  # fakeredis has no INFO
             await self._send("connect", "PING")
             return ServerFacts(kind="fakeredis", version=version("fakeredis"), url=self.url)
         return look(await self._send("connect", "INFO"), url=self.url)
+
+    def _keep_broom(self) -> None:
+        """The end of a loop (asyncio.run) finishes its async generators: so a script that never closes ends silently."""
+        if self._broom is None:
+            self._broom = self._sweep()
+            with suppress(StopIteration):
+                self._broom.__anext__().send(None)  # to its first yield, at once
 
     async def _sweep(self) -> AsyncGenerator[None]:
         try:

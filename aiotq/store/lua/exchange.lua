@@ -72,8 +72,9 @@ local function missing(ticket, job_id, key)
   if call('EXISTS', key) == 1 then safe('GET', key) end -- of a wrong type: put aside by this
   drop(ticket, job_id, true)
 end
--- Returns the index of the first ticket that was not looked at, once the batch is full; else nil.
-local function resolve(tickets)
+-- sources: the queue and place that each came from; nil: `active`. Returns the index of the first ticket that was not
+-- looked at, once the batch is full; else nil.
+local function resolve(tickets, sources)
   local bytes = 0
   for from = 1, #tickets, CHUNK do
     if bytes > HALF_BATCH then return from end
@@ -83,7 +84,7 @@ local function resolve(tickets)
       if not queue then
         dropped = dropped + 1
         if doubt then call('SREM', active, tickets[i]) end
-        put_aside(tickets[i], doubt and active or prefix .. 'line', now_ms)
+        put_aside(tickets[i], sources and prefix .. 'line:' .. sources[i][1] .. ':' .. sources[i][2] or active, now_ms)
       elseif sub(generation, 1, 1) == '!' then -- too large to come along
         local key = prefix .. 'job:' .. job_id
         local header = safe('GETRANGE', key, 0, 18)
@@ -149,7 +150,7 @@ if limit > 0 and not doubt then
       end
     end
   end
-  local rest = resolve(tickets)
+  local rest = resolve(tickets, sources)
   if rest then -- full in bytes: the others go back where they were
     for i = #tickets, rest, -1 do
       push(true, sources[i][1], sources[i][2], { tickets[i] }, woken)

@@ -1,0 +1,61 @@
+"""A job in this worker's hands, from its claim to the acknowledged outcome."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from aiotq.job import parse_ticket
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiotq.job import Outcome
+    from aiotq.record import Record
+    from aiotq.registry import RegisteredTask
+    from aiotq.store.contract import Claimed
+
+
+class Why(Enum):
+    """Why a running job is cancelled."""
+
+    TIMEOUT = "timeout"  # its attempt took too long
+    ASKED = "asked"  # a person or a caller wants it stopped
+    STOPPING = "stopping"  # the worker stops; it goes back to its queue
+    LOST = "lost"  # it is another worker's now; whatever it comes to is dropped
+
+
+class Held:
+    """One claimed job. The fetcher owns it; while it runs, the runner writes its last seven fields."""
+
+    __slots__ = (
+        "attempt", "begun", "cancelled", "claimed_s", "data", "fence", "handle", "job_id", "lost", "outcome", "queue",
+        "record", "started_ms", "started_s", "task", "threaded", "ticket", "why",
+    )  # fmt: skip
+
+    def __init__(self, claim: Claimed, *, fence: int, now_s: float) -> None:
+        """now_s: monotonic."""
+        parts = parse_ticket(claim.ticket)
+        self.ticket, self.job_id, self.queue = claim.ticket, parts.job_id, parts.queue
+        self.data, self.lost, self.cancelled, self.fence = claim.record, claim.lost, claim.cancelled, fence
+        self.claimed_s = now_s
+        self.record: Record | None = None  # once decoded
+        self.task: RegisteredTask | None = None  # once found
+        self.attempt = 0
+        self.threaded = False  # runs in a thread: it can't be cancelled
+        self.handle: asyncio.Task[None] | None = None
+        self.begun = False  # its coroutine has taken its first step
+        self.started_s = 0.0  # monotonic
+        self.started_ms: int | None = None  # Redis's clock; None: no attempt was made
+        self.why: Why | None = None  # the first reason to cancel it
+        self.outcome: Outcome | None = None  # once decided; a later one is dropped
+
+    @property
+    def suspect(self) -> bool:
+        """Whether its worker vanished twice or more."""
+        return self.ticket.startswith(f"{self.queue}:s:")
+
+    @property
+    def name(self) -> str:
+        """The task's name, as far as it is known."""
+        return self.record.doc.task if self.record is not None else "(unreadable)"

@@ -1,0 +1,193 @@
+"""The keeper: a thread with a loop and connections of its own, so that a task that blocks the event loop costs latency, but
+not the lease, and nobody's delayed jobs. It renews, reclaims, promotes (poll.py), and says which task blocks.
+
+A C call that holds the interpreter's lock stops it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from aiotq.errors import StoreError
+from aiotq.store.contract import Reclaimed
+from aiotq.worker.log import LOG, say
+from aiotq.worker.poll import Poller
+from aiotq.worker.run import blocking_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiotq.store.contract import Peer, Store
+    from aiotq.worker.settings import WorkerSettings
+
+WATCH_EVERY_S = 0.25
+BLOCKED_AFTER_S = 0.5
+
+
+class Keeper:
+    """Keeps one worker's lease. `start` and `stop` are called on the worker's loop, once each."""
+
+    def __init__(
+        self, store: Store, settings: WorkerSettings, *, worker_id: str, lost: Callable[[], None], running: Callable[[], str]
+    ) -> None:
+        """store: for this thread alone. lost: called on the worker's loop when the lease turns out to be reclaimed.
+        running: names the running jobs, for the message about a blocked loop."""
+        self._store, self._settings, self._worker_id = store, settings, worker_id
+        self._lost, self._running = lost, running
+        self.renewed_at_s = monotonic()  # when the last renewal that succeeded was sent; registering counts as one
+        self._seen: dict[str, tuple[int, float]] = {}  # odd leases of others: lease end, first seen
+        self._main: asyncio.AbstractEventLoop | None = None
+        self._main_thread = 0
+        self._alive_at_s = monotonic()  # when the worker's loop last turned
+        self._asked_at_s: float | None = None  # a question to it that is unanswered
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="aiotq-keeper", daemon=True)
+        self._ended: asyncio.Future[None] | None = None
+
+    @property
+    def lease_good(self) -> bool:
+        """Whether the lease can't have been reclaimed: it was renewed less than a lease ago."""
+        return monotonic() - self.renewed_at_s < self._settings.lease_s
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._main, self._main_thread = asyncio.get_running_loop(), threading.get_ident()
+        self._ended = self._main.create_future()
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End the thread, and wait for it."""
+        loop, stop, ended = self._loop, self._stop, self._ended
+        if ended is None:
+            return
+        if loop is not None and stop is not None:
+            try:
+                loop.call_soon_threadsafe(stop.set)
+            except RuntimeError:
+                pass  # its loop has closed already: the thread is ending
+        await ended
+
+    # --- in the thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._keep())
+        finally:
+            main, ended = self._main, self._ended
+            if main is not None and ended is not None and not main.is_closed():
+                main.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+
+    async def _keep(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        poller = Poller(self._store, worker_id=self._worker_id)
+        try:
+            async with asyncio.TaskGroup() as duties:
+                # Children of this group: they end with it.
+                running = [
+                    duties.create_task(self._always("heartbeat", self._heartbeat)),
+                    duties.create_task(self._always("watch", self._watch)),
+                    duties.create_task(self._always("poller", poller.run)),
+                ]
+                await self._stop.wait()
+                for duty in running:
+                    duty.cancel()
+        finally:
+            await self._store.close()
+
+    async def _always(self, name: str, duty: Callable[[], object]) -> None:
+        """A duty that fails by a mistake of ours is said aloud and begun again: never silently gone."""
+        while True:
+            try:
+                await duty()  # pyright: ignore[reportGeneralTypeIssues]
+            except Exception:
+                LOG.exception("the keeper's %s failed by a mistake in aiotq and goes on; please report it", name)
+                await asyncio.sleep(1)
+
+    # --- heartbeat and reclaim ----------------------------------------------------------------------------------
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            if monotonic() - self._alive_at_s > self._settings.max_block_s:
+                continue  # the worker's loop stands still: let the jobs go to one that works
+            sent_at_s = monotonic()
+            try:
+                reply = await self._store.renew(self._worker_id, lease_ms=self._settings.lease_ms)
+                if not reply.alive:
+                    self._tell_lost()
+                    return await self._for_ever()
+                self.renewed_at_s = sent_at_s
+                await self._reclaim(reply.suspicious)
+            except StoreError:  # the fetcher says it aloud
+                self._seen.clear()  # what was seen before the break is no proof of anything
+
+    async def _for_ever(self) -> None:
+        await asyncio.Event().wait()
+
+    def _tell_lost(self) -> None:
+        if self._main is not None and not self._main.is_closed():
+            self._main.call_soon_threadsafe(self._lost)
+
+    async def _reclaim(self, odd: object) -> None:
+        """Reclaim a worker whose lease end has not moved for a heartbeat: Redis may have been away longer than a lease, and
+        the first one back must not reclaim all the others."""
+        peers: dict[str, Peer] = {peer.worker_id: peer for peer in odd}  # pyright: ignore
+        now_s = monotonic()
+        self._seen = {
+            peer.worker_id: self._seen[peer.worker_id]
+            if self._seen.get(peer.worker_id, (None, 0))[0] == peer.lease_end_ms
+            else (peer.lease_end_ms, now_s)
+            for peer in peers.values()
+        }
+        for worker_id, (lease_end_ms, since_s) in list(self._seen.items()):
+            if now_s - since_s < 0.9 * self._settings.heartbeat_s:
+                continue
+            del self._seen[worker_id]
+            seen_ms = lease_end_ms
+            while (came_to := await self._store.reclaim(worker_id, seen_ms=seen_ms)) is Reclaimed.MORE:
+                seen_ms = 0
+            if came_to is Reclaimed.DONE:
+                say(logging.WARNING, "reclaimed", "worker %s has vanished; its jobs are back in their queues", worker_id,
+                    worker=worker_id)  # fmt: skip
+
+    # --- a task that blocks the loop ----------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        blocked_since_s: float | None = None
+        stack, jobs = "", ""
+        main = self._main
+        while main is not None:
+            await asyncio.sleep(WATCH_EVERY_S)
+            now_s = monotonic()
+            if self._asked_at_s is None:
+                if blocked_since_s is not None:
+                    self._say_blocked(self._alive_at_s - blocked_since_s, stack, jobs)
+                    blocked_since_s = None
+                self._asked_at_s = now_s
+                if main.is_closed():
+                    return
+                main.call_soon_threadsafe(self._pong)
+            elif now_s - self._asked_at_s >= BLOCKED_AFTER_S and blocked_since_s is None:
+                blocked_since_s = self._asked_at_s
+                stack, jobs = blocking_stack(self._main_thread), self._running()
+
+    def _pong(self) -> None:
+        self._asked_at_s, self._alive_at_s = None, monotonic()
+
+    def _say_blocked(self, blocked_s: float, stack: str, jobs: str) -> None:
+        say(
+            logging.WARNING,
+            "blocked",
+            "%s blocked the event loop for %.1f s; write a plain 'def' to run it in a thread; it was at:\n%s",
+            jobs,
+            blocked_s,
+            stack,
+            blocked_s=blocked_s,
+            stack=stack,
+            jobs=jobs,
+        )

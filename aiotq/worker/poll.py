@@ -1,0 +1,91 @@
+"""The poller: one worker of all, the leader, moves due jobs to their queues on time. Runs in the keeper's thread.
+
+A BLPOP's timeout is checked ten times a second, so it only brings news of an earlier due time; the due time itself is met
+by a local timer that wakes a millisecond early, and a thread's sleep for the rest (epoll rounds timers up to whole ones).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+from aiotq.errors import StoreError
+from aiotq.store.contract import MAX_PROMOTED, POLLER_LEASE_MS
+from aiotq.worker.log import say
+
+if TYPE_CHECKING:
+    from aiotq.store.contract import Promoted, Store
+
+KEEP_LEASE_S = POLLER_LEASE_MS / 2000  # the leader renews its lease at half of it
+EARLY_S = 0.001
+BACKOFF_CAP_S = 1.0
+
+
+class Poller:
+    """Promotes while it is the leader, and asks now and then while it is not."""
+
+    def __init__(self, store: Store, *, worker_id: str) -> None:
+        self._store = store
+        self.worker_id = worker_id
+        self._news = asyncio.Event()
+        self._leading = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as duties:
+            # Children of this group: they end with it.
+            duties.create_task(self._listen())
+            duties.create_task(self._promote())
+
+    async def _promote(self) -> None:
+        backoff_s = 0.05
+        while True:
+            self._news.clear()  # before the call: news that comes during it is seen after it
+            try:
+                reply = await self._store.promote(self.worker_id)
+                backoff_s = 0.05
+            except StoreError:  # the fetcher says it aloud
+                self._leading.clear()
+                await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
+                backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
+                continue
+            for key in reply.garbage:
+                say(logging.ERROR, "garbage", "something that is not aiotq's was found in %s and put aside", key, key=key)
+            await self._until_next(reply)
+
+    async def _until_next(self, reply: Promoted) -> None:
+        if not reply.leader:
+            self._leading.clear()
+            await asyncio.sleep(max(0.01, (reply.wait_us or 0) / 1e6))
+            return
+        self._leading.set()
+        if reply.moved >= MAX_PROMOTED:
+            return
+        wait_s = KEEP_LEASE_S if reply.wait_us is None else min(KEEP_LEASE_S, reply.wait_us / 1e6)
+        due_s = time.monotonic() + wait_s
+        if wait_s > EARLY_S:
+            try:
+                async with asyncio.timeout(wait_s - EARLY_S):
+                    await self._news.wait()
+                return
+            except TimeoutError:
+                pass  # nothing earlier came: the due time itself
+        rest_s = due_s - time.monotonic()
+        if rest_s > 0:
+            time.sleep(rest_s)  # noqa: TID251  the keeper's own thread, for less than 2 ms: a loop's timer would be up to 1 ms late
+
+    async def _listen(self) -> None:
+        """News of an earlier due time. Only the leader listens: another's would be lost on it."""
+        while True:
+            await self._leading.wait()
+            try:
+                came = await self._store.wait_poller_token()
+                if came and not self._leading.is_set():
+                    await self._store.leave_poller_token()
+                elif came:
+                    self._news.set()
+            except StoreError:
+                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311  spread, no secret

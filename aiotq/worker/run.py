@@ -1,0 +1,281 @@
+"""Runs claimed jobs: each in an asyncio task and contextvars context of its own. Whatever happens becomes an Outcome.
+
+A task a job, and no standing consumers: cancellation then reaches this job and no other, whatever the user's code keeps of
+it (docs/decisions has the measurement). Nothing here touches the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+import traceback
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from aiotq.current import CURRENT, CurrentJob
+from aiotq.errors import JobTimeout, ResultTooLarge, SerializationError
+from aiotq.frames import describe
+from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
+from aiotq.retry import decide
+from aiotq.worker.deadlines import Deadlines
+from aiotq.worker.held import Held, Why
+from aiotq.worker.log import say
+from aiotq.worker.settings import STUCK_AFTER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiotq.worker.clock import ServerClock
+    from aiotq.worker.settings import WorkerSettings
+
+
+class Runner:
+    """Runs jobs in slots. `started` is called as an attempt begins, `decided` once a job, with its outcome set; `freed` whenever a slot is free again."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        clock: ServerClock,
+        *,
+        started: Callable[[Held], None],
+        decided: Callable[[Held], None],
+        freed: Callable[[], None],
+    ) -> None:
+        self._settings, self._clock = settings, clock
+        self._started, self._decided, self._freed = started, decided, freed
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._deadlines = Deadlines()
+        self.state: Any = None  # what the lifespan yielded
+        self.running: set[Held] = set()  # a slot each, until its coroutine or thread has ended
+        self.threads = 0  # of these, in threads
+        self.stuck: set[Held] = set()  # of these, those whose outcome is stored already
+        self.average_s = 1.0  # how long a job runs, of late
+
+    @property
+    def free(self) -> int:
+        """Free slots."""
+        return self._settings.concurrency - len(self.running)
+
+    @property
+    def free_threads(self) -> int:
+        """Free slots for jobs that run in a thread."""
+        return self._settings.threads - self.threads
+
+    def start(self, held: Held) -> None:
+        """Begin an attempt. The job has a record and a task."""
+        self.running.add(held)
+        if held.threaded:
+            self.threads += 1
+        held.started_s = monotonic()
+        held.started_ms = self._clock.now_ms()
+        self._started(held)
+        loop = asyncio.get_running_loop()
+        # Its owner is this runner: `running` holds it until it has ended, and `Worker` waits for that.
+        held.handle = loop.create_task(self._attempt(held))  # noqa: TID251
+        timeout_s = _timeout_s(held)
+        if timeout_s is not None:
+            self._deadlines.add(loop.time() + timeout_s, held, self._overdue)
+
+    def cancel(self, held: Held, why: Why) -> None:
+        """Ask a running job to stop, at its next await. The first reason counts."""
+        if held.why is not None or held.outcome is not None or held.handle is None:
+            return
+        held.why = why
+        self._deadlines.add(asyncio.get_running_loop().time() + STUCK_AFTER_S, held, self._give_up)
+        if not held.threaded and held.begun:  # one that has not begun sees `why` when it does; a thread can't be stopped
+            held.handle.cancel()
+
+    def close(self) -> None:
+        """No timer fires any more."""
+        self._deadlines.close()
+
+    # --- one attempt --------------------------------------------------------------------------------------------
+
+    async def _attempt(self, held: Held) -> None:
+        held.begun = True
+        try:
+            outcome = await self._outcome(held)
+        except BaseException as error:  # noqa: BLE001  the wall between a user's code and the worker: nothing gets past
+            outcome = self._raised(held, error)
+        self._ended(held, outcome)
+
+    async def _outcome(self, held: Held) -> Outcome:
+        """Run the user's function. Raises whatever it raises."""
+        if held.why is not None:
+            raise asyncio.CancelledError
+        task, record = held.task, held.record
+        assert task is not None  # noqa: S101  for the type checker: triage has set both
+        assert record is not None  # noqa: S101
+        doc = record.doc
+        args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
+        CURRENT.set(
+            CurrentJob(
+                id=held.job_id,
+                attempt=held.attempt,
+                retries=_retries(held),
+                task=task.name,
+                queue=held.queue,
+                priority=doc.priority,
+                enqueued_ms=record.enqueued_ms,
+                fence=held.fence,
+                state=self.state,
+            )
+        )
+        if task.is_async:
+            value = await task.fn(*args, **kwargs)
+        else:
+            value = await self._in_thread(partial(task.fn, *args, **kwargs))
+        if held.why is not None and held.why is not Why.STOPPING:
+            raise asyncio.CancelledError  # it swallowed its cancellation; what it returned comes too late
+        if not task.store_result:
+            return Succeeded(result=None)
+        result = task.codec.encode_result(value)
+        if len(result) > self._settings.max_result:
+            raise ResultTooLarge(task=task.name, size=len(result), limit=self._settings.max_result)
+        return Succeeded(result=result)
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._settings.threads)
+        return await anyio.to_thread.run_sync(_contained, call, limiter=self._limiter)
+
+    def _raised(self, held: Held, error: BaseException) -> Outcome:
+        if isinstance(error, _Escaped):  # from a thread
+            error = error.error
+        if isinstance(error, asyncio.CancelledError) and held.why is not None:
+            return self._stopped(held)
+        final = isinstance(error, SerializationError | ResultTooLarge) and _ours(error)
+        return self._failed(held, error, final=final)
+
+    def _stopped(self, held: Held) -> Outcome:
+        """What a job comes to that ended, or is given up, after its cancellation."""
+        match held.why:
+            case Why.TIMEOUT:
+                return self._failed(held, JobTimeout(timeout_s=_timeout_s(held) or 0.0))
+            case Why.ASKED:
+                return Cancelled()
+            case _:
+                return Returned()
+
+    def _failed(self, held: Held, error: BaseException, *, final: bool = False) -> Failed | Retried:
+        assert held.task is not None  # noqa: S101  for the type checker
+        return decide(
+            error,
+            attempt=held.attempt,
+            retries=_retries(held),
+            policy=held.task.policy,
+            spread=random.random(),  # noqa: S311  jitter, no secret
+            error=describe(error),
+            final=final,
+        )
+
+    def _ended(self, held: Held, outcome: Outcome) -> None:
+        self.running.discard(held)
+        if held.threaded:
+            self.threads -= 1
+        took_s = monotonic() - held.started_s
+        self.average_s += 0.05 * (took_s - self.average_s)
+        if held in self.stuck:
+            self.stuck.discard(held)
+        elif held.outcome is None:
+            held.outcome = outcome
+            self._decided(held)
+        self._freed()
+
+    # --- what goes wrong ----------------------------------------------------------------------------------------
+
+    def _overdue(self, held: Held) -> None:
+        self.cancel(held, Why.TIMEOUT)
+
+    def _give_up(self, held: Held) -> None:
+        """It has not ended after its cancellation: its outcome is stored now, its slot kept until it ends."""
+        self.stuck.add(held)
+        say(
+            logging.ERROR,
+            "stuck",
+            "%s %s has not ended %g s after its cancellation (%s) and keeps its slot until it does; it is at:\n%s",
+            held.name,
+            held.job_id,
+            STUCK_AFTER_S,
+            held.why.value if held.why else "",
+            stack_of(held),
+            job_id=held.job_id,
+            task=held.name,
+            queue=held.queue,
+            attempt=held.attempt,
+        )
+        held.outcome = self._stopped(held)
+        self._decided(held)
+
+
+class _Escaped(Exception):
+    """Carries out of a thread what a thread must not raise (SystemExit ends it; StopIteration can't pass a future)."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        super().__init__()
+
+
+def _contained(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except BaseException as error:
+        raise _Escaped(error) from None
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether aiotq raised it for this job's own arguments or result, and not the user's code by a call of its own."""
+    last = error.__traceback__
+    names: list[str] = []
+    while last is not None:
+        names.append(str(last.tb_frame.f_globals.get("__name__", "")))
+        last = last.tb_next
+    return all(name.partition(".")[0] == "aiotq" for name in names)
+
+
+def _timeout_s(held: Held) -> float | None:
+    assert held.record is not None  # noqa: S101  for the type checker
+    assert held.task is not None  # noqa: S101
+    timeout_ms = held.record.doc.timeout_ms
+    return held.task.timeout_s if timeout_ms is None else timeout_ms / 1000
+
+
+def _retries(held: Held) -> int:
+    assert held.record is not None  # noqa: S101  for the type checker
+    assert held.task is not None  # noqa: S101
+    retries = held.record.doc.retries
+    return held.task.retries if retries is None else retries
+
+
+def stack_of(held: Held) -> str:
+    """Where a job is now, the user's frames: of its coroutine; a thread's can't be told apart."""
+    if held.threaded or held.handle is None:
+        return "    (in a thread)"
+    lines: list[str] = []
+    coroutine: Any = held.handle.get_coro()
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None and not str(frame.f_globals.get("__name__", "")).startswith("aiotq."):
+            code = frame.f_code
+            lines.append(f"    {code.co_filename}:{frame.f_lineno} in {code.co_name}")
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return "\n".join(lines[-5:]) or "    (not in Python code)"
+
+
+def blocking_stack(thread_id: int) -> str:
+    """What a thread is doing now: the user's innermost frames."""
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001  documented, and the only way
+    if frame is None:
+        return "    (it has ended)"
+    found = [
+        f"    {entry.filename}:{entry.lineno} in {entry.name}\n      {entry.line}"
+        for entry in traceback.extract_stack(frame)
+        if "/asyncio/" not in entry.filename and "/aiotq/" not in entry.filename
+    ]
+    return "\n".join(found[-3:])

@@ -1,0 +1,40 @@
+"""How a worker behaves: frozen values, checked by the app that makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEARTBEATS_A_LEASE = 15 / 4  # a lease of 15 s is renewed every 4 s: two in a row may be lost, the third still comes in time
+STUCK_AFTER_S = 5.0  # a job that has not ended this long after its cancellation is stuck
+READ_AHEAD_S = 0.010  # beside its free slots a worker claims what it will start within this time
+READ_AHEAD_MOST = 6  # ... but never more than this times its concurrency
+GIVE_BACK_S = 0.05  # a claimed job that could not be started for this long goes back: another worker may be free
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a worker was told. `_s` are seconds, `_ms` milliseconds."""
+
+    queues: tuple[str, ...]  # in the order in which they are served
+    concurrency: int = 100  # jobs at once
+    threads: int = 8  # plain `def` jobs at once
+    grace_s: float = 30.0  # what running jobs get when the worker stops
+    lease_s: float = 15.0
+    name: str | None = None  # the label; None: host and a random part
+    result_ttl_ms: int = 3_600_000
+    failure_ttl_ms: int = 30 * 86_400_000
+    max_payload: int = 1 << 20  # bytes
+    max_result: int = 1 << 20  # bytes
+    unknown_for_s: float = 3_600.0  # how long a job of an unknown task is put back before it is a dead letter
+    max_lost: int = 3  # a job whose worker vanished more often is a dead letter
+    max_block_s: float = 60.0  # how long the event loop may stand still before the lease is let go
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease, as the store wants it."""
+        return round(self.lease_s * 1000)
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How often the lease is renewed."""
+        return self.lease_s / HEARTBEATS_A_LEASE

@@ -1,0 +1,101 @@
+"""From an outcome to what is stored of it. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotq import record as records
+from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded, parse_ticket, ticket
+from aiotq.store.contract import Ended, Postponed, PutBack
+
+if TYPE_CHECKING:
+    from aiotq.store.contract import Finished
+    from aiotq.worker.held import Held
+    from aiotq.worker.settings import WorkerSettings
+
+LEAST_TTL_MS = 60_000  # a late repeat of the request that enqueued a job must find its record
+
+
+def settle(held: Held, *, settings: WorkerSettings, label: str, now_ms: int, random: bytes) -> Finished:
+    """What the store is told of a decided job. label: the worker's. random: 4 bytes, for a generation."""
+    outcome = held.outcome
+    generation = records.generation(random)
+    if isinstance(outcome, Returned):
+        return _put_back(held, generation)
+    if isinstance(outcome, Retried):
+        return _postpone(held, outcome, generation=generation, label=label, now_ms=now_ms)
+    assert isinstance(outcome, Succeeded | Failed | Cancelled)  # noqa: S101  for the type checker: a decided job is settled
+    return Ended(
+        ticket=held.ticket,
+        record=_terminal(held, outcome, generation=held.ticket.split(":", 3)[2], label=label, now_ms=now_ms),
+        ttl_ms=settings.failure_ttl_ms if isinstance(outcome, Failed) else max(LEAST_TTL_MS, result_ttl_ms(held, settings)),
+        dead=isinstance(outcome, Failed),
+    )
+
+
+def result_ttl_ms(held: Held, settings: WorkerSettings) -> int:
+    """How long a result is kept: the call's word, else the task's, else the app's."""
+    if held.record is not None and held.record.doc.result_ttl_ms is not None:
+        return held.record.doc.result_ttl_ms
+    if held.task is not None and held.task.result_ttl_s is not None:
+        return round(held.task.result_ttl_s * 1000)
+    return settings.result_ttl_ms
+
+
+def _line(held: Held) -> str:
+    return parse_ticket(held.ticket).line
+
+
+def _put_back(held: Held, generation: str) -> PutBack:
+    if parse_ticket(held.ticket).generation.startswith(records.LARGE):
+        generation = records.LARGE + generation[1:]
+    return PutBack(ticket=held.ticket, new_ticket=ticket(_line(held), generation, held.job_id))
+
+
+def _postpone(held: Held, outcome: Retried, *, generation: str, label: str, now_ms: int) -> Postponed:
+    if held.record is None:  # of a newer version: its bytes stay as they are
+        stored = records.regenerated(held.data or b"", generation)
+    else:
+        stored = records.after(
+            held.record,
+            outcome,
+            generation=generation,
+            worker=label,
+            started_ms=held.started_ms,
+            finished_ms=now_ms,
+            due_ms=now_ms + outcome.delay_ms,
+            lost=held.lost,
+        )
+    written = stored[2:6].decode()
+    return Postponed(
+        ticket=held.ticket,
+        record=stored,
+        new_ticket=ticket(_line(held), written, held.job_id),
+        delay_ms=outcome.delay_ms,
+    )
+
+
+def _terminal(
+    held: Held, outcome: Succeeded | Failed | Cancelled, *, generation: str, label: str, now_ms: int
+) -> bytes:
+    if held.record is None:
+        assert isinstance(outcome, Failed)  # noqa: S101  for the type checker: nothing else becomes of unreadable bytes
+        return records.undecodable(
+            held.job_id,
+            held.data or b"",
+            generation=generation,
+            now_ms=now_ms,
+            error=outcome.error,
+            queue=held.queue,
+            worker=label,
+            lost=held.lost,
+        )
+    return records.after(
+        held.record,
+        outcome,
+        generation=generation,
+        worker=label,
+        started_ms=held.started_ms,
+        finished_ms=now_ms,
+        lost=held.lost,
+    )

@@ -1,0 +1,74 @@
+"""What becomes of a claimed job before it is run: whether it is run at all. Pure but for the bytes that it decodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotq import record as records
+from aiotq.errors import InvalidRecord, NewerRecord, PayloadTooLarge
+from aiotq.frames import describe
+from aiotq.job import Cancelled, ErrorInfo, Failed, Retried
+
+if TYPE_CHECKING:
+    from aiotq.job import Outcome
+    from aiotq.registry import Registry
+    from aiotq.worker.held import Held
+    from aiotq.worker.settings import WorkerSettings
+
+UNKNOWN_WAITS_S = (1, 2, 4, 8, 15, 30, 60)  # an unknown task's job is put back for so long; the last repeats
+
+
+def triage(held: Held, *, registry: Registry, settings: WorkerSettings, now_ms: int) -> Outcome | None:
+    """Decode and look at a claimed job. None: run it, `held.record` and `held.task` are set."""
+    try:
+        held.record = record = records.decode(held.job_id, held.data or b"")
+    except NewerRecord as error:
+        since_ms = now_ms if error.enqueued_ms is None else error.enqueued_ms
+        return _put_back(error, times=0, since_ms=since_ms, settings=settings, now_ms=now_ms, waited_from=since_ms)
+    except InvalidRecord as error:
+        return Failed(error=describe(error), reason="invalid record")
+    held.attempt = record.attempt
+    if held.cancelled:
+        return Cancelled()
+    if held.lost > settings.max_lost:
+        return Failed(error=_lost(held.lost), reason="lost")
+    expires_ms = records.expires_at_ms(record)
+    if expires_ms is not None and expires_ms <= now_ms:
+        return Cancelled(reason="expired")
+    held.task = task = registry.get(record.doc.task)
+    if task is None:
+        seen = record.doc.unknown
+        return _put_back(
+            registry.unknown(record.doc.task),
+            times=0 if seen is None else seen.times,
+            since_ms=now_ms if seen is None else seen.since_ms,
+            settings=settings,
+            now_ms=now_ms,
+        )
+    size = len(memoryview(record.doc.args)) + len(memoryview(record.doc.kwargs))
+    if size > settings.max_payload:
+        return Failed(error=describe(PayloadTooLarge(task=task.name, size=size, limit=settings.max_payload)))
+    held.threaded = not task.is_async
+    return None
+
+
+def _put_back(
+    error: Exception, *, times: int, since_ms: int, settings: WorkerSettings, now_ms: int, waited_from: int | None = None
+) -> Failed | Retried:
+    told = describe(error)
+    reason = "newer record" if isinstance(error, NewerRecord) else "unknown task"
+    if now_ms - since_ms >= settings.unknown_for_s * 1000:
+        return Failed(error=told, reason=reason)
+    if waited_from is not None:  # nothing is counted in a newer record: wait half as long again as it has waited
+        wait_s = min(UNKNOWN_WAITS_S[-1], max(1, (now_ms - waited_from) / 1000))
+    else:
+        wait_s = UNKNOWN_WAITS_S[min(times, len(UNKNOWN_WAITS_S) - 1)]
+    return Retried(delay_ms=round(wait_s * 1000), error=told, counts=False)
+
+
+def _lost(times: int) -> ErrorInfo:
+    return ErrorInfo(
+        type="aiotq.errors:WorkerVanished",
+        message=f"its worker vanished {times} times while it ran (killed, crashed, or out of memory); "
+        "it is not run again by itself; look at what it does, then retry or discard it",
+    )
