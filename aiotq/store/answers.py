@@ -1,7 +1,7 @@
 """What Redis's error answers mean, in aiotq's words.
 
 redis-py's classes are no guide: it calls a wrong password and LOADING connection errors, and READONLY, BUSY and MISCONF
-plain replies. So an answer is classed by its leading code (measured on redis-py 8.1, and on 6.2's old-style script errors).
+plain replies. So an answer is classed by its leading code (measured on redis-py 8.1, and 6.2's script errors).
 """
 
 from __future__ import annotations
@@ -68,14 +68,18 @@ def told(error: RedisError, *, verb: str, url: str) -> StoreError:
     if word == "OOM":
         return StoreFull(
             f"{said}: its memory is full (maxmemory); nothing was done; drain a queue, or give it more memory",
-            verb=verb, url=url, code=word,
+            verb=verb,
+            url=url,
+            code=word,
         )
     if word in RECONNECT or word in WAIT:
         cure = _CURE.get(word, "try again")
         return StoreRefused(f"{said}; nothing was done; {cure}", verb=verb, url=url, code=word)
     if word in ("WRONGPASS", "NOAUTH"):
         return StoreUnusable(
-            f"{said}: the user name or password in the URL is wrong, or one is needed; correct the URL", verb=verb, url=url
+            f"{said}: the user name or password in the URL is wrong, or one is needed; correct the URL",
+            verb=verb,
+            url=url,
         )
     if word == "NOPERM":
         return StoreUnusable(

@@ -125,7 +125,9 @@ class Promoted:
 
     leader: bool  # whether this worker holds the poller's lease
     moved: int = 0
-    wait_us: int | None = None  # leader: to the next due job, None if there is none; else: to the end of the other's lease
+    wait_us: int | None = (
+        None  # leader: to the next due job, None if there is none; else: to the end of the other's lease
+    )
     garbage: Sequence[str] = ()
 
 
@@ -171,7 +173,9 @@ class WorkerCard:
 class Place:
     """Where a job is now. None of it is true of a job whose generation is no longer the one asked for."""
 
-    status: JobStatus | None  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed since it was read
+    status: (
+        JobStatus | None
+    )  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed since it was read
     worker_id: str | None = None
     worker: str | None = None  # its label
     due_ms: int | None = None
@@ -247,7 +251,9 @@ class Store(Protocol):
         ...
 
     # --- a sender's side
-    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0) -> Sequence[Enqueued]:
+    async def enqueue(
+        self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
+    ) -> Sequence[Enqueued]:
         """Put 1..MAX_ENQUEUE jobs of at most MAX_BATCH_BYTES (or one of any size) in their lines or the schedule.
 
         Idempotent by id and generation: safe to repeat when its reply was lost.
@@ -309,8 +315,8 @@ class Store(Protocol):
         """Finish a batch, then claim up to `limit` jobs: one atomic call.
 
         finished: 0..MAX_FINISHED outcomes. limit: 0..MAX_CLAIMED. suspects: whether this worker holds no suspect, and
-        may so take one. held: the worker is in doubt; all the tickets that it holds, without those in `finished`. Then nothing new
-        is claimed: `claimed` is what else lies in its hands, at most MAX_CLAIMED, and `gone` what does not.
+        may so take one. held: the worker is in doubt; all the tickets that it holds, without those in `finished`. Then
+        nothing new is claimed: `claimed` is what else lies in its hands, at most MAX_CLAIMED, and `gone` what does not.
         """
         ...
 
@@ -319,7 +325,7 @@ class Store(Protocol):
         ...
 
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
-        """Take back jobs of a worker whose lease end is still the one that was seen: to the front, each lost once more."""
+        """Take back jobs of a worker whose lease end is still the one seen: to the front, each lost once more."""
         ...
 
     async def promote(

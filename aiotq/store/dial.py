@@ -54,11 +54,15 @@ def dialler(url: str, *, connect_timeout_s: float) -> Dial:
 
 def _parsed(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
     if not url.startswith(SCHEMES):
-        raise UsageError(f"the URL {redact(url)!r} is not one that aiotq knows; it starts with one of {', '.join(SCHEMES)}")
+        raise UsageError(
+            f"the URL {redact(url)!r} is not one that aiotq knows; it starts with one of {', '.join(SCHEMES)}"
+        )
     try:
         options: dict[str, Any] = dict(parse_url(url))
     except ValueError as error:
-        raise UsageError(f"the URL {redact(url)!r} can't be read: {error}; expected redis://[:password@]host[:port][/db]") from None
+        raise UsageError(
+            f"the URL {redact(url)!r} can't be read: {error}; expected redis://[:password@]host[:port][/db]"
+        ) from None
     return options.pop("connection_class", Connection), options
 
 

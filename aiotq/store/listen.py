@@ -1,7 +1,7 @@
 """The one connection of a loop that listens: to ends of jobs, and to what a worker shall cancel.
 
-Its owner lives while somebody is subscribed, and connects again for as long as it takes. Publishing is a hint and may be
-missed, so a subscriber is told after each (re)connect to look for itself.
+Its owner lives while somebody is subscribed, and connects again for as long as it takes. What is published may be missed,
+so a subscriber is told after each (re)connect to look for itself.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Subscription:
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
-        self._news: deque[bytes | None | StoreError] = deque()
+        self._news: deque[bytes | StoreError | None] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, news: bytes | None | StoreError) -> None:
+    def put(self, news: bytes | StoreError | None) -> None:
         """Hand news to the listener."""
         self._news.append(news)
         if self._waiter is not None and not self._waiter.done():
@@ -71,7 +71,7 @@ class Listener:
         self._channels.setdefault(channel, []).append(subscription)
         if self._owner is None:
             # The one owner of this connection; it ends with the last subscription, or with `close`.
-            self._owner = asyncio.get_running_loop().create_task(self._listen())  # noqa: TID251
+            self._owner = asyncio.get_running_loop().create_task(self._listen())
         elif self._connection is not None:
             if known:
                 subscription.put(None)
@@ -84,7 +84,11 @@ class Listener:
         listeners = self._channels.get(subscription.channel, [])
         if subscription in listeners:
             listeners.remove(subscription)
-        if not listeners and self._channels.pop(subscription.channel, None) is not None and self._connection is not None:
+        if (
+            not listeners
+            and self._channels.pop(subscription.channel, None) is not None
+            and self._connection is not None
+        ):
             self._say("UNSUBSCRIBE", subscription.channel)
 
     async def close(self) -> None:
@@ -160,7 +164,9 @@ class Listener:
             connection = self._connection
             if connection is None:
                 return
-            message = await connection.read_response(disable_decoding=True, timeout=PING_EVERY_S, disconnect_on_error=False)
+            message = await connection.read_response(
+                disable_decoding=True, timeout=PING_EVERY_S, disconnect_on_error=False
+            )
             if message is None:
                 silent += 1
                 if silent > 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -56,6 +57,12 @@ T = TypeVar("T")
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
 _ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
 _SCHEDULE_PAGE = 5_000
+
+
+def _when(job: NewJob) -> str:
+    if job.due_ms is not None:
+        return f"@{job.due_ms}"
+    return "" if job.delay_ms is None else f"+{job.delay_ms}"
 
 
 class RedisStore:
@@ -158,14 +165,12 @@ class RedisStore:
 
     # --- a sender's side --------------------------------------------------------------------------------------
 
-    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0) -> Sequence[Enqueued]:
+    async def enqueue(
+        self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
+    ) -> Sequence[Enqueued]:
         argv: list[str | bytes | int] = [now_ms]
         for job in jobs:
-            if job.due_ms is not None:
-                when = f"@{job.due_ms}"
-            else:
-                when = "" if job.delay_ms is None else f"+{job.delay_ms}"
-            argv += (job.job_id, job.line, job.generation, job.head, job.body, when)
+            argv += (job.job_id, job.line, job.generation, job.head, job.body, _when(job))
         answer = await self._repeat(lambda: self._run(scripts.ENQUEUE, *argv), timeout_s=timeout_s)
         return [_ENQUEUED[byte - 48] for byte in answer]
 
@@ -214,7 +219,9 @@ class RedisStore:
             self._listener.unsubscribe(subscription)
 
     async def live_workers(self) -> Mapping[str, Sequence[str]]:
-        ids = await self._repeat(lambda: self._send("read", "ZRANGEBYSCORE", self._keys.workers, "(0", "+inf", "LIMIT", 0, 1000))
+        ids = await self._repeat(
+            lambda: self._send("read", "ZRANGEBYSCORE", self._keys.workers, "(0", "+inf", "LIMIT", 0, 1000)
+        )
         cards = [self._send("read", "HMGET", self._keys.worker(i.decode()), "label", "queues") for i in ids]
         workers: dict[str, Sequence[str]] = {}
         for label, queues in await asyncio.gather(*cards):
@@ -327,10 +334,8 @@ class RedisStore:
     async def backlog(self, queues: Sequence[str]) -> Backlog:
         first = 0
         while True:
-            start = first
-            queued, running, found, last = await self._repeat(
-                lambda: self._run(scripts.BACKLOG, start, _SCHEDULE_PAGE, *queues)
-            )
+            page = partial(self._run, scripts.BACKLOG, first, _SCHEDULE_PAGE, *queues)
+            queued, running, found, last = await self._repeat(page)
             if queued or running or found or last:
                 return Backlog(queued=queued, running=running, scheduled=bool(found))
             first += _SCHEDULE_PAGE

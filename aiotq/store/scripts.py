@@ -34,4 +34,19 @@ PAUSE = Script("pause")
 RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
-ALL = (ENQUEUE, EXCHANGE, REGISTER, RETIRE, RENEW, RECLAIM, PROMOTE, REPLACE, CANCEL, LOCATE, PAUSE, RESUME, TOKEN, BACKLOG)
+ALL = (
+    ENQUEUE,
+    EXCHANGE,
+    REGISTER,
+    RETIRE,
+    RENEW,
+    RECLAIM,
+    PROMOTE,
+    REPLACE,
+    CANCEL,
+    LOCATE,
+    PAUSE,
+    RESUME,
+    TOKEN,
+    BACKLOG,
+)

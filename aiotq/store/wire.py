@@ -1,7 +1,7 @@
 """One connection and its one owner.
 
-Callers hand over a command and get a future; the owner, an asyncio task that lives while there is something to do, sends
-what has gathered in one write and reads the replies in their order. So a command in flight is never cancelled: a caller
+Callers hand over a command and get a future; the owner, an asyncio task that lives while there is something to do,
+sends what has gathered in one write and reads the replies in their order. So a command in flight is never cancelled: a caller
 that goes away only drops its future, and the connection stays in step (redis-py #2665, CVE-2023-28859).
 
 A wire never repeats a command. When a connection breaks, each call learns whether it had been sent.
@@ -38,7 +38,7 @@ class Wire:
     """The owner of one connection. Used from one event loop."""
 
     def __init__(self, dial: Callable[[], Awaitable[AbstractConnection]], *, limit_s: float) -> None:
-        """dial: makes a new connected connection. limit_s: how long a call may take, waiting and connecting included."""
+        """dial: makes a new connected connection. limit_s: how long a call may take, connecting included."""
         self._dial = dial
         self._limit_s = limit_s
         self._connection: AbstractConnection | None = None
@@ -63,7 +63,7 @@ class Wire:
             self._watch = loop.call_at(deadline, self._look)
         if self._owner is None:
             # The one owner of this connection; `close` and its own end wait for it.
-            self._owner = loop.create_task(self._serve())  # noqa: TID251
+            self._owner = loop.create_task(self._serve())
         return future
 
     @property
@@ -100,7 +100,7 @@ class Wire:
         finally:
             self._owner = None
             if self._waiting and not self._closed:
-                self._owner = asyncio.get_running_loop().create_task(self._serve())  # noqa: TID251
+                self._owner = asyncio.get_running_loop().create_task(self._serve())
 
     async def _round(self) -> None:
         """Connect if need be, send what waits, read the replies."""
@@ -108,7 +108,7 @@ class Wire:
             if self._connection is None:
                 self._connection = await self._dial()
                 self.epoch += 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Whatever dialling raised is each waiting caller's answer: nothing of theirs was sent.
             self._fail(self._waiting, error if not isinstance(error, BROKEN) else None, str(error), sent=False)
             return

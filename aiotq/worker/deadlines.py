@@ -1,5 +1,5 @@
-"""Many deadlines, one timer: armed for the earliest, and lazily. A job that ends in time costs a push and no timer of its own
-(0.6 µs against 2.1 for call_later and 4.9 for asyncio.timeout, measured).
+"""Many deadlines, one timer, armed lazily for the earliest. A job that ends in time costs a push and no timer of its
+own (0.6 µs against 2.1 for call_later and 4.9 for asyncio.timeout, measured).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The fetcher: the one loop between the store and the jobs in hand.
 
-While there are outcomes to store or slots to fill it exchanges, one call in flight: what ends during a round trip goes with
-the next, so batches grow with load by themselves and nothing waits when idle.
+While there are outcomes to store or slots to fill it exchanges, one call in flight: what ends during a round trip goes
+with the next, so batches grow with load by themselves and nothing waits when idle.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Fetcher:
         return not self.held
 
     def room(self) -> int:
-        """How many jobs to claim now: free slots, and what will be started within some 10 ms by the measured durations."""
+        """How many jobs to claim now: free slots, and what will start within some 10 ms by the measured durations."""
         if self.stopping:
             return 0
         runner = self.runner
@@ -191,8 +191,8 @@ class Fetcher:
                 failure_ttl_ms=self._settings.failure_ttl_ms,
             )
         except BaseException:
-            # Its effect is unknown: the outcomes are repeated (the fence drops those already stored), and all that is held
-            # is named, so that what a lost reply claimed comes to light.
+            # Its effect is unknown: the outcomes are repeated (the fence drops those already stored), and all that is
+            # held is named, so that what a lost reply claimed comes to light.
             self.doubt = self.hungry = True
             self._finished.extendleft(reversed(batch))
             raise

@@ -1,5 +1,5 @@
-"""The keeper: a thread with a loop and connections of its own, so that a task that blocks the event loop costs latency, but
-not the lease, and nobody's delayed jobs. It renews, reclaims, promotes (poll.py), and says which task blocks.
+"""The keeper: a thread with a loop and connections of its own, so that a task that blocks the event loop costs latency,
+but not the lease, and nobody's delayed jobs. It renews, reclaims, promotes (poll.py), and says which task blocks.
 
 A C call that holds the interpreter's lock stops it too.
 """
@@ -19,7 +19,7 @@ from aiotq.worker.poll import Poller
 from aiotq.worker.run import blocking_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiotq.store.contract import Peer, Store
     from aiotq.worker.settings import WorkerSettings
@@ -32,10 +32,17 @@ class Keeper:
     """Keeps one worker's lease. `start` and `stop` are called on the worker's loop, once each."""
 
     def __init__(
-        self, store: Store, settings: WorkerSettings, *, worker_id: str, lost: Callable[[], None], running: Callable[[], str]
+        self,
+        store: Store,
+        settings: WorkerSettings,
+        *,
+        worker_id: str,
+        lost: Callable[[], None],
+        running: Callable[[], str],
     ) -> None:
         """store: for this thread alone. lost: called on the worker's loop when the lease turns out to be reclaimed.
-        running: names the running jobs, for the message about a blocked loop."""
+        running: names the running jobs, for the message about a blocked loop.
+        """
         self._store, self._settings, self._worker_id = store, settings, worker_id
         self._lost, self._running = lost, running
         self.renewed_at_s = monotonic()  # when the last renewal that succeeded was sent; registering counts as one
@@ -99,12 +106,12 @@ class Keeper:
         finally:
             await self._store.close()
 
-    async def _always(self, name: str, duty: Callable[[], object]) -> None:
-        """A duty that fails by a mistake of ours is said aloud and begun again: never silently gone."""
+    async def _always(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
+        """A duty that fails by a mistake of ours is said aloud and begun again: it is never silently gone."""
         while True:
             try:
-                await duty()  # pyright: ignore[reportGeneralTypeIssues]
-            except Exception:
+                await duty()
+            except Exception:  # noqa: BLE001, RUF100  the last stand of a thread that nobody watches
                 LOG.exception("the keeper's %s failed by a mistake in aiotq and goes on; please report it", name)
                 await asyncio.sleep(1)
 
@@ -133,16 +140,16 @@ class Keeper:
         if self._main is not None and not self._main.is_closed():
             self._main.call_soon_threadsafe(self._lost)
 
-    async def _reclaim(self, odd: object) -> None:
+    async def _reclaim(self, odd: Sequence[Peer]) -> None:
         """Reclaim a worker whose lease end has not moved for a heartbeat: Redis may have been away longer than a lease, and
-        the first one back must not reclaim all the others."""
-        peers: dict[str, Peer] = {peer.worker_id: peer for peer in odd}  # pyright: ignore
+        the first one back must not reclaim all the others.
+        """
         now_s = monotonic()
         self._seen = {
             peer.worker_id: self._seen[peer.worker_id]
             if self._seen.get(peer.worker_id, (None, 0))[0] == peer.lease_end_ms
             else (peer.lease_end_ms, now_s)
-            for peer in peers.values()
+            for peer in odd
         }
         for worker_id, (lease_end_ms, since_s) in list(self._seen.items()):
             if now_s - since_s < 0.9 * self._settings.heartbeat_s:

@@ -1,7 +1,8 @@
 """The poller: one worker of all, the leader, moves due jobs to their queues on time. Runs in the keeper's thread.
 
-A BLPOP's timeout is checked ten times a second, so it only brings news of an earlier due time; the due time itself is met
-by a local timer that wakes a millisecond early, and a thread's sleep for the rest (epoll rounds timers up to whole ones).
+A BLPOP's timeout is checked ten times a second, so it only brings news of an earlier due time; the due time itself is
+met by a local timer that wakes a millisecond early, and a thread's sleep for the rest (epoll rounds timers up to whole
+milliseconds).
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ class Poller:
                 backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
                 continue
             for key in reply.garbage:
-                say(logging.ERROR, "garbage", "something that is not aiotq's was found in %s and put aside", key, key=key)
+                say(
+                    logging.ERROR,
+                    "garbage",
+                    "something that is not aiotq's was found in %s and put aside",
+                    key,
+                    key=key,
+                )
             await self._until_next(reply)
 
     async def _until_next(self, reply: Promoted) -> None:

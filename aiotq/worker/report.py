@@ -19,7 +19,7 @@ class Report:
     """The lines and the tally of one worker."""
 
     def __init__(self) -> None:
-        self.tally = dict.fromkeys(COUNTED, 0)
+        self.tally: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._log = JobLog()
 
     def started(self, held: Held, *, now_ms: int) -> None:
@@ -29,7 +29,14 @@ class Report:
         due_ms = held.record.doc.due_ms or held.record.enqueued_ms + (held.record.doc.delay_ms or 0)
         waited_ms = max(0, now_ms - due_ms)
         self._log.job(
-            logging.INFO, "started", held, "%s %s started, waited %d ms", held.name, held.job_id, waited_ms, waited_ms=waited_ms
+            logging.INFO,
+            "started",
+            held,
+            "%s %s started, waited %d ms",
+            held.name,
+            held.job_id,
+            waited_ms,
+            waited_ms=waited_ms,
         )
         if LOG.isEnabledFor(logging.DEBUG):
             doc = held.record.doc
@@ -50,7 +57,9 @@ class Report:
             case Cancelled():
                 self.tally["cancelled"] += 1
                 reason = held.outcome.reason
-                self._log.job(logging.INFO, "cancelled", held, "%s %s %s", held.name, held.job_id, reason, reason=reason)
+                self._log.job(
+                    logging.INFO, "cancelled", held, "%s %s %s", held.name, held.job_id, reason, reason=reason
+                )
             case Returned() if held.handle is not None:
                 self.tally["returned"] += 1
                 self._log.job(logging.INFO, "returned", held, "%s %s put back to its queue", held.name, held.job_id)

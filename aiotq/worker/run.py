@@ -1,7 +1,7 @@
 """Runs claimed jobs: each in an asyncio task and contextvars context of its own. Whatever happens becomes an Outcome.
 
-A task a job, and no standing consumers: cancellation then reaches this job and no other, whatever the user's code keeps of
-it (docs/decisions has the measurement). Nothing here touches the store.
+A task a job, and no standing consumers: cancellation then reaches this job and no other, whatever the user's code keeps
+of it (docs/decisions has the measurement). Nothing here touches the store.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Runner:
         self._started(held)
         loop = asyncio.get_running_loop()
         # Its owner is this runner: `running` holds it until it has ended, and `Worker` waits for that.
-        held.handle = loop.create_task(self._attempt(held))  # noqa: TID251
+        held.handle = loop.create_task(self._attempt(held))
         timeout_s = _timeout_s(held)
         if timeout_s is not None:
             self._deadlines.add(loop.time() + timeout_s, held, self._overdue)
@@ -88,7 +88,9 @@ class Runner:
             return
         held.why = why
         self._deadlines.add(asyncio.get_running_loop().time() + STUCK_AFTER_S, held, self._give_up)
-        if not held.threaded and held.begun:  # one that has not begun sees `why` when it does; a thread can't be stopped
+        if (
+            not held.threaded and held.begun
+        ):  # one that has not begun sees `why` when it does; a thread can't be stopped
             held.handle.cancel()
 
     def close(self) -> None:
@@ -110,8 +112,8 @@ class Runner:
         if held.why is not None:
             raise asyncio.CancelledError
         task, record = held.task, held.record
-        assert task is not None  # noqa: S101  for the type checker: triage has set both
-        assert record is not None  # noqa: S101
+        assert task is not None
+        assert record is not None
         doc = record.doc
         args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
         CURRENT.set(
@@ -164,7 +166,7 @@ class Runner:
                 return Returned()
 
     def _failed(self, held: Held, error: BaseException, *, final: bool = False) -> Failed | Retried:
-        assert held.task is not None  # noqa: S101  for the type checker
+        assert held.task is not None
         return decide(
             error,
             attempt=held.attempt,
@@ -240,15 +242,15 @@ def _ours(error: BaseException) -> bool:
 
 
 def _timeout_s(held: Held) -> float | None:
-    assert held.record is not None  # noqa: S101  for the type checker
-    assert held.task is not None  # noqa: S101
+    assert held.record is not None
+    assert held.task is not None
     timeout_ms = held.record.doc.timeout_ms
     return held.task.timeout_s if timeout_ms is None else timeout_ms / 1000
 
 
 def _retries(held: Held) -> int:
-    assert held.record is not None  # noqa: S101  for the type checker
-    assert held.task is not None  # noqa: S101
+    assert held.record is not None
+    assert held.task is not None
     retries = held.record.doc.retries
     return held.task.retries if retries is None else retries
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HEARTBEATS_A_LEASE = 15 / 4  # a lease of 15 s is renewed every 4 s: two in a row may be lost, the third still comes in time
+HEARTBEATS_A_LEASE = (
+    15 / 4
+)  # a lease of 15 s is renewed every 4 s: two in a row may be lost, the third still comes in time
 STUCK_AFTER_S = 5.0  # a job that has not ended this long after its cancellation is stuck
 READ_AHEAD_S = 0.010  # beside its free slots a worker claims what it will start within this time
 READ_AHEAD_MOST = 6  # ... but never more than this times its concurrency

@@ -24,11 +24,13 @@ def settle(held: Held, *, settings: WorkerSettings, label: str, now_ms: int, ran
         return _put_back(held, generation)
     if isinstance(outcome, Retried):
         return _postpone(held, outcome, generation=generation, label=label, now_ms=now_ms)
-    assert isinstance(outcome, Succeeded | Failed | Cancelled)  # noqa: S101  for the type checker: a decided job is settled
+    assert isinstance(outcome, Succeeded | Failed | Cancelled)
     return Ended(
         ticket=held.ticket,
         record=_terminal(held, outcome, generation=held.ticket.split(":", 3)[2], label=label, now_ms=now_ms),
-        ttl_ms=settings.failure_ttl_ms if isinstance(outcome, Failed) else max(LEAST_TTL_MS, result_ttl_ms(held, settings)),
+        ttl_ms=settings.failure_ttl_ms
+        if isinstance(outcome, Failed)
+        else max(LEAST_TTL_MS, result_ttl_ms(held, settings)),
         dead=isinstance(outcome, Failed),
     )
 
@@ -79,7 +81,7 @@ def _terminal(
     held: Held, outcome: Succeeded | Failed | Cancelled, *, generation: str, label: str, now_ms: int
 ) -> bytes:
     if held.record is None:
-        assert isinstance(outcome, Failed)  # noqa: S101  for the type checker: nothing else becomes of unreadable bytes
+        assert isinstance(outcome, Failed)
         return records.undecodable(
             held.job_id,
             held.data or b"",

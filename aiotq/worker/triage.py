@@ -53,7 +53,13 @@ def triage(held: Held, *, registry: Registry, settings: WorkerSettings, now_ms: 
 
 
 def _put_back(
-    error: Exception, *, times: int, since_ms: int, settings: WorkerSettings, now_ms: int, waited_from: int | None = None
+    error: Exception,
+    *,
+    times: int,
+    since_ms: int,
+    settings: WorkerSettings,
+    now_ms: int,
+    waited_from: int | None = None,
 ) -> Failed | Retried:
     told = describe(error)
     reason = "newer record" if isinstance(error, NewerRecord) else "unknown task"

@@ -1,6 +1,6 @@
 """The worker: its life from connecting to retiring, and what ties its duties together.
 
-    fetcher ──claims──▶ triage ──▶ runner ──outcomes──▶ fetcher        keeper thread: heartbeat, reclaim, poller
+fetcher ──claims──▶ triage ──▶ runner ──outcomes──▶ fetcher        keeper thread: heartbeat, reclaim, poller
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Worker:
     @property
     def tally(self) -> Mapping[str, int]:
         """How many jobs succeeded, failed, retried, returned and were cancelled here so far."""
-        return dict(self._report.tally)
+        return self._report.tally.copy()
 
     @property
     def stuck(self) -> bool:
@@ -105,7 +105,9 @@ class Worker:
         Raises StoreUnusable (or StoreUnavailable once given up), what the lifespan raises, UsageError if started twice.
         """
         if self._owner is not None:
-            raise UsageError("this worker has been started already; a worker lives once: make another with app.worker()")
+            raise UsageError(
+                "this worker has been started already; a worker lives once: make another with app.worker()"
+            )
         loop = asyncio.get_running_loop()
         self._store = self._make_store()
         self._started = loop.create_future()
@@ -116,9 +118,9 @@ class Worker:
             self._store, self._settings, self._clock, label=self.label, admit=self._admit, lease_good=self._lease_good
         )
         self._fetcher.runner = self._runner
-        # The worker's owner: it hosts the lifespan and every duty, and `_end` waits for it. A context manager that may be
-        # entered in one task and left in another can't host them itself.
-        self._owner = loop.create_task(self._live(give_up_s))  # noqa: TID251
+        # The worker's owner: it hosts the lifespan and every duty, and `_end` waits for it. A context manager that may
+        # be entered in one task and left in another can't host them itself.
+        self._owner = loop.create_task(self._live(give_up_s))
         try:
             await asyncio.shield(self._started)
         except asyncio.CancelledError:
@@ -126,7 +128,7 @@ class Worker:
             raise
 
     async def run(self, *, until_empty: bool = False, give_up_s: float | None = None) -> int:
-        """Work until `stop`, or until nothing is left. Returns the exit code: 0, 1 if it failed, 130 if it was forced."""
+        """Work until `stop`, or until nothing is left. Returns the exit code: 0, 1 if it failed, 130 if forced."""
         if self._owner is None:
             await self.start(give_up_s=give_up_s)
         if until_empty:
@@ -156,7 +158,7 @@ class Worker:
             await asyncio.sleep(0.02 if left.running or left.queued else 0.1)
 
     def stop(self, *, now: bool = False) -> None:
-        """Begin to stop: claim nothing more, give running jobs their grace, then put them back. now: put them back at once.
+        """Begin to stop: claim nothing more, give running jobs their grace, then put them back. now: without grace.
 
         Call it on the worker's loop; it returns at once.
         """
@@ -332,7 +334,7 @@ class Worker:
         """A claimed job: run it, or decide what becomes of it."""
         if held.data is None:
             # Hosted here, and ended with the job: `_readers` holds it.
-            reader = asyncio.get_running_loop().create_task(self._read(held))  # noqa: TID251
+            reader = asyncio.get_running_loop().create_task(self._read(held))
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
             return
@@ -402,7 +404,7 @@ class Worker:
         """Wait for an event, or for the worker's end."""
         waiting = asyncio.ensure_future(event.wait())  # noqa: TID251  ended below
         owner = self._owner
-        assert owner is not None  # noqa: S101  for the type checker
+        assert owner is not None
         try:
             await asyncio.wait({waiting, owner}, return_when=asyncio.FIRST_COMPLETED)
         finally:
