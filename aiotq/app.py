@@ -1,0 +1,310 @@
+"""`App`: where tasks are registered and jobs enqueued."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+
+from aiotq import checks, settings
+from aiotq.client import Core
+from aiotq.errors import UsageError
+from aiotq.handle import Job
+from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from aiotq.registry import Registry, TaskOptions, declare
+from aiotq.retry import Duration, RetryPolicy, seconds
+from aiotq.settings import FAILURE_TTL, MIB
+from aiotq.store.contract import Enqueued
+from aiotq.task import AsyncTask, Signature, SyncTask, Task
+from aiotq.worker.settings import WorkerSettings
+from aiotq.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from aiotq.source import Source
+
+    # Called with the app if it takes an argument; what it yields is `current_job().state`.
+    Lifespan: TypeAlias = (
+        "Callable[[], AbstractAsyncContextManager[Any]] | Callable[[App], AbstractAsyncContextManager[Any]]"
+    )
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskKeywords(TypedDict, total=False):
+    """What `@app.task(...)` takes, for type checkers; `App.task` describes it."""
+
+    name: str | None
+    queue: str | None
+    priority: int
+    retries: int
+    retry: RetryPolicy | None
+    timeout: Duration | None
+    result_ttl: Duration | None
+    store_result: bool
+
+
+class TaskDecorator(Protocol):
+    """What `@app.task(...)` decorates with."""
+
+    @overload  # an async def is also a function that returns a coroutine: the first that fits counts
+    def __call__(  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class App:
+    """Where tasks are registered and jobs enqueued.
+
+    url: redis://, rediss://, unix://, embedded://[path] or memory://. None: AIOTQ_URL, REDIS_URL, the built-in server if
+        its extra is installed, redis://localhost:6379. Read at first use.
+    namespace: what all keys begin with; apps of one namespace share jobs.
+    result_ttl, failure_ttl: how long the record of a job that has ended is kept, the latter if it failed.
+    max_payload, max_result: bytes of JSON.
+    connect_timeout: how long `delay()` may take before it raises.
+    lifespan: an async context manager (called without arguments, or with the app) around each worker's life; its value
+        is `current_job().state`.
+    lease: how long a worker that is silent keeps its jobs. unknown_for: how long a job of an unknown task waits for a
+        worker that knows it. max_lost: how often a job's worker may vanish. max_block: how long a task may block the
+        event loop before its worker's jobs are given to others.
+
+    Durations are seconds (int or float) or a timedelta. Raises UsageError for what can't be right.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str = "aiotq",
+        default_queue: str = DEFAULT_QUEUE,
+        result_ttl: Duration = 3600,
+        failure_ttl: Duration = FAILURE_TTL,
+        max_payload: int = MIB,
+        max_result: int = MIB,
+        connect_timeout: Duration = 5,
+        lifespan: Lifespan | None = None,
+        lease: Duration = 15,
+        unknown_for: Duration = 3600,
+        max_lost: int = 3,
+        max_block: Duration = 60,
+    ) -> None:
+        if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"url={checks.shown(url)} is no URL; pass a str as 'redis://localhost:6379', or None")
+        checked = settings.checked(
+            namespace=namespace,
+            default_queue=default_queue,
+            result_ttl=result_ttl,
+            failure_ttl=failure_ttl,
+            max_payload=max_payload,
+            max_result=max_result,
+            connect_timeout=connect_timeout,
+            lease=lease,
+            unknown_for=unknown_for,
+            max_lost=max_lost,
+            max_block=max_block,
+        )
+        self._core = Core(url=url, settings=checked, registry=Registry(default_queue=checked.default_queue))
+        self._tasks: dict[str, Task[..., Any]] = {}
+        # It is looked at now, so that a mistake in it is found when the app is made.
+        takes_app = lifespan is not None and bool(inspect.signature(lifespan).parameters)
+        self._lifespan = None if lifespan is None else partial(lifespan, *([self] if takes_app else []))
+
+    def __repr__(self) -> str:
+        return f"<App {self._core.settings.namespace}: {', '.join(self._tasks) or 'no tasks'}>"
+
+    # --- tasks --------------------------------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """The tasks by name, in the order of their declaration."""
+        return MappingProxyType(self._tasks)
+
+    @property
+    def registry(self) -> Registry:
+        """The same, as workers know them."""
+        return self._core.registry
+
+    @overload  # an async def is also a function that returns a coroutine: the first that fits counts
+    def task(  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], **options: Unpack[TaskKeywords]
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], **options: Unpack[TaskKeywords]) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, fn: None = None, **options: Unpack[TaskKeywords]) -> TaskDecorator: ...
+    def task(
+        self,
+        fn: Any = None,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        retries: int = 3,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        result_ttl: Duration | None = None,
+        store_result: bool = True,
+    ) -> Any:
+        """Make a function a task: `@app.task` or `@app.task(queue="mail", retries=5)`.
+
+        An async def runs on the worker's event loop, a plain def in a thread.
+
+        name: what jobs know it by; else "module:function". queue: else the app's default one. priority: 0 (first) to
+        9. retries: attempts after the first. retry: when they are made, and for which errors. timeout: of each attempt;
+        None: none. result_ttl: how long the record of a job that succeeded is kept; None: as the app says.
+        store_result: False drops what it returns. What a call's `.options()` say goes before all this.
+
+        Raises UsageError for what can't be a task, and for a second function of one name.
+        """
+        options = TaskOptions(
+            name=name,
+            queue=queue,
+            priority=priority,
+            retries=retries,
+            retry=retry,
+            timeout=timeout,
+            result_ttl=result_ttl,
+            store_result=store_result,
+        )
+
+        def register(target: Any) -> Task[..., Any]:
+            registered = declare(target, options, default_queue=self._core.settings.default_queue)
+            self._core.registry.add(registered)
+            made: Task[..., Any]
+            made = AsyncTask(self._core, registered) if registered.is_async else SyncTask(self._core, registered)
+            self._tasks[registered.name] = made
+            return made
+
+        return register if fn is None else register(fn)
+
+    # --- jobs ---------------------------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> Job[Any]:
+        """The handle of any job, by its id; asks nobody whether there is one."""
+        return Job(self._core, checks.job_id("job_id", job_id))
+
+    async def enqueue_many(self, signatures: Iterable[Signature[R]]) -> list[Job[R]]:
+        """Enqueue many calls (`task.s(...)`) in a few round trips; returns their handles in the same order.
+
+        They go out in bounded batches, each of them whole or not at all. Raises StoreError for the first batch that
+        fails, with a note that says how many jobs were queued before it.
+        """
+        calls = list(signatures)
+        for call in calls:
+            if not isinstance(call, Signature) or call.core is not self._core:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(
+                    f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns"
+                )
+        ids: list[str] = []
+
+        def new_jobs() -> Iterable[Any]:
+            for call in calls:
+                new = call.new_job()
+                ids.append(new.job_id)
+                yield new
+
+        answers = await self._core.client().sender.send_many(new_jobs())
+        return [
+            Job(self._core, job_id, existed=answer is Enqueued.EXISTED)
+            for job_id, answer in zip(ids, answers, strict=True)
+        ]
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    def worker(
+        self,
+        queues: Sequence[str] | None = None,
+        *,
+        concurrency: int = 100,
+        threads: int = 8,
+        grace: Duration = 30,
+        lease: Duration | None = None,
+        name: str | None = None,
+    ) -> Worker:
+        """A worker of this app, in this process: `async with app.worker(): ...`.
+
+        queues: in the order in which they are served; None: the default one, then every other that the app's tasks
+        name. concurrency: jobs at once. threads: plain-def jobs at once. grace: what running jobs get when it stops.
+        lease: else the app's. name: a label. Raises UsageError.
+        """
+        own = self._core.settings
+        told = (
+            self.registry.queues
+            if queues is None
+            else tuple(checks.queue("queues", queue) for queue in _listed(queues))
+        )
+        return Worker(
+            registry=self.registry,
+            settings=WorkerSettings(
+                queues=tuple(dict.fromkeys(told)),
+                concurrency=checks.whole("concurrency", concurrency, least=1),
+                threads=checks.whole("threads", threads, least=1),
+                grace_s=seconds(grace, name="grace"),
+                lease_s=own.lease_s if lease is None else seconds(lease, name="lease", minimum=1),
+                name=None if name is None else checks.word("name", name),
+                result_ttl_ms=round(own.result_ttl_s * 1000),
+                failure_ttl_ms=round(own.failure_ttl_s * 1000),
+                max_payload=own.max_payload,
+                max_result=own.max_result,
+                unknown_for_s=own.unknown_for_s,
+                max_lost=own.max_lost,
+                max_block_s=own.max_block_s,
+            ),
+            store=lambda: self._core.client().store,
+            lifespan=self._life,
+        )
+
+    @asynccontextmanager
+    async def _life(self) -> AsyncGenerator[Any]:
+        """A worker's life: it keeps the loop's connections open; its value is `current_job().state`."""
+        await self._core.enter()
+        try:
+            async with nullcontext() if self._lifespan is None else self._lifespan() as state:
+                yield state
+        finally:
+            await self._core.leave()
+
+    # --- the connection -----------------------------------------------------------------------------------------
+
+    def source(self) -> Source:
+        """The URL of the server and who named it: "--url", "App(url)", "AIOTQ_URL", "REDIS_URL", "built-in", "default".
+
+        Raises UsageError where only the built-in server is left and AIOTQ_ENV is "production".
+        """
+        return self._core.source()
+
+    async def __aenter__(self) -> Self:
+        """Connect for the running event loop. Raises StoreError within `connect_timeout`."""
+        await self._core.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the running event loop's connections. May run in another asyncio task than the entering."""
+        await self._core.leave()
+
+
+def _listed(queues: object) -> list[object]:
+    if isinstance(queues, list | tuple) and queues:
+        return list(cast("Sequence[object]", queues))
+    raise UsageError(
+        f"queues={checks.shown(cast('object', queues))} is not allowed; pass a list of one or more names, or None"
+    )
+
+
+_default = App()
+task = _default.task
+
+
+def default_app() -> App:
+    """The app of the module-level `task` decorator."""
+    return _default

@@ -1,0 +1,246 @@
+"""`Job[R]`: what a caller holds of a job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import msgspec
+
+from aiotq import record
+from aiotq.errors import AiotqError, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
+from aiotq.job import SUSPECT, ErrorInfo, JobStatus, line
+from aiotq.retry import seconds
+from aiotq.store.contract import Place, Replaced, Replacement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+
+    from aiotq.client import Core
+    from aiotq.job import JobInfo
+    from aiotq.record import Record
+    from aiotq.retry import Duration
+    from aiotq.store.contract import Store
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+LOOK_AGAIN_S = 30.0  # publishing is a hint that may be lost: so a waiting caller looks for itself now and then
+LOOK_S = 1.0  # how long the first look, and the one that explains a time-out, may take
+TRIES = 20  # how often a job is read again that changed between two reads
+
+
+class Job(Generic[R]):
+    """The handle of a job, whether or not there is one. Usable from any event loop.
+
+    id: its id. existed: whether there was a job of this id already when it was enqueued, so that this is the handle of
+    that one.
+    """
+
+    __slots__ = ("_core", "existed", "id")
+
+    def __init__(self, core: Core, job_id: str, *, existed: bool = False) -> None:
+        self._core, self.id, self.existed = core, job_id, existed
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+    async def result(self, timeout: Duration | None = None) -> R:
+        """Wait for the job's end, and return what it returned; None if its result is not stored.
+
+        timeout: how long to wait; None: for ever. Raises JobFailed, JobCancelled, JobExpired, ResultTimeout (the job
+        goes on), JobNotFound (there is none, or its record has gone), SerializationError (the result does not fit the
+        task's annotation) or StoreError.
+        """
+        timeout_s = None if timeout is None else seconds(timeout, name="timeout")
+        return self._outcome(await self._ended(self._core.client().store, timeout_s))
+
+    async def status(self) -> JobStatus:
+        """Where it is in its life. Raises JobNotFound, StoreError."""
+        found, place = await self._find(self._core.client().store)
+        return found.status or place.status or JobStatus.QUEUED
+
+    async def info(self) -> JobInfo:
+        """All that is known of it now. Raises JobNotFound, StoreError."""
+        found, place = await self._find(self._core.client().store)
+        return record.info(found, place.status, lost=place.lost, worker_label=place.worker, due_ms=place.due_ms)
+
+    async def cancel(self) -> bool:
+        """Have it never run, or stop at its next await if it is running, wherever its worker is.
+
+        Returns True if it was cancelled, or its worker told to stop it; False if it had ended already.
+        Raises JobNotFound, StoreError.
+        """
+        store = self._core.client().store
+        for _ in range(TRIES):
+            found, place = await self._find(store)
+            if found.status is not None:
+                return False
+            tickets = lines(found)
+            if await store.replace(self._cancellation(found, place, tickets)) is Replaced.DONE:
+                return True
+            if await store.cancel(self.id, generation=found.generation, lines=tickets):
+                return True
+        return False  # each time it had moved on between two looks: it runs, and fast, again and again
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    async def _read(self, store: Store) -> Record:
+        return self._decoded(await store.read(self.id))
+
+    def _decoded(self, data: bytes | None) -> Record:
+        if not data:  # an ended job leaves an empty record for a while
+            raise JobNotFound(job_id=self.id)
+        return record.decode(self.id, data)
+
+    async def _find(self, store: Store) -> tuple[Record, Place]:
+        """The record, and where it is if it has not ended; read again if it moves on in between."""
+        tries = 0
+        while True:
+            tries += 1
+            found = await self._read(store)
+            if found.status is not None:
+                return found, Place(status=None)
+            place = await store.locate(self.id, generation=found.generation, lines=lines(found))
+            if place.status is not None or tries == TRIES:
+                return found, place
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
+    async def _ended(self, store: Store, timeout_s: float | None) -> Record:
+        """The record once the job has ended. Raises ResultTimeout."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout_s is None else loop.time() + timeout_s
+        # Often the job has ended by the time it is asked for: then there is no need to subscribe.
+        found = await _within(None if timeout_s is None else max(timeout_s, LOOK_S), self._read(store))
+        while found is None or found.status is None:
+            rest_s = LOOK_AGAIN_S if deadline is None else min(LOOK_AGAIN_S, deadline - loop.time())
+            if rest_s <= 0:
+                raise await self._timeout(store, cast("float", timeout_s))
+            found = await _within(rest_s, self._listen(store)) or found
+        return found
+
+    async def _listen(self, store: Store) -> Record:
+        """Wait to be told of the job's end. Reads the record once subscribed, and after each reconnect."""
+        news = cast("AsyncGenerator[bytes | None]", store.ended(self.id))
+        async with aclosing(news):
+            async for told in news:
+                found = self._decoded(told) if told else await self._read(store)
+                if found.status is not None:
+                    return found
+        return await self._read(store)
+
+    async def _timeout(self, store: Store, timeout_s: float) -> ResultTimeout:
+        """The error that says where the job is, if that can be found out in a moment."""
+        try:
+            where = await _within(LOOK_S, self._where(store, timeout_s))
+        except AiotqError:
+            where = None
+        told = where or f"has not ended within {timeout_s:g} s"
+        return ResultTimeout(f"job {short(self.id)} {told}", job_id=self.id)
+
+    async def _where(self, store: Store, timeout_s: float) -> str:
+        found, place = await self._find(store)
+        queue = found.doc.queue
+        match place.status:
+            case JobStatus.RUNNING:
+                return (
+                    f"has not ended within {timeout_s:g} s: attempt {found.attempt} of {found.doc.task} is running on "
+                    f"worker {place.worker}; wait longer, or give the task a timeout"
+                )
+            case JobStatus.SCHEDULED:
+                due_s = max(0, (place.due_ms or 0) - place.now_ms) / 1000
+                return f"has not ended within {timeout_s:g} s: its next attempt is due in {due_s:.1f} s; wait longer"
+            case JobStatus.QUEUED:
+                workers = await store.live_workers()
+                return f"has waited {timeout_s:g} s in queue {queue!r}; {_who_serves(queue, workers)}"
+            case _:
+                return f"had not ended within {timeout_s:g} s; look again"
+
+    # --- its end ------------------------------------------------------------------------------------------------
+
+    def _outcome(self, found: Record) -> Any:
+        """What the job returned. Raises what it came to."""
+        doc = found.doc
+        match found.status:
+            case JobStatus.SUCCEEDED:
+                if doc.result is record.NO_RESULT:
+                    return None
+                task = self._core.registry.get(doc.task)
+                return msgspec.json.decode(doc.result) if task is None else task.codec.decode_result(doc.result)
+            case JobStatus.FAILED:
+                error = record.info(found, None).error or ErrorInfo(type="unknown", message=doc.reason or "")
+                raise JobFailed(
+                    job_id=self.id,
+                    task=doc.task,
+                    error_type=error.type,
+                    error_message=error.message,
+                    frames=error.frames,
+                    attempt=doc.attempt,
+                )
+            case _:
+                if doc.reason == "expired":
+                    raise JobExpired(job_id=self.id)
+                raise JobCancelled(job_id=self.id, reason=doc.reason or "cancelled")
+
+    def _cancellation(self, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
+        """The record of the job as cancelled, in the place of one that no worker holds."""
+        after = record.cancelled(
+            found,
+            reason="cancelled",
+            generation=record.generation(os.urandom(4)),
+            finished_ms=place.now_ms,
+            lost=place.lost,
+        )
+        return Replacement(
+            job_id=self.id,
+            generation=found.generation,
+            lines=tickets,
+            record=after,
+            new_generation=record.header(after)[2],
+            ttl_ms=self._ttl_ms(found),
+        )
+
+    def _ttl_ms(self, found: Record) -> int:
+        """How long the record of a job that was cancelled is kept."""
+        if found.doc.result_ttl_ms is not None:
+            return found.doc.result_ttl_ms
+        task = self._core.registry.get(found.doc.task)
+        ttl_s = None if task is None else task.result_ttl_s
+        return max(1, round((self._core.settings.result_ttl_s if ttl_s is None else ttl_s) * 1000))
+
+
+def lines(found: Record) -> tuple[str, str, str]:
+    """The lines that the ticket of a job may name: its priority's back and front, and the suspects'."""
+    queue, priority = found.doc.queue, found.doc.priority
+    return line(queue, priority), line(queue, priority, lifo=True), f"{queue}:{SUSPECT}"
+
+
+def short(job_id: str) -> str:
+    """An id as a person is shown it: the end of a generated one, since its beginning is the time."""
+    generated = len(job_id) == 32 and all(char in "0123456789abcdef" for char in job_id)
+    return job_id[-6:] if generated else job_id
+
+
+def _who_serves(queue: str, workers: Mapping[str, Sequence[str]]) -> str:
+    serving = sum(queue in queues for queues in workers.values())
+    if serving:
+        who = f"{serving} live workers serve" if serving > 1 else "1 live worker serves"
+        return f"{who} {queue!r} and had no free slot for it; start more, or wait longer"
+    others = ", ".join(sorted({name for queues in workers.values() for name in queues}))
+    alive = f"{len(workers)} serve{'s' if len(workers) == 1 else ''}: {others}" if workers else "none is alive"
+    return f"no live worker serves {queue!r} ({alive}); start one: python -m aiotq module:app -q {queue}"
+
+
+async def _within(limit_s: float | None, waiting: Coroutine[Any, Any, T]) -> T | None:
+    """What it comes to; None if that takes longer."""
+    scope = asyncio.timeout(limit_s)
+    try:
+        async with scope:
+            return await waiting
+    except TimeoutError:
+        if scope.expired():
+            return None
+        raise

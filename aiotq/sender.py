@@ -1,0 +1,177 @@
+"""What is enqueued at the same time goes out together.
+
+While one batch is in flight the next one gathers, so batches grow with load by themselves and a lone job is sent at
+once. Each job gets its own answer. The flush is a task of its own, that lives while there is something to send: a
+caller awaits a future, and one that goes away takes its unsent job back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
+from aiotq.store.contract import MAX_BATCH_BYTES, MAX_ENQUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from aiotq.store.contract import Enqueued, NewJob, Store
+
+E = TypeVar("E", bound=Exception)
+
+# A job that has waited unsent for longer than this share of the time-out is not sent any more, so that each batch has
+# at least the rest for its round trip, and nobody waits longer than the time-out in all.
+UNSENT_SHARE = 0.8
+OPEN_AGAIN_S = 0.1
+
+
+class Sender:
+    """The one way from an app to its store's `enqueue`. Used from one event loop."""
+
+    def __init__(self, store: Store, *, timeout_s: float) -> None:
+        """timeout_s: how long a job may take from `send` to its answer, waiting included."""
+        self._store = store
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[NewJob, asyncio.Future[Enqueued], float]] = deque()
+        self._flush: asyncio.Task[None] | None = None
+        self._opened = False
+
+    def send(self, job: NewJob) -> asyncio.Future[Enqueued]:
+        """Hand over a job. The future has its answer or a StoreError; to cancel it takes an unsent job back."""
+        loop = self._loop
+        future: asyncio.Future[Enqueued] = loop.create_future()
+        self._waiting.append((job, future, loop.time()))
+        if self._flush is None:
+            # The owner of all sending. It ends when nothing is left to send; `asyncio.run` cancels it with its loop.
+            self._flush = loop.create_task(self._send_all())
+        return future
+
+    async def send_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
+        """Send jobs in bounded batches, one after the other. Returns their answers in their order.
+
+        Raises StoreError for the first batch that fails; a note on it says how many jobs were queued before.
+        """
+        answers: list[Enqueued] = []
+        for batch in batches(jobs):
+            try:
+                until = self._loop.time() + self._timeout_s
+                await self.open(until)
+                answers += await self._store.enqueue(batch, timeout_s=until - self._loop.time())
+            except StoreError as error:
+                error.add_note(f"{len(answers):,} jobs of this enqueue_many() were queued before that")
+                raise
+        return answers
+
+    async def open(self, until: float) -> None:
+        """Look at the server, once. Raises StoreError if it can't serve, or has not answered by `until` (loop time)."""
+        while not self._opened:
+            try:
+                await self._store.open()
+                self._opened = True
+            except (StoreUnavailable, StoreRefused):
+                if self._loop.time() + OPEN_AGAIN_S >= until:
+                    raise
+                await asyncio.sleep(OPEN_AGAIN_S)
+
+    async def drain(self) -> None:
+        """Wait until all that was handed over has its answer."""
+        if self._flush is not None:
+            await asyncio.wait([self._flush])
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._next_batch()
+                if batch:
+                    await self._send_batch(batch)
+                # Callers that were just answered may have their next job at hand: it goes with the next batch.
+                await asyncio.sleep(0)
+        finally:
+            self._flush = None
+            for job, future, _ in self._waiting:  # some are left only if it was cancelled: the loop ends
+                _fail(future, self._cut_off(job, sent=False))
+            self._waiting.clear()
+
+    def _next_batch(self) -> list[tuple[NewJob, asyncio.Future[Enqueued], float]]:
+        """The oldest jobs that fit a batch, without those taken back; those that have waited too long fail."""
+        waiting, now = self._waiting, self._loop.time()
+        too_old = now - self._timeout_s * UNSENT_SHARE
+        batch: list[tuple[NewJob, asyncio.Future[Enqueued], float]] = []
+        size = 0
+        while waiting and len(batch) < MAX_ENQUEUE:
+            entry = job, future, since = waiting[0]
+            if future.done():
+                waiting.popleft()
+            elif since < too_old:
+                waiting.popleft()
+                _fail(
+                    future, self._cut_off(job, sent=False, cause=f"no answer to earlier jobs for {now - since:.1f} s")
+                )
+            else:
+                size += job.size
+                if batch and size > MAX_BATCH_BYTES:
+                    break
+                batch.append(entry)
+                waiting.popleft()
+        return batch
+
+    async def _send_batch(self, batch: list[tuple[NewJob, asyncio.Future[Enqueued], float]]) -> None:
+        """One round trip. Whatever comes of it is each job's own answer."""
+        until = batch[0][2] + self._timeout_s
+        try:
+            if not self._opened:
+                await self.open(until)
+            jobs = [job for job, _, _ in batch]
+            answers = await self._store.enqueue(jobs, timeout_s=until - self._loop.time())
+            for (_, future, _), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+        except asyncio.CancelledError:
+            for job, future, _ in batch:
+                _fail(future, self._cut_off(job, sent=True))
+            raise
+        except Exception as error:  # noqa: BLE001  it belongs to the callers: one each
+            for job, future, _ in batch:
+                _fail(future, told(error, job_id=job.job_id))
+
+    def _cut_off(self, job: NewJob, *, sent: bool, cause: str = "the event loop has ended") -> StoreUnavailable:
+        url = self._store.url
+        error = StoreUnavailable(f"enqueue: {cause} ({url})", verb="enqueue", url=url, sent=sent)
+        return told(error, job_id=job.job_id)
+
+
+def batches(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
+    """The jobs in their order, as many at a time as fit one call of the store; a job of any size fits alone."""
+    batch: list[NewJob] = []
+    size = 0
+    for job in jobs:
+        size += job.size
+        if batch and (len(batch) == MAX_ENQUEUE or size > MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], job.size
+        batch.append(job)
+    if batch:
+        yield batch
+
+
+def told(error: E, *, job_id: str) -> E:
+    """A batch's error as one job's own instance, which says what is known of that job."""
+    own = type(error).__new__(type(error))
+    own.__dict__.update(error.__dict__)
+    own.args, own.__cause__ = error.args, error.__cause__
+    if isinstance(error, StoreUnavailable):
+        known = (
+            f"job {job_id} may have been queued; repeating it with the same job_id is safe"
+            if error.sent
+            else "the job was not queued"
+        )
+        own.args = (f"{error}; {known}",)
+    return own
+
+
+def _fail(future: asyncio.Future[Enqueued], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,60 @@
+"""What an app was told, checked and in one unit each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aiotq import checks
+from aiotq.job import DEFAULT_QUEUE
+from aiotq.retry import Duration, seconds
+
+MIB = 1 << 20
+FAILURE_TTL = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSettings:
+    """Of one app. Bytes where the name ends in no unit."""
+
+    namespace: str
+    default_queue: str
+    result_ttl_s: float  # how long the record of a job that succeeded or was cancelled is kept
+    failure_ttl_s: float  # ... of one that failed
+    max_payload: int  # of a job's arguments
+    max_result: int
+    connect_timeout_s: float  # how long `delay()` may take before it raises
+    lease_s: float  # how long a worker's right to its jobs lasts without a heartbeat
+    unknown_for_s: float  # how long a job of an unknown task is put back before it is a dead letter
+    max_lost: int  # how often a job's worker may vanish before the job is a dead letter
+    max_block_s: float  # how long a task may block the event loop before its worker gives up its lease
+
+
+def checked(
+    *,
+    namespace: str = "aiotq",
+    default_queue: str = DEFAULT_QUEUE,
+    result_ttl: Duration = 3600,
+    failure_ttl: Duration = FAILURE_TTL,
+    max_payload: int = MIB,
+    max_result: int = MIB,
+    connect_timeout: Duration = 5,
+    lease: Duration = 15,
+    unknown_for: Duration = 3600,
+    max_lost: int = 3,
+    max_block: Duration = 60,
+) -> AppSettings:
+    """The settings of `App(...)`. Raises UsageError that names the parameter."""
+    return AppSettings(
+        namespace=checks.namespace("namespace", namespace),
+        default_queue=checks.queue("default_queue", default_queue),
+        result_ttl_s=seconds(result_ttl, name="result_ttl", exclusive=True),
+        failure_ttl_s=seconds(failure_ttl, name="failure_ttl", exclusive=True),
+        max_payload=checks.whole("max_payload", max_payload, least=1),
+        max_result=checks.whole("max_result", max_result, least=1),
+        connect_timeout_s=seconds(connect_timeout, name="connect_timeout", exclusive=True),
+        lease_s=seconds(lease, name="lease", minimum=1),
+        unknown_for_s=seconds(unknown_for, name="unknown_for"),
+        max_lost=checks.whole("max_lost", max_lost, least=0),
+        max_block_s=seconds(max_block, name="max_block", exclusive=True),
+    )
