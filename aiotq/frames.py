@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import linecache
-import os
-import sys
 import traceback
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from aiotq.errors import Frame
 from aiotq.job import ErrorInfo
@@ -18,39 +18,29 @@ if TYPE_CHECKING:
 MAX_FRAMES = 50  # the innermost ones
 MAX_MESSAGE = 8 << 10  # characters
 MAX_CODE = 200  # characters of a source line
-MAX_GROUP = 10  # sub-exceptions named in a group's message
+MAX_PARTS = 10  # exceptions of a group that its message names
+MAX_PART = 200  # characters of such a name
 
 # What runs a task, and says nothing of why it failed.
-_PLUMBING = frozenset({"asyncio", "anyio", "threading", "concurrent", "contextvars"})
+PLUMBING = frozenset({"anyio", "asyncio", "concurrent", "contextvars", "threading", "uvloop"})
 
 
 def describe(exc: BaseException, *, package: str = "aiotq") -> ErrorInfo:
     """An exception as it is stored and shown. Never raises.
 
-    Frames are the user's code and what it called, outermost first, at most 50; those of `package` and of what runs
-    it (asyncio, anyio, threads) above the first of them are left out. No locals.
+    Frames: the user's code and the libraries it called, outermost first, at most the 50 innermost; none of `package`
+    and of what runs it. A group's own are followed by those of the first exception in it. No locals.
     """
-    return ErrorInfo(type=type_name(type(exc)), message=message(exc), frames=_frames(exc.__traceback__, package))
+    frames = _frames(exc.__traceback__, package)
+    leaves = _leaves(exc)
+    if leaves[0] is not exc:
+        frames += _frames(leaves[0].__traceback__, package)
+    return ErrorInfo(type=type_name(type(exc)), message=_message(exc, leaves), frames=frames[-MAX_FRAMES:])
 
 
 def type_name(cls: type) -> str:
-    """ "ValueError" for a builtin, else "module:Qualname"."""
-    module, name = str(getattr(cls, "__module__", "?")), str(getattr(cls, "__qualname__", cls.__name__))
-    return clean(name if module == "builtins" else f"{module}:{name}")
-
-
-def message(exc: BaseException) -> str:
-    """Its text, for a group with what it holds, and with its cause; at most 8 Ki characters, always encodable."""
-    text = _text(exc)
-    if isinstance(exc, BaseExceptionGroup):
-        held: list[str] = []
-        _name_parts(exc, held)
-        more = len(held) - MAX_GROUP
-        text += f" [{', '.join(held[:MAX_GROUP])}{f' and {more} more' if more > 0 else ''}]"
-    if exc.__cause__ is not None:
-        said = _text(exc.__cause__)
-        text += f" (caused by {type_name(type(exc.__cause__))}{f': {said}' if said else ''})"
-    return clean(text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…")
+    """The name of a builtin ("ValueError"), or "module:Qualname"."""
+    return clean(cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}:{cls.__qualname__}")
 
 
 def clean(text: str) -> str:
@@ -62,66 +52,74 @@ def full_traceback(exc: BaseException) -> str:
     """Every frame, cause and context, as Python prints it. Never raises."""
     try:
         return clean("".join(traceback.format_exception(exc)))
-    except BaseException:  # noqa: BLE001  an exception's own __str__ may raise anything
+    except BaseException:  # noqa: BLE001  an exception's own attributes may raise anything
         return f"{type_name(type(exc))}: (its traceback can't be shown)\n"
 
 
+def _message(exc: BaseException, leaves: list[BaseException]) -> str:
+    """Its text, with what a group holds and with its cause; at most 8 Ki characters, without lone surrogates."""
+    text = _text(exc)
+    if leaves[0] is not exc:
+        more = len(leaves) - MAX_PARTS
+        named = ", ".join(_named(leaf) for leaf in leaves[:MAX_PARTS])
+        text = f"{text} [{named}{f' and {more} more' if more > 0 else ''}]"
+    cause = exc.__cause__
+    if cause is not None and (not _text(cause) or _text(cause) not in text):
+        text = f"{text} (caused by {_named(cause)})".lstrip()
+    return clean(text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…")
+
+
+def _named(exc: BaseException) -> str:
+    text = _text(exc)[:MAX_PART]
+    return f"{type_name(type(exc))}{f': {text}' if text else ''}"
+
+
 def _text(exc: BaseException) -> str:
-    # A group's own str() counts its parts; the parts are named instead. A KeyError's is its key's repr: that is enough.
-    for show in (lambda: exc.message if isinstance(exc, BaseExceptionGroup) else str(exc), lambda: repr(exc)):
-        with suppress(BaseException):
-            return show()[: 2 * MAX_MESSAGE]
+    # str() of a group counts its parts as well; they are named instead.
+    for show in (_own_message if isinstance(exc, BaseExceptionGroup) else str, repr):
+        with suppress(BaseException):  # an exception's own __str__ and __repr__ may raise anything
+            return show(cast("BaseException", exc))
     return "(its text can't be shown: __str__ and __repr__ raise)"
 
 
-def _name_parts(group: BaseExceptionGroup[BaseException], held: list[str]) -> None:
-    waiting: list[BaseException] = list(group.exceptions)
+def _own_message(group: Any) -> str:
+    return str(group.message)
+
+
+def _leaves(exc: BaseException) -> list[BaseException]:
+    """What a group holds, without the groups in between; of any other exception itself."""
+    leaves: list[BaseException] = []
+    waiting = [exc]
     while waiting:  # not recursive: groups may be nested deeply
-        part = waiting.pop(0)
+        part = waiting.pop()
         if isinstance(part, BaseExceptionGroup):
-            waiting[:0] = part.exceptions
+            waiting.extend(reversed(cast("BaseExceptionGroup[BaseException]", part).exceptions))
         else:
-            said = _text(part)
-            held.append(f"{type_name(type(part))}{f': {said[:200]}' if said else ''}")
+            leaves.append(part)
+    return leaves
 
 
 def _frames(trace: TracebackType | None, package: str) -> tuple[Frame, ...]:
-    found: list[tuple[FrameType, int]] = []
+    found: deque[tuple[FrameType, int]] = deque(maxlen=MAX_FRAMES)
     while trace is not None:
-        if found or not _is_plumbing(trace.tb_frame, package):
+        root = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if root != package and root not in PLUMBING:
             found.append((trace.tb_frame, trace.tb_lineno))
-            if len(found) > 2 * MAX_FRAMES:
-                del found[1:MAX_FRAMES]
         trace = trace.tb_next
-    return tuple(_frame(frame, line) for frame, line in found[-MAX_FRAMES:] if not _is_ours(frame, package))
-
-
-def _root(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
-
-
-def _is_ours(frame: FrameType, package: str) -> bool:
-    return _root(frame) == package
-
-
-def _is_plumbing(frame: FrameType, package: str) -> bool:
-    root = _root(frame)
-    return root == package or root in _PLUMBING
+    return tuple(_frame(frame, line) for frame, line in found)
 
 
 def _frame(frame: FrameType, line: int) -> Frame:
     code = frame.f_code
     source = ""
-    with suppress(Exception):
+    with suppress(Exception):  # a module's own loader may raise anything
         source = linecache.getline(code.co_filename, line, frame.f_globals).strip()[:MAX_CODE]
-    name = code.co_qualname if sys.version_info >= (3, 11) else code.co_name
-    return Frame(clean(_short(code.co_filename)), line, clean(name.rpartition("<locals>.")[2]), clean(source))
+    function = code.co_qualname.rpartition("<locals>.")[2]
+    return Frame(clean(_short(code.co_filename)), line, clean(function), clean(source))
 
 
 def _short(file: str) -> str:
     """The path, relative to the current folder if it is below it."""
-    with suppress(OSError, ValueError):
-        relative = os.path.relpath(file)
-        if not relative.startswith(os.pardir) and os.path.isabs(file):
-            return relative
+    with suppress(OSError, ValueError):  # the current folder may be gone; the file may lie elsewhere
+        return str(Path(file).relative_to(Path.cwd()))
     return file

@@ -7,16 +7,14 @@ A pure decision: no clock, no randomness, no store. A task says what it wants by
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aiotq.errors import UsageError
 from aiotq.frames import describe
 from aiotq.job import ErrorInfo, Failed, Retried
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 Duration = int | float | timedelta  # seconds, or a timedelta
 
@@ -36,7 +34,8 @@ def seconds(value: object, *, name: str, minimum: float = 0.0, exclusive: bool =
             return float(number)
     least = f"more than {minimum:g}" if exclusive else f"{minimum:g} or more"
     raise UsageError(
-        f"{name}={repr(value)[:80]} is not allowed; pass seconds (an int or a float) or a timedelta: {least}, up to 100 years"
+        f"{name}={repr(value)[:80]} is not allowed; "
+        f"pass seconds (an int or a float) or a timedelta: {least}, up to 100 years"
     )
 
 
