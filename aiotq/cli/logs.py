@@ -1,0 +1,42 @@
+"""Where a worker process's log lines go. Only the command line sets this up: importing aiotq never does."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from aiotq.cli.console import Console
+from aiotq.cli.jsonlog import JsonFormatter
+from aiotq.cli.options import LogFormat
+
+if TYPE_CHECKING:
+    from aiotq.cli.look import Paper
+    from aiotq.cli.options import WorkerOptions
+
+
+def set_up(options: WorkerOptions, paper: Paper) -> logging.Handler:
+    """Send what aiotq logs, and what the user's code logs unless it has seen to that itself, to stderr."""
+    level = logging.WARNING if options.quiet else logging.DEBUG if options.verbose else logging.INFO
+    handler: logging.Handler
+    if options.log_format is LogFormat.JSON:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonFormatter())
+        handler.setLevel(level)
+    else:
+        handler = Console(paper, level=level)
+    ours = logging.getLogger("aiotq")
+    ours.setLevel(level)
+    ours.addHandler(handler)
+    ours.propagate = False  # a root handler of the user's would say everything a second time
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(handler)
+    return handler
+
+
+def take_down(handler: logging.Handler) -> None:
+    """Write what is left and detach it."""
+    for logger in (logging.getLogger("aiotq"), logging.getLogger()):
+        logger.removeHandler(handler)
+    handler.close()

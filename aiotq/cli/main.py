@@ -1,0 +1,119 @@
+"""The command line: `python -m aiotq`, and the console script `aiotq`. A first word that is a command is one."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from aiotq.cli import near, options
+from aiotq.cli.help import Page
+from aiotq.cli.look import Paper, look_of
+from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, EXIT_USAGE, Mistake
+from aiotq.cli.run import run_worker
+from aiotq.errors import UsageError
+from aiotq.version import __version__
+
+# The parent of everything that a command line can get wrong: click's, or that of the copy which newer typers hold.
+_CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+
+ABOUT = f"""\
+aiotq {__version__}: background jobs for asyncio, on Redis or Valkey
+
+  python -m aiotq MODULE[:APP] [options]    run a worker for the tasks of an app
+  aiotq MODULE[:APP] [options]              the same
+  aiotq worker MODULE[:APP] [options]       the same, if the module is named like a command
+
+MODULE is imported from the current folder, APP is the App in it. It may be left out if there is
+only one, or if the module uses @task alone."""
+
+EXAMPLE = """\
+Every option but --url is also read from the environment: AIOTQ_ and its long name, as in
+AIOTQ_CONCURRENCY=20. Ctrl-C, or SIGTERM, stops gently, twice stops now.
+Exit codes: 0 stopped as asked, 1 failed, 2 used wrongly, 130 stopped now.
+
+Example: serve two queues, e-mails first, twenty jobs at a time
+
+  python -m aiotq shop.tasks:app --queues email,default --concurrency 20"""
+
+cli = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@cli.callback()
+def group() -> None:
+    """Background jobs for asyncio, on Redis or Valkey."""
+
+
+@cli.command(cls=Page, help=ABOUT, epilog=EXAMPLE)
+def worker(
+    target: options.Target = None,
+    *,
+    queues: options.Queues = None,
+    until_empty: options.UntilEmpty = False,
+    concurrency: options.Concurrency = options.DEFAULTS.concurrency,
+    threads: options.Threads = options.DEFAULTS.threads,
+    grace: options.Grace = options.DEFAULTS.grace_s,
+    lease: options.Lease = None,
+    url: options.Url = None,
+    namespace: options.Namespace = None,
+    name: options.Name = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    log_format: options.Format = options.LogFormat.TEXT,
+    version: options.Version = False,  # noqa: ARG001  its callback has answered
+) -> int:
+    """Run a worker."""
+    if target is None:
+        found = near.any_app() or "hello:app"
+        raise Mistake("no module was named", f"run: python -m aiotq {found}, or python -m aiotq -h for help")
+    return run_worker(
+        options.WorkerOptions(
+            target=target,
+            queues=tuple(word.strip() for part in queues or () for word in part.split(",") if word.strip()),
+            until_empty=until_empty,
+            concurrency=concurrency,
+            threads=threads,
+            grace_s=grace,
+            lease_s=lease,
+            url=url,
+            namespace=namespace,
+            name=name,
+            quiet=quiet,
+            verbose=verbose,
+            log_format=log_format,
+        )
+    )
+
+
+def with_command(words: list[str]) -> list[str]:
+    """The command line with its command: the worker's, if the first word is none."""
+    known = {command.name for command in cli.registered_commands} | {app.name for app in cli.registered_groups}
+    known.add("worker")
+    return words if words and words[0] in known else ["worker", *words]
+
+
+def main() -> int:
+    """Run the command line. Returns the exit code."""
+    paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))
+    words = with_command(sys.argv[1:])
+    try:
+        return typer.main.get_command(cli).main(args=words, prog_name="aiotq", standalone_mode=False) or EXIT_OK
+    except Mistake as mistake:
+        mistake.show(paper)
+        return mistake.exit_code
+    except UsageError as error:
+        Mistake(str(error)).show(paper)
+        return EXIT_USAGE
+    except _CommandLineError as error:
+        said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
+        Mistake(said[:1].lower() + said[1:], f"aiotq {words[0]} -h shows what there is").show(paper)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_FORCED

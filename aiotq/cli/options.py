@@ -1,0 +1,170 @@
+"""The options of a worker: what the command line offers, and what it was given as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from aiotq.version import __version__
+from aiotq.worker.settings import WorkerSettings
+
+DEFAULTS = WorkerSettings(queues=())
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What `python -m aiotq` was given. `_s` are seconds; None: not given."""
+
+    target: str  # module or module:app
+    queues: tuple[str, ...] = ()
+    until_empty: bool = False
+    concurrency: int = DEFAULTS.concurrency
+    threads: int = DEFAULTS.threads
+    grace_s: float = DEFAULTS.grace_s
+    lease_s: float | None = None
+    url: str | None = None
+    namespace: str | None = None
+    name: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+    log_format: LogFormat = LogFormat.TEXT
+
+
+def _option(*names: str, group: str, text: str, takes: str | None = None, env: bool = True, **more: Any) -> Any:
+    """An option; AIOTQ_ and its long name in the environment stand for it."""
+    variable = f"AIOTQ_{names[-1].removeprefix('--').replace('-', '_').upper()}" if env else None
+    return typer.Option(*names, metavar=takes, envvar=variable, rich_help_panel=group, help=text, **more)
+
+
+def _whole(text: str) -> int:
+    """A whole number, at least 1."""
+    if str(text).isdecimal() and int(text) > 0:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is no whole number of at least 1")
+
+
+def _seconds(text: str) -> float:
+    """A length of time."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if 0 <= seconds < float("inf"):
+        return seconds
+    raise typer.BadParameter(f"{text!r} is no number of seconds, as in 30 or 0.5")
+
+
+def _format(text: str) -> LogFormat:
+    """A log format."""
+    if text in set(LogFormat):
+        return LogFormat(text)
+    raise typer.BadParameter(f"{text!r} is not one of {', '.join(LogFormat)}")
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001  typer passes it so
+    if asked:
+        typer.echo(f"aiotq {__version__}")
+        raise typer.Exit
+
+
+Target = Annotated[str | None, typer.Argument(metavar="MODULE[:APP]")]
+
+_WHAT = "What it runs"
+Queues = Annotated[
+    list[str] | None,
+    _option(
+        *("-q", "--queues"),
+        group=_WHAT,
+        takes="A,B",
+        text="Queues to serve, in this order. Otherwise the default one, then all others that the tasks name.",
+    ),
+]
+UntilEmpty = Annotated[
+    bool,
+    _option("--until-empty", group=_WHAT, text="End when nothing is queued, running or scheduled in its queues."),
+]
+
+_HOW = "How much, how long"
+Concurrency = Annotated[
+    int,
+    _option(
+        "-c", "--concurrency", group=_HOW, takes="N", text=f"Jobs at once ({DEFAULTS.concurrency}).", parser=_whole
+    ),
+]
+Threads = Annotated[
+    int,
+    _option(
+        "--threads",
+        group=_HOW,
+        takes="N",
+        text=f"Of these, plain def tasks at once, each in a thread ({DEFAULTS.threads}).",
+        parser=_whole,
+    ),
+]
+Grace = Annotated[
+    float,
+    _option(
+        "--grace",
+        group=_HOW,
+        takes="SECONDS",
+        text=f"What running jobs get to finish as it stops ({DEFAULTS.grace_s:g}). Then they go back.",
+        parser=_seconds,
+    ),
+]
+Lease = Annotated[
+    float | None,
+    _option(
+        "--lease",
+        group=_HOW,
+        takes="SECONDS",
+        text=f"After how long without a heartbeat its jobs go to others ({DEFAULTS.lease_s:g}, or what the App says).",
+        parser=_seconds,
+    ),
+]
+
+_WHERE = "Where"
+Url = Annotated[
+    str | None,
+    _option(
+        "--url",
+        group=_WHERE,
+        takes="URL",
+        env=False,  # AIOTQ_URL comes after App(url): the app sees to it
+        text="redis://, rediss://, unix://, embedded:// or memory://. Otherwise the first that there is of App(url), "
+        "AIOTQ_URL, REDIS_URL, the built-in server, redis://localhost:6379.",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    _option("--namespace", group=_WHERE, takes="NAME", text="What its keys begin with (aiotq, or what the App says)."),
+]
+
+_SAYS = "What it says"
+Name = Annotated[
+    str | None,
+    _option("--name", group=_SAYS, takes="NAME", text="Its label (its host's name and four random characters)."),
+]
+Quiet = Annotated[bool, _option("--quiet", group=_SAYS, text="Warnings and errors only.")]
+Verbose = Annotated[
+    bool,
+    _option("-v", "--verbose", group=_SAYS, text="Arguments and results too, whole ids, all frames of tracebacks."),
+]
+Format = Annotated[
+    LogFormat,
+    _option(
+        "--log-format", group=_SAYS, takes="FORMAT", text="text for people, json for machines (text).", parser=_format
+    ),
+]
+Version = Annotated[
+    bool, _option("--version", group="Other", text="The version.", env=False, is_eager=True, callback=_show_version)
+]

@@ -1,0 +1,46 @@
+"""What SIGINT and SIGTERM do to a worker: the first stops it gently, the second now, the third ends the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aiotq.cli.mistake import EXIT_FORCED
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Generator
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def two_steps(
+    loop: AbstractEventLoop,
+    *,
+    gently: Callable[[], None],
+    now: Callable[[], None],
+    end: Callable[[int], None] = os._exit,
+) -> Generator[None]:
+    """Within it, signals call `gently`, then `now`, in the loop; the third calls `end` at once, with the exit code.
+
+    The handlers run in the main thread between two bytecodes, so that a task that blocks the loop can't hold off the
+    third one: therefore no `loop.add_signal_handler`, which would wait for the loop.
+    """
+    seen = 0
+
+    def handle(_number: int, _frame: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 2:
+            end(EXIT_FORCED)
+        loop.call_soon_threadsafe(gently if seen == 1 else now)
+
+    before = {number: signal.signal(number, handle) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
