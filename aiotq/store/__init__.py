@@ -14,6 +14,6 @@ __all__ = ["connect", "redact"]
 
 def connect(url: str, *, namespace: str, connect_timeout_s: float) -> Store:
     """A store at a URL, not yet connected. Raises UsageError for a URL that can't be right."""
-    from aiotq.store.redis import RedisStore  # the one place that brings in redis, when it is first needed
+    from aiotq.store.redis import RedisStore  # noqa: PLC0415  the one that brings in redis, when it is first needed
 
     return RedisStore(url, namespace=namespace, connect_timeout_s=connect_timeout_s)

@@ -12,16 +12,12 @@ StoreUnusable (nothing ever will be).
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from aiotq.job import LARGE_RECORD as LARGE_RECORD  # a bound of a claim, and a mark in the record
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from aiotq.job import JobStatus
+from aiotq.job import JobStatus
 
 # Bounds of one call, as measured to keep every script under 5 ms.
 MAX_ENQUEUE = 500

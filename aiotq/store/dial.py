@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 
-from aiotq.errors import StoreError, StoreUnusable, UsageError
+from aiotq.errors import StoreUnusable, UsageError
 from aiotq.store import embedded
 from aiotq.store.answers import code, told
 from aiotq.store.url import redact
@@ -68,8 +68,8 @@ def _parsed(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
 
 def _fake(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
     try:
-        from fakeredis import FakeServer
-        from fakeredis.aioredis import FakeAsyncRedisConnection
+        from fakeredis import FakeServer  # noqa: PLC0415  the extra `memory`
+        from fakeredis.aioredis import FakeAsyncRedisConnection  # noqa: PLC0415
     except ImportError:
         raise UsageError(f"the URL {url} needs an extra: pip install 'aiotq[memory]'") from None
     server = _MEMORY.setdefault(url, FakeServer(version=(7,)))
@@ -79,15 +79,14 @@ def _fake(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
 async def _connect(
     kind: type[AbstractConnection], options: dict[str, Any], url: str, connect_timeout_s: float
 ) -> AbstractConnection:
-    connection = _quiet(kind)(
-        **{
-            **options,
-            "socket_timeout": None,  # the wire's own limit covers a command
-            "socket_connect_timeout": connect_timeout_s,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-        }
-    )
+    settings: dict[str, Any] = {
+        **options,
+        "socket_timeout": None,  # the wire's own limit covers a command
+        "socket_connect_timeout": connect_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    connection = _quiet(kind)(**settings)
     shown = redact(url)
     try:
         await connection.connect()
@@ -98,8 +97,6 @@ async def _connect(
             raise told(error, verb="connect", url=shown) from None
         if "Protocol error" in str(error) or "Invalid Database" in str(error):
             raise no_redis(shown, error) from None
-        raise
-    except StoreError:
         raise
     return connection
 

@@ -31,7 +31,6 @@ def look(info: bytes, *, url: str) -> ServerFacts:
     policy = fields.get("maxmemory_policy")
     warnings: tuple[str, ...] = ()
     if policy not in (None, "noeviction"):
-        warnings = (
-            f"{url} may evict keys (maxmemory-policy {policy}), and jobs with them; run CONFIG SET maxmemory-policy noeviction",
-        )
+        evicts = f"{url} may evict keys (maxmemory-policy {policy}), and jobs with them"
+        warnings = (f"{evicts}; run CONFIG SET maxmemory-policy noeviction",)
     return ServerFacts(kind=kind, version=version, url=url, policy=policy, warnings=warnings)

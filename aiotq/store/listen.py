@@ -1,7 +1,7 @@
 """The one connection of a loop that listens: to ends of jobs, and to what a worker shall cancel.
 
-Its owner lives while somebody is subscribed, and connects again for as long as it takes. What is published may be missed,
-so a subscriber is told after each (re)connect to look for itself.
+Its owner lives while somebody is subscribed, and connects again for as long as it takes. What is published may be
+missed, so a subscriber is told after each (re)connect to look for itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import RedisError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PING_EVERY_S = 10.0  # a connection that answers nothing for as long again is dead
 BACKOFF_CAP_S = 1.0
+MESSAGE = 3  # parts of one: kind, channel, payload or count
 
 
 class Subscription:
@@ -161,7 +162,7 @@ class Listener:
         """Read until nobody listens any more. Raises when the connection breaks."""
         silent = 0
         while self._channels or self._acks:
-            connection = self._connection
+            connection: Any = self._connection
             if connection is None:
                 return
             message = await connection.read_response(
@@ -176,10 +177,10 @@ class Listener:
             silent = 0
             self._handle(message)
 
-    def _handle(self, message: object) -> None:
-        if not isinstance(message, list) or len(message) < 3:
+    def _handle(self, message: Any) -> None:
+        if not isinstance(message, list) or len(cast("list[Any]", message)) < MESSAGE:
             return  # the answer to a PING
-        kind, channel, payload = message
+        kind, channel, payload = cast("list[Any]", message)
         if kind in (b"subscribe", b"unsubscribe"):
             self._acks -= 1
         if kind == b"subscribe":

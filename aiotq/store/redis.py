@@ -93,7 +93,7 @@ class RedisStore:
         return look(await self._send("connect", "INFO"), url=self.url)
 
     def _keep_broom(self) -> None:
-        """The end of a loop (asyncio.run) finishes its async generators: so a script that never closes ends silently."""
+        """The end of a loop (asyncio.run) finishes its async generators: a script that never closes ends silently."""
         if self._broom is None:
             self._broom = self._sweep()
             with suppress(StopIteration):
@@ -171,7 +171,7 @@ class RedisStore:
         argv: list[str | bytes | int] = [now_ms]
         for job in jobs:
             argv += (job.job_id, job.line, job.generation, job.head, job.body, _when(job))
-        answer = await self._repeat(lambda: self._run(scripts.ENQUEUE, *argv), timeout_s=timeout_s)
+        answer: bytes = await self._repeat(lambda: self._run(scripts.ENQUEUE, *argv), timeout_s=timeout_s)
         return [_ENQUEUED[byte - 48] for byte in answer]
 
     async def read(self, job_id: str) -> bytes | None:
@@ -255,7 +255,8 @@ class RedisStore:
         now_ms: int = 0,
     ) -> Exchanged:
         argv: list[str | bytes | int] = [
-            worker_id, now_ms, limit, int(suspects), failure_ttl_ms, len(queues), len(finished), int(held is not None), *queues,
+            worker_id, now_ms, limit, int(suspects), failure_ttl_ms,
+            len(queues), len(finished), int(held is not None), *queues,
         ]  # fmt: skip
         for outcome in finished:
             if type(outcome) is Ended:

@@ -1,8 +1,8 @@
 """One connection and its one owner.
 
 Callers hand over a command and get a future; the owner, an asyncio task that lives while there is something to do,
-sends what has gathered in one write and reads the replies in their order. So a command in flight is never cancelled: a caller
-that goes away only drops its future, and the connection stays in step (redis-py #2665, CVE-2023-28859).
+sends what has gathered in one write and reads the replies in their order. So a command in flight is never cancelled: a
+caller that goes away only drops its future, and the connection stays in step (redis-py #2665, CVE-2023-28859).
 
 A wire never repeats a command. When a connection breaks, each call learns whether it had been sent.
 """
@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from hiredis import pack_command
+import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
+_hiredis: Any = hiredis  # its own types leave out what pack_command takes
+_pack: Callable[[tuple[str | bytes | int, ...]], bytes] = _hiredis.pack_command
 BROKEN = (RedisConnectionError, RedisTimeoutError, OSError, EOFError)
 
 
@@ -58,7 +60,7 @@ class Wire:
             future.set_exception(WireBroken("the store is closed", sent=False))
             return future
         deadline = loop.time() + self._limit_s
-        self._waiting.append((deadline, pack_command(command), future))
+        self._waiting.append((deadline, _pack(command), future))
         if self._watch is None:
             self._watch = loop.call_at(deadline, self._look)
         if self._owner is None:
@@ -127,7 +129,7 @@ class Wire:
             self._fail(flying, None, str(error) or type(error).__name__, sent=True)
             await self._drop()
 
-    async def _read_one(self, connection: AbstractConnection) -> None:
+    async def _read_one(self, connection: Any) -> None:
         try:
             reply = await connection.read_response(disable_decoding=True)
         except (ResponseError, RedisConnectionError) as error:

@@ -233,8 +233,17 @@ class Fetcher:
         for (held, _), stored in zip(batch, reply.stored, strict=True):
             self.held.pop(held.ticket, None)
             if not stored and not in_doubt:
-                say(logging.WARNING, "refused", "the outcome of %s %s came too late: the job is no longer here",
-                    held.name, held.job_id, job_id=held.job_id, task=held.name, queue=held.queue, attempt=held.attempt)  # fmt: skip
+                say(
+                    logging.WARNING,
+                    "refused",
+                    "the outcome of %s %s came too late: the job is no longer here",
+                    held.name,
+                    held.job_id,
+                    job_id=held.job_id,
+                    task=held.name,
+                    queue=held.queue,
+                    attempt=held.attempt,
+                )
         for ticket in reply.gone:
             self._drop(ticket)
         for claim in reply.claimed:
@@ -247,8 +256,13 @@ class Fetcher:
         for job_id in reply.cancels:
             self.cancel(job_id)
         for key in reply.garbage:
-            say(logging.ERROR, "garbage", "something that is not aiotq's was found in %s and put aside: see the dead letters", key,
-                key=key)  # fmt: skip
+            say(
+                logging.ERROR,
+                "garbage",
+                "something that is not aiotq's was found in %s and put aside: see the dead letters",
+                key,
+                key=key,
+            )
         self.start_ready()
 
     def _claimed(self, claim: Claimed, fence: int, now_s: float) -> None:
@@ -295,8 +309,13 @@ class Fetcher:
         for ticket in list(self.held):
             self._drop(ticket)
         self._finished.clear()
-        say(logging.ERROR, "lease_lost", "this worker's lease had ended and its %d jobs went to others; starting afresh", count,
-            jobs=count)  # fmt: skip
+        say(
+            logging.ERROR,
+            "lease_lost",
+            "this worker's lease had ended and its %d jobs went to others; starting afresh",
+            count,
+            jobs=count,
+        )
         self.doubt = False
         self.lost.set()
 

@@ -29,9 +29,25 @@ class Held:
     """One claimed job. The fetcher owns it; while it runs, the runner writes its last seven fields."""
 
     __slots__ = (
-        "attempt", "begun", "cancelled", "claimed_s", "data", "fence", "handle", "job_id", "lost", "outcome", "queue",
-        "record", "started_ms", "started_s", "task", "threaded", "ticket", "why",
-    )  # fmt: skip
+        "attempt",
+        "begun",
+        "cancelled",
+        "claimed_s",
+        "data",
+        "fence",
+        "handle",
+        "job_id",
+        "lost",
+        "outcome",
+        "queue",
+        "record",
+        "started_ms",
+        "started_s",
+        "task",
+        "threaded",
+        "ticket",
+        "why",
+    )
 
     def __init__(self, claim: Claimed, *, fence: int, now_s: float) -> None:
         """now_s: monotonic."""

@@ -141,8 +141,9 @@ class Keeper:
             self._main.call_soon_threadsafe(self._lost)
 
     async def _reclaim(self, odd: Sequence[Peer]) -> None:
-        """Reclaim a worker whose lease end has not moved for a heartbeat: Redis may have been away longer than a lease, and
-        the first one back must not reclaim all the others.
+        """Reclaim a worker whose lease end has not moved for a heartbeat.
+
+        Redis may have been away longer than a lease, and the first one back must not reclaim all the others.
         """
         now_s = monotonic()
         self._seen = {
@@ -159,8 +160,13 @@ class Keeper:
             while (came_to := await self._store.reclaim(worker_id, seen_ms=seen_ms)) is Reclaimed.MORE:
                 seen_ms = 0
             if came_to is Reclaimed.DONE:
-                say(logging.WARNING, "reclaimed", "worker %s has vanished; its jobs are back in their queues", worker_id,
-                    worker=worker_id)  # fmt: skip
+                say(
+                    logging.WARNING,
+                    "reclaimed",
+                    "worker %s has vanished; its jobs are back in their queues",
+                    worker_id,
+                    worker=worker_id,
+                )
 
     # --- a task that blocks the loop ----------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class Poller:
                 pass  # nothing earlier came: the due time itself
         rest_s = due_s - time.monotonic()
         if rest_s > 0:
-            time.sleep(rest_s)  # noqa: TID251  the keeper's own thread, for less than 2 ms: a loop's timer would be up to 1 ms late
+            time.sleep(rest_s)  # noqa: ASYNC251, TID251  less than 2 ms of the keeper's own thread: a timer may be 1 ms late
 
     async def _listen(self) -> None:
         """News of an earlier due time. Only the leader listens: another's would be lost on it."""

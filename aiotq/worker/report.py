@@ -41,9 +41,15 @@ class Report:
         if LOG.isEnabledFor(logging.DEBUG):
             doc = held.record.doc
             self._log.job(
-                logging.DEBUG, "arguments", held, "%s %s arguments %s %s", held.name, held.job_id,
-                bytes(doc.args).decode(), bytes(doc.kwargs).decode(),
-            )  # fmt: skip
+                logging.DEBUG,
+                "arguments",
+                held,
+                "%s %s arguments %s %s",
+                held.name,
+                held.job_id,
+                bytes(doc.args).decode(),
+                bytes(doc.kwargs).decode(),
+            )
 
     def decided(self, held: Held) -> None:
         """It has its outcome."""
@@ -87,27 +93,59 @@ class Report:
         error = outcome.error
         if not outcome.counts:
             self._log.job(
-                logging.ERROR, "postponed", held, "%s %s: %s; put back for %g s",
-                held.name, held.job_id, error.message, delay_s, error=error, delay_ms=outcome.delay_ms,
-            )  # fmt: skip
+                logging.ERROR,
+                "postponed",
+                held,
+                "%s %s: %s; put back for %g s",
+                held.name,
+                held.job_id,
+                error.message,
+                delay_s,
+                error=error,
+                delay_ms=outcome.delay_ms,
+            )
             return
         self.tally["retried"] += 1
         attempts = self._attempts(held)
         self._log.job(
-            logging.WARNING, "retried", held, "%s %s %s: %s (attempt %d of %d, again in %g s)",
-            held.name, held.job_id, error.type, error.message, held.attempt, attempts, delay_s,
-            error=error, delay_ms=outcome.delay_ms, attempts=attempts, took_ms=_took_ms(held),
-        )  # fmt: skip
+            logging.WARNING,
+            "retried",
+            held,
+            "%s %s %s: %s (attempt %d of %d, again in %g s)",
+            held.name,
+            held.job_id,
+            error.type,
+            error.message,
+            held.attempt,
+            attempts,
+            delay_s,
+            error=error,
+            delay_ms=outcome.delay_ms,
+            attempts=attempts,
+            took_ms=_took_ms(held),
+        )
 
     def _failed(self, held: Held, outcome: Failed) -> None:
         self.tally["failed"] += 1
         error = outcome.error
         attempts = self._attempts(held)
         self._log.job(
-            logging.ERROR, "failed", held, "%s %s %s: %s (gave up in attempt %d of %d)",
-            held.name, held.job_id, error.type, error.message, held.attempt, attempts,
-            error=error, attempts=attempts, reason=outcome.reason, took_ms=_took_ms(held), lost=held.lost,
-        )  # fmt: skip
+            logging.ERROR,
+            "failed",
+            held,
+            "%s %s %s: %s (gave up in attempt %d of %d)",
+            held.name,
+            held.job_id,
+            error.type,
+            error.message,
+            held.attempt,
+            attempts,
+            error=error,
+            attempts=attempts,
+            reason=outcome.reason,
+            took_ms=_took_ms(held),
+            lost=held.lost,
+        )
 
     def _attempts(self, held: Held) -> int:
         given = held.record.doc.retries if held.record is not None else 0

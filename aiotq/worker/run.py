@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """Runs jobs in slots. `started` is called as an attempt begins, `decided` once a job, with its outcome set; `freed` whenever a slot is free again."""
+    """Runs jobs in slots.
+
+    `started` is called as an attempt begins, `decided` once a job with its outcome set, `freed` when a slot is free.
+    """
 
     def __init__(
         self,
@@ -227,7 +230,7 @@ class _Escaped(Exception):
 def _contained(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  carried to the wall on the loop
         raise _Escaped(error) from None
 
 
@@ -272,7 +275,7 @@ def stack_of(held: Held) -> str:
 
 def blocking_stack(thread_id: int) -> str:
     """What a thread is doing now: the user's innermost frames."""
-    frame = sys._current_frames().get(thread_id)  # noqa: SLF001  documented, and the only way
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  documented, the only way
     if frame is None:
         return "    (it has ended)"
     found = [

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 UNKNOWN_WAITS_S = (1, 2, 4, 8, 15, 30, 60)  # an unknown task's job is put back for so long; the last repeats
 
 
-def triage(held: Held, *, registry: Registry, settings: WorkerSettings, now_ms: int) -> Outcome | None:
+def triage(  # noqa: PLR0911  a list of reasons, each with its own end
+    held: Held, *, registry: Registry, settings: WorkerSettings, now_ms: int
+) -> Outcome | None:
     """Decode and look at a claimed job. None: run it, `held.record` and `held.task` are set."""
     try:
         held.record = record = records.decode(held.job_id, held.data or b"")

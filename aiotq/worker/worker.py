@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import random
 import secrets
 import socket
 from contextlib import AsyncExitStack, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
-from aiotq.errors import AiotqError, StoreError, StoreRefused, StoreUnavailable, UsageError
-from aiotq.store.contract import WorkerCard
+from aiotq.errors import AiotqError, StoreError, UsageError
+from aiotq.worker.admit import Admission
 from aiotq.worker.clock import ServerClock
+from aiotq.worker.ears import hear_cancels, hear_tokens
 from aiotq.worker.fetch import Fetcher
 from aiotq.worker.held import Held, Why
+from aiotq.worker.join import reach, register
 from aiotq.worker.keeper import Keeper
-from aiotq.worker.log import LOG, say
+from aiotq.worker.log import say
 from aiotq.worker.report import Report
 from aiotq.worker.run import Runner
 from aiotq.worker.settings import STUCK_AFTER_S
-from aiotq.worker.triage import triage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 GENTLE, FAILED, FORCED = 0, 1, 130  # exit codes
 LAST_WORDS_S = 1.0  # what a forced stop gives the store, and the user's code
-BACKOFF_CAP_S = 1.0
 
 
 class Worker:
@@ -70,7 +68,6 @@ class Worker:
         self._timers: list[asyncio.TimerHandle] = []
         self._keeper: Keeper | None = None
         self._fetching: asyncio.Task[None] | None = None
-        self._readers: set[asyncio.Task[None]] = set()
 
     # --- what a user sees ---------------------------------------------------------------------------------------
 
@@ -114,8 +111,22 @@ class Worker:
         self._runner = Runner(
             self._settings, self._clock, started=self._begun, decided=self._decided, freed=self._freed
         )
+        self._admission = Admission(
+            self._store,
+            self._registry,
+            self._settings,
+            self._clock,
+            ready=self._ready,
+            decided=self._decided,
+            late=self._freed,
+        )
         self._fetcher = Fetcher(
-            self._store, self._settings, self._clock, label=self.label, admit=self._admit, lease_good=self._lease_good
+            self._store,
+            self._settings,
+            self._clock,
+            label=self.label,
+            admit=self._admission.admit,
+            lease_good=self._lease_good,
         )
         self._fetcher.runner = self._runner
         # The worker's owner: it hosts the lifespan and every duty, and `_end` waits for it. A context manager that may
@@ -181,15 +192,22 @@ class Worker:
             loop.call_later(self._settings.grace_s + STUCK_AFTER_S + LAST_WORDS_S, self._abandon),
         ]
         running = len(self._runner.running)
-        say(logging.INFO, "stopping", "stopping: %d jobs still running, waiting up to %g s", running, self._settings.grace_s,
-            running=running, grace_s=self._settings.grace_s)  # fmt: skip
+        say(
+            logging.INFO,
+            "stopping",
+            "stopping: %d jobs still running, waiting up to %g s",
+            running,
+            self._settings.grace_s,
+            running=running,
+            grace_s=self._settings.grace_s,
+        )
 
     # --- its life -----------------------------------------------------------------------------------------------
 
     async def _live(self, give_up_s: float | None) -> None:
         started_s = monotonic()
         try:
-            await self._connect(give_up_s)
+            self.facts = await reach(self._store, give_up_s=give_up_s)
             async with AsyncExitStack() as life:
                 if self._lifespan is not None:
                     self._runner.state = await life.enter_async_context(self._lifespan())
@@ -206,31 +224,18 @@ class Worker:
             for timer in self._timers:
                 timer.cancel()
             self._runner.close()
+            self._admission.close()
         self._report.flush()
         up_s = monotonic() - started_s
-        say(logging.INFO, "stopped", "stopped after %.1f s: %s", up_s,
-            ", ".join(f"{count} {what}" for what, count in self.tally.items()), tally=self.tally, up_s=up_s)  # fmt: skip
-
-    async def _connect(self, give_up_s: float | None) -> None:
-        """Reach the store, said aloud once and tried for ever."""
-        began_s, backoff_s, said = monotonic(), 0.1, False
-        while True:
-            try:
-                self.facts = await self._store.open()
-                break
-            except (StoreUnavailable, StoreRefused) as error:
-                if give_up_s is not None and monotonic() - began_s + backoff_s >= give_up_s:
-                    raise
-                if not said:
-                    say(logging.ERROR, "store_down", "%s; trying again", error, url=error.url, error=str(error))
-                    said = True
-                await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
-                backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
-        if said:
-            down_s = monotonic() - began_s
-            say(logging.WARNING, "store_up", "connected after %.1f s", down_s, url=self._store.url, down_s=down_s)
-        for warning in self.facts.warnings:
-            say(logging.WARNING, "server", "%s", warning)
+        say(
+            logging.INFO,
+            "stopped",
+            "stopped after %.1f s: %s",
+            up_s,
+            ", ".join(f"{count} {what}" for what, count in self.tally.items()),
+            tally=self.tally,
+            up_s=up_s,
+        )
 
     async def _lives(self) -> None:
         """A life under each id: a worker that was reclaimed starts afresh under a new one."""
@@ -246,25 +251,7 @@ class Worker:
         await self._retire(worker_id)
 
     async def _register(self) -> tuple[str, Keeper]:
-        backoff_s = 0.1
-        while True:
-            sent_at_s = monotonic()
-            worker_id = secrets.token_hex(6)
-            card = WorkerCard(
-                worker_id=worker_id,
-                label=self.label,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                queues=self.queues,
-                lease_ms=self._settings.lease_ms,
-            )
-            try:
-                if await self._store.register(card):
-                    break
-            except (StoreUnavailable, StoreRefused) as error:
-                LOG.debug("registering: %s", error)
-                await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
-                backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
+        worker_id, sent_at_s = await register(self._store, self._settings, label=self.label)
         keeper = self._keeper = Keeper(
             self._store.sibling(), self._settings, worker_id=worker_id, lost=self._lost, running=self._names_running
         )
@@ -277,7 +264,10 @@ class Worker:
         async with asyncio.TaskGroup() as duties:
             # Children of this group: they end with it.
             fetching = self._fetching = duties.create_task(self._fetcher.run())
-            others = [duties.create_task(self._tokens()), duties.create_task(self._controls(worker_id))]
+            others = [
+                duties.create_task(hear_tokens(self._store, self._fetcher, queues=self.queues)),
+                duties.create_task(hear_cancels(self._store, self._fetcher, worker_id=worker_id)),
+            ]
             fetching.add_done_callback(lambda _: [other.cancel() for other in others])
             if self._started is not None and not self._started.done():
                 self._started.set_result(None)
@@ -289,9 +279,8 @@ class Worker:
                 if self._forced:
                     await self._fetcher.flush()
                 self._report.tally["returned"] += await self._store.retire(worker_id)
-        deadline_s = monotonic() + (LAST_WORDS_S if self._forced else 0.0)
-        while self._runner.running and monotonic() < deadline_s:
-            await asyncio.sleep(0.01)
+        if self._forced and (handles := [held.handle for held in self._runner.running if held.handle is not None]):
+            await asyncio.wait(handles, timeout=LAST_WORDS_S)  # what has been cancelled may clean up
 
     async def _end(self) -> None:
         owner = self._owner
@@ -303,56 +292,8 @@ class Worker:
 
     # --- its duties ---------------------------------------------------------------------------------------------
 
-    async def _tokens(self) -> None:
-        """Sleep on the wake lists while there is room."""
-        fetcher = self._fetcher
-        while True:
-            await fetcher.thirsty.wait()
-            try:
-                queue = await self._store.wait_token(self.queues)
-                if queue is not None and fetcher.room() <= 0:  # full or stopping: another worker's
-                    fetcher.thirsty.clear()
-                    await self._store.leave_token(queue)
-                    if self._stopping:
-                        return
-                    continue
-            except StoreError:
-                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311  spread, no secret
-            fetcher.thirsty.clear()
-            fetcher.wake(hungry=True)
-
-    async def _controls(self, worker_id: str) -> None:
-        """Hear which running jobs shall stop."""
-        while True:
-            try:
-                async for job_id in self._store.cancellations(worker_id):
-                    self._fetcher.cancel(job_id)
-            except StoreError:
-                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311  spread, no secret
-
-    def _admit(self, held: Held) -> None:
-        """A claimed job: run it, or decide what becomes of it."""
-        if held.data is None:
-            # Hosted here, and ended with the job: `_readers` holds it.
-            reader = asyncio.get_running_loop().create_task(self._read(held))
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
-            return
-        outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=self._clock.now_ms())
-        if outcome is None:
-            self._fetcher.ready.append(held)
-        else:
-            held.outcome = outcome
-            self._decided(held)
-
-    async def _read(self, held: Held) -> None:
-        """A record too large to come with the claim."""
-        while held.data is None and held.why is None:
-            with suppress(StoreError):
-                held.data = await self._store.read(held.job_id) or b""
-        if held.why is None:
-            self._admit(held)
-            self._fetcher.freed()
+    def _ready(self, held: Held) -> None:
+        self._fetcher.ready.append(held)
 
     def _decided(self, held: Held) -> None:
         if held.why is Why.LOST:

@@ -1,0 +1,47 @@
+"""What a worker hears from the store: that somebody should look, and which running jobs shall stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from aiotq.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotq.store.contract import Store
+    from aiotq.worker.fetch import Fetcher
+
+
+async def hear_tokens(store: Store, fetcher: Fetcher, *, queues: Sequence[str]) -> None:
+    """Sleep on the wake lists while there is room. Ends once the worker stops and has passed a token on."""
+    while True:
+        await fetcher.thirsty.wait()
+        try:
+            queue = await store.wait_token(queues)
+            if queue is not None and fetcher.room() <= 0:  # full or stopping: another worker's
+                fetcher.thirsty.clear()
+                await store.leave_token(queue)
+                if fetcher.stopping:
+                    return
+                continue
+        except StoreError:
+            await _pause()
+        fetcher.thirsty.clear()
+        fetcher.wake(hungry=True)
+
+
+async def hear_cancels(store: Store, fetcher: Fetcher, *, worker_id: str) -> None:
+    """Cancel what is published to this worker. What is missed comes with the next exchange."""
+    while True:
+        try:
+            async for job_id in store.cancellations(worker_id):
+                fetcher.cancel(job_id)
+        except StoreError:  # the fetcher says it aloud
+            await _pause()
+
+
+async def _pause() -> None:
+    await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311  spread, no secret

@@ -1,0 +1,71 @@
+"""How a worker comes: it reaches the store, and registers under an id that nobody has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from aiotq.errors import StoreRefused, StoreUnavailable
+from aiotq.store.contract import WorkerCard
+from aiotq.worker.log import LOG, say
+
+if TYPE_CHECKING:
+    from aiotq.store.contract import ServerFacts, Store
+    from aiotq.worker.settings import WorkerSettings
+
+BACKOFF_CAP_S = 1.0
+
+
+async def reach(store: Store, *, give_up_s: float | None) -> ServerFacts:
+    """Connect: trouble is said aloud once, and tried for ever, or for `give_up_s` seconds.
+
+    Raises StoreUnusable at once, StoreUnavailable or StoreRefused once given up.
+    """
+    began_s, backoff_s, said = monotonic(), 0.1, False
+    while True:
+        try:
+            facts = await store.open()
+            break
+        except (StoreUnavailable, StoreRefused) as error:
+            if give_up_s is not None and monotonic() - began_s + backoff_s >= give_up_s:
+                raise
+            if not said:
+                say(logging.ERROR, "store_down", "%s; trying again", error, url=error.url, error=str(error))
+                said = True
+            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
+            backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
+    if said:
+        down_s = monotonic() - began_s
+        say(logging.WARNING, "store_up", "connected after %.1f s", down_s, url=store.url, down_s=down_s)
+    for warning in facts.warnings:
+        say(logging.WARNING, "server", "%s", warning)
+    return facts
+
+
+async def register(store: Store, settings: WorkerSettings, *, label: str) -> tuple[str, float]:
+    """Register under a random id. Returns it, and when the request was sent (monotonic): from then the lease runs."""
+    backoff_s = 0.1
+    while True:
+        sent_at_s, worker_id = monotonic(), secrets.token_hex(6)
+        card = WorkerCard(
+            worker_id=worker_id,
+            label=label,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=settings.queues,
+            lease_ms=settings.lease_ms,
+        )
+        try:
+            if await store.register(card):
+                return worker_id, sent_at_s
+        except (StoreUnavailable, StoreRefused) as error:
+            # One whose reply was lost may stand there without jobs; it is reclaimed as its lease ends.
+            LOG.debug("registering: %s", error)
+            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
+            backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
