@@ -15,15 +15,12 @@ import subprocess
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from aiotq.errors import EmbeddedUnavailable, StoreRefused, StoreUnavailable
 from aiotq.store import embedded_guard as guard
 from aiotq.store.embedded_paths import find_server, parse, prepare, python, socket_path, unusable, url_of
 from aiotq.store.embedded_repair import cut_damaged_tail
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["ServerStatus", "available", "ensure", "parse", "status", "stop"]
 

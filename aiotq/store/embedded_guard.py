@@ -116,6 +116,7 @@ class Guardian:
         self._directory = directory
         self._guard_lock = guard_lock
         self._child: int | None = None  # None: adopted
+        self._come: str | None = None  # how many connections there had been when it was first reached
         self._synced: dict[str, int] = {}  # size of each append-only file when it was last brought to disk
         self._log = self._open_log()
 
@@ -143,8 +144,7 @@ class Guardian:
     def watch(self, line: Line) -> None:
         """Until the server has ended: by itself, or because nobody needs it. Raises ConnectionError if it vanishes."""
         pid = self._child or int(line.info("server")["process_id"])
-        address = self._read_address()
-        come = line.info("stats").get("total_connections_received")
+        address, come = self._read_address(), self._come
         end_at = time.monotonic() + GRACE_S
         while not line.ended(LOOK_EVERY_S):
             if not is_same_file(self._guard_lock, self._path(GUARD_LOCK)):
@@ -192,6 +192,7 @@ class Guardian:
             return None
         try:
             if line.ask("PING") == "+PONG":
+                self._come = line.info("stats").get("total_connections_received")
                 return line
         except OSError:
             pass

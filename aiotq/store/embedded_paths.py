@@ -20,6 +20,7 @@ from aiotq.store import embedded_guard as guard
 SCHEME = "embedded://"
 DEFAULT_DIRECTORY = ".aiotq"
 SOCKET = "server.sock"
+TRIAL = "trying.sock"  # exactly as long; on the other one a server may listen that has lost its guardian
 
 
 def parse(url: str) -> Path:
@@ -100,12 +101,12 @@ def socket_path(directory: Path) -> Path:
     It can't if the path is too long (107 bytes on Linux, 103 on macOS), or on a file system without sockets, such
     as a Windows drive seen from WSL. Raises EmbeddedUnavailable.
     """
-    if _can_bind(directory / "check.sock"):  # as long as SOCKET, which an older server may still listen on
+    if _can_bind(directory / TRIAL):
         return directory / SOCKET
     folder = _runtime_folder(directory)
     name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:32]
-    if _can_bind(folder / f"{name}.new"):
-        return folder / f"{name}.srv"
+    if _can_bind(folder / f"{name}.test"):
+        return folder / f"{name}.sock"
     raise unusable(directory, f"has no room for a socket, nor has {folder}, where it was tried next")
 
 
