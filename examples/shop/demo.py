@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
 from aiotq import Job
-from aiotq.errors import JobFailed
+from aiotq.errors import AiotqError, JobFailed
 from examples.shop import website
 from examples.shop.mails import Account, arrived
 from examples.shop.processes import EndedEarly, first_line, log_lines, python
@@ -27,9 +29,9 @@ WORKERS = 2
 CLOSES_IN_S = 4  # then the nightly digest is due
 GIVE_UP_AFTER_S = 90
 NEXT = """What next
-  1  Read examples/shop/tasks.py: two tasks, all that a worker needs to know.
-  2  Kill a worker while it sends: README.md says what happens then, and why no mail is lost.
-  3  Put @app.task on a function of your own: the first minute is in README.md."""
+  1  Read examples/shop/tasks.py and website.py: all that the shop needs to know of aiotq.
+  2  Put @app.task on a function of your own: README.md shows the first minute.
+  3  Follow one job through the code: ARCHITECTURE.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,17 @@ async def main() -> int:
     try:
         with TemporaryDirectory(prefix="aiotq-shop-") as folder:
             async with asyncio.timeout(GIVE_UP_AFTER_S), shop(Path(folder)) as workers:
-                console.print(f"A store, a mail server and {WORKERS} workers, each a process of its own. Selling ...\n")
+                console.print(
+                    f"A store, a mail server and {WORKERS} workers are up, each a process of its own. Selling:"
+                )
                 evening = await sell(workers, Path(folder, "mails"), console)
     except EndedEarly as error:
-        console.print("[red]error:[/] a process of the demo ended early. It said:")
-        console.print(str(error), markup=False, soft_wrap=True)
+        console.print(
+            f"[red]error:[/] a process of the demo ended early. It said:\n{escape(str(error))}", soft_wrap=True
+        )
+        return 1
+    except AiotqError as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     except TimeoutError:
         console.print(
@@ -85,6 +93,12 @@ async def sell(workers: list[Process], maildir: Path, console: Console) -> Eveni
     """Enqueue all jobs, watch them being done, and see what came of them."""
     began_s = time.monotonic()
     rows = read_sales()
+    when = Counter(row.notify for row in rows)
+    console.print(
+        f"{when['soon']} mails in their order, {when['first']} before all others (priority 0), "
+        f"{when['live']} newest first (lifo), {when['later']} in {website.LATER_S} s (countdown)\n",
+        soft_wrap=True,
+    )
     async with app:
         jobs = await website.sold(rows)
         digest = await website.closing(rows[0].sale.sold_at.date(), datetime.now(UTC) + timedelta(seconds=CLOSES_IN_S))
@@ -159,16 +173,15 @@ def report(evening: Evening, console: Console) -> int:
     if evening.digest_mails != 1:
         mistakes.append(f"{evening.digest_mails} digests mailed, 1 expected")
     console.print(
-        f"\n[bold]{len(account.sales):>6,} sales[/]"
-        f"\n{account.delivered:>6,} mails in the maildir, each once; {evening.retried} refused at first (451)"
-        f"\n{len(account.failed):>6,} refused for good (550): dead letters, kept for a person to look at"
-        f"\n     1 nightly digest: {digest.turnover:,} € turned over, most of all with: {digest.best_item}"
-        f"\n       in {evening.took_s:.1f} s\n"
+        f"\n[bold]{len(account.sales):>7,}  sales, done in {evening.took_s:.1f} s[/]"
+        f"\n{account.delivered:>7,}  mails in the maildir; {evening.retried} of them were refused at first (451)"
+        f"\n{len(account.failed):>7,}  mails refused for good (550): dead letters, for a person to look at"
+        f"\n{evening.digest_mails:>7,}  nightly digest: {digest.turnover:,} € turned over; sold best: {digest.best_item}\n",
+        soft_wrap=True,
     )
     if mistakes:
         console.print("[red]error:[/] it does not add up: " + "; ".join(mistakes), soft_wrap=True)
         return 1
-    console.print(
-        f"[green]It adds up:[/] {account.delivered:,} + {len(account.failed)} = {len(account.sales):,}.\n\n{NEXT}"
-    )
+    total = f"{account.delivered:,} + {len(account.failed)} = {len(account.sales):,}"
+    console.print(f"[green]It adds up:[/] {total}, each mailed once or refused.\n\n{NEXT}", soft_wrap=True)
     return 0
