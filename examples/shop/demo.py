@@ -172,11 +172,12 @@ def report(evening: Evening, console: Console) -> int:
     mistakes = account.mistakes()
     if evening.digest_mails != 1:
         mistakes.append(f"{evening.digest_mails} digests mailed, 1 expected")
+    figures = f"{digest.turnover:,} € turned over; sold best: {digest.best_item}"
     console.print(
         f"\n[bold]{len(account.sales):>7,}  sales, done in {evening.took_s:.1f} s[/]"
         f"\n{account.delivered:>7,}  mails in the maildir; {evening.retried} of them were refused at first (451)"
         f"\n{len(account.failed):>7,}  mails refused for good (550): dead letters, for a person to look at"
-        f"\n{evening.digest_mails:>7,}  nightly digest: {digest.turnover:,} € turned over; sold best: {digest.best_item}\n",
+        f"\n{evening.digest_mails:>7,}  nightly digest: {figures}\n",
         soft_wrap=True,
     )
     if mistakes:
