@@ -64,8 +64,8 @@ class TaskDecorator(Protocol):
 class App:
     """Where tasks are registered and jobs enqueued.
 
-    url: redis://, rediss://, unix://, embedded://[path] or memory://. None: AIOTQ_URL, REDIS_URL, the built-in server if
-        its extra is installed, redis://localhost:6379. Read at first use.
+    url: redis://, rediss://, unix://, embedded://[path] or memory://. None: AIOTQ_URL, REDIS_URL, the built-in server
+        if its extra is installed, redis://localhost:6379. Read at first use.
     namespace: what all keys begin with; apps of one namespace share jobs.
     result_ttl, failure_ttl: how long the record of a job that has ended is kept, the latter if it failed.
     max_payload, max_result: bytes of JSON.
@@ -199,7 +199,7 @@ class App:
         """
         calls = list(signatures)
         for call in calls:
-            if not isinstance(call, Signature) or call.core is not self._core:  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(call, Signature) or call.of.core is not self._core:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise UsageError(
                     f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns"
                 )
@@ -207,7 +207,7 @@ class App:
 
         def new_jobs() -> Iterable[Any]:
             for call in calls:
-                new = call.new_job()
+                new = call.of.new_job(call.args, call.kwargs)
                 ids.append(new.job_id)
                 yield new
 

@@ -9,54 +9,59 @@ import sys
 import time
 import warnings
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+import msgspec
 from msgspec import Raw
 
 from aiotq import options, record
-from aiotq.client import Core
+from aiotq.document import NO_ARGS, NO_KWARGS, Document
 from aiotq.errors import PayloadTooLarge, UsageError
 from aiotq.handle import Job
 from aiotq.job import job_id, line
 from aiotq.options import NO_OPTIONS, CallOptions
 from aiotq.portal import portal
-from aiotq.registry import RegisteredTask
 from aiotq.store.contract import Enqueued, NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from datetime import datetime
-    from types import CodeType, TracebackType
+    from types import CodeType, FrameType, TracebackType
 
+    from aiotq.client import Core
+    from aiotq.registry import RegisteredTask
     from aiotq.retry import Duration
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature(Generic[R]):
+class Signature(msgspec.Struct, Generic[R], frozen=True, kw_only=True, gc=False):
     """A call that is bound and encoded, but not enqueued yet. `app.enqueue_many` takes many of them."""
 
     task: str  # the registered name
     args: bytes  # a JSON array
     kwargs: bytes  # a JSON object
     options: CallOptions
-    core: Core = field(repr=False, compare=False)
-    registered: RegisteredTask = field(repr=False, compare=False)
+    of: Enqueuer[..., R]
 
-    def new_job(self) -> NewJob:
-        """A job of this call, with an id of its own unless the call gave one."""
-        return _new_job(self.registered, self.args, self.kwargs, self.options)
+    def __repr__(self) -> str:
+        return f"<Signature {self.task} {self.args.decode()} {self.kwargs.decode()}>"
 
 
 class Enqueuer(Generic[P, R]):
     """The ways to enqueue a task, with the options of one call."""
 
-    _core: Core
-    _registered: RegisteredTask
-    _options: CallOptions
+    def __init__(self, core: Core, registered: RegisteredTask, options: CallOptions) -> None:
+        self._core, self._registered, self._options = core, registered, options
+        self._queue = options.queue or registered.queue
+        self._priority = registered.priority if options.priority is None else options.priority
+        self._line = line(self._queue, self._priority, lifo=options.lifo)
+
+    @property
+    def core(self) -> Core:
+        """What it shares with its app."""
+        return self._core
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Job[R]]:
         """Enqueue a job that calls the task with these arguments: `job = await task.delay(...)`.
@@ -66,9 +71,7 @@ class Enqueuer(Generic[P, R]):
         """
         # Whoever forgets the await is told the line.
         frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        args_json, kwargs_json = self._encoded(args, kwargs)
-        new = _new_job(self._registered, args_json, kwargs_json, self._options)
-        return Enqueuing(self._core, new, self._registered, frame.f_code, frame.f_lasti)
+        return self._enqueuing(args, kwargs, frame)
 
     def delay_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue a job from a thread or a program without asyncio; blocks until it is queued. Raises as `delay` does.
@@ -85,22 +88,50 @@ class Enqueuer(Generic[P, R]):
                 f"{name}.delay_sync() was called in a thread that runs an event loop, and would block it; "
                 f"write: await {name}.delay(...)"
             )
-        args_json, kwargs_json = self._encoded(args, kwargs)
-        new = _new_job(self._registered, args_json, kwargs_json, self._options)
         thread = portal()
         thread.at_end(self._core.close)
-        return thread.call(_enqueue(self._core, new))
+        return thread.call(self._enqueuing(args, kwargs, sys._getframe(1)))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """The call as a value, bound and encoded now, for `app.enqueue_many`. Raises as `delay` does at the call."""
         args_json, kwargs_json = self._encoded(args, kwargs)
-        return Signature(
-            task=self._registered.name,
-            args=args_json,
-            kwargs=kwargs_json,
-            options=self._options,
-            core=self._core,
-            registered=self._registered,
+        return Signature(task=self._registered.name, args=args_json, kwargs=kwargs_json, options=self._options, of=self)
+
+    def _enqueuing(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Enqueuing:
+        new = self.new_job(*self._encoded(args, kwargs))
+        return Enqueuing(self._core, new, self._registered, frame.f_code, frame.f_lasti)
+
+    def new_job(self, args_json: bytes, kwargs_json: bytes) -> NewJob:
+        """A job of these arguments, with an id of its own unless the call gives one."""
+        options, random = self._options, os.urandom(14)
+        now_ms = time.time_ns() // 1_000_000  # for an id that sorts, and an absolute `expires`; never for a due time
+        expires_ms = options.expires_ms
+        if options.expires_at_ms is not None:
+            expires_ms = max(0, options.expires_at_ms - now_ms)
+        head, body, generation = record.new(
+            Document(
+                task=self._registered.name,
+                args=NO_ARGS if args_json == b"[]" else Raw(args_json),
+                kwargs=NO_KWARGS if kwargs_json == b"{}" else Raw(kwargs_json),
+                queue=self._queue,
+                priority=self._priority,
+                retries=options.retries,
+                timeout_ms=options.timeout_ms,
+                result_ttl_ms=options.result_ttl_ms,
+                delay_ms=options.delay_ms,
+                due_ms=options.due_ms,
+                expires_ms=expires_ms,
+            ),
+            generation=record.generation(random[:4]),
+        )
+        return NewJob(
+            job_id=options.job_id or job_id(now_ms, random[4:]),
+            line=self._line,
+            generation=generation,
+            head=head,
+            body=body,
+            delay_ms=options.delay_ms,
+            due_ms=options.due_ms,
         )
 
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
@@ -116,9 +147,6 @@ class Enqueuer(Generic[P, R]):
 class Call(Enqueuer[P, R]):
     """A task with the options of one call: what `task.options(...)` returns."""
 
-    def __init__(self, core: Core, registered: RegisteredTask, options: CallOptions) -> None:
-        self._core, self._registered, self._options = core, registered, options
-
 
 class Task(Enqueuer[P, R]):
     """A registered function. Calling it runs it here, as it stands; `delay` enqueues it for a worker.
@@ -128,7 +156,7 @@ class Task(Enqueuer[P, R]):
 
     def __init__(self, core: Core, registered: RegisteredTask) -> None:
         functools.update_wrapper(self, registered.fn)
-        self._core, self._registered, self._options = core, registered, NO_OPTIONS
+        super().__init__(core, registered, NO_OPTIONS)
 
     @property
     def name(self) -> str:
@@ -206,35 +234,33 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
         """code, at: of the caller; the line is looked up only if it is needed."""
         self._core, self._registered, self._code, self._at = core, registered, code, at
         self._new: NewJob | None = new
-        self._running: Coroutine[Any, Any, Job[Any]] | None = None
+        self._running: Generator[Any, Any, Job[Any]] | None = None
 
     def __await__(self) -> Generator[Any, Any, Job[Any]]:
-        return self._start().__await__()
-
-    def send(self, value: Any) -> Any:
-        """As a coroutine's."""
-        if self._running is None:
-            self._running = self._start()
-        return self._running.send(value)
-
-    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:
-        """As a coroutine's."""
-        if self._running is None:
-            self._running = self._start()
-        error = typ if val is None else val
-        return self._running.throw(error if tb is None else error.with_traceback(tb))
-
-    def close(self) -> None:
-        """As a coroutine's: it counts as awaited, as nobody has forgotten it."""
-        self._new = None
-        if self._running is not None:
-            self._running.close()
-
-    def _start(self) -> Coroutine[Any, Any, Job[Any]]:
         new, self._new = self._new, None
         if new is None:
             raise RuntimeError(f"{self._registered.fn.__name__}.delay(...) was awaited already; call delay() again")
-        return _enqueue(self._core, new)
+        answer = yield from self._core.client().sender.send(new)
+        return Job(self._core, new.job_id, existed=answer is Enqueued.EXISTED)
+
+    def send(self, value: Any) -> Any:
+        """As a coroutine's."""
+        return self._steps().send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:
+        """As a coroutine's."""
+        error = typ if val is None else val
+        return self._steps().throw(error if tb is None else error.with_traceback(tb))
+
+    def close(self) -> None:
+        """As a coroutine's; whoever closes it has not forgotten it."""
+        self._steps().close()
+        self._new = None
+
+    def _steps(self) -> Generator[Any, Any, Job[Any]]:
+        if self._running is None:
+            self._running = self.__await__()
+        return self._running
 
     def __del__(self) -> None:
         if self._new is None:
@@ -248,49 +274,9 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
         )
 
 
-async def _enqueue(core: Core, new: NewJob) -> Job[Any]:
-    answer = await core.client().sender.send(new)
-    return Job(core, new.job_id, existed=answer is Enqueued.EXISTED)
-
-
 def _line_at(code: CodeType, at: int) -> int:
     """The source line of an instruction."""
     for start, end, number in code.co_lines():
         if start <= at < end and number is not None:
             return number
     return code.co_firstlineno
-
-
-def _new_job(task: RegisteredTask, args_json: bytes, kwargs_json: bytes, options: CallOptions) -> NewJob:
-    random = os.urandom(14)
-    queue = options.queue or task.queue
-    priority = task.priority if options.priority is None else options.priority
-    now_ms = time.time_ns() // 1_000_000  # for an id that sorts, and for an absolute `expires`; never for a due time
-    expires_ms = options.expires_ms
-    if options.expires_at_ms is not None:
-        expires_ms = max(0, options.expires_at_ms - now_ms)
-    head, body, generation = record.new(
-        record.Document(
-            task=task.name,
-            args=record.NO_ARGS if args_json == b"[]" else Raw(args_json),
-            kwargs=record.NO_KWARGS if kwargs_json == b"{}" else Raw(kwargs_json),
-            queue=queue,
-            priority=priority,
-            retries=options.retries,
-            timeout_ms=options.timeout_ms,
-            result_ttl_ms=options.result_ttl_ms,
-            delay_ms=options.delay_ms,
-            due_ms=options.due_ms,
-            expires_ms=expires_ms,
-        ),
-        generation=record.generation(random[:4]),
-    )
-    return NewJob(
-        job_id=options.job_id or job_id(now_ms, random[4:]),
-        line=line(queue, priority, lifo=options.lifo),
-        generation=generation,
-        head=head,
-        body=body,
-        delay_ms=options.delay_ms,
-        due_ms=options.due_ms,
-    )
