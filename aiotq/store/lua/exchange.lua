@@ -27,8 +27,10 @@ local function finish(at)
   local job_id = match(ticket, '^[^:]*:.:....:(.+)$')
   local key = prefix .. 'job:' .. job_id
   if kind == 'b' then
-    if safe('STRLEN', key) < 19 then forget(job_id) return false end
-    call('SETRANGE', key, 2, sub(match(ARGV[at + 4], ':.:(....):'), 1, 4))
+    local size = safe('STRLEN', key)
+    if size == 0 and call('EXISTS', key) == 0 then forget(job_id) return false end
+    -- One that is too short to be a record goes back as it is: its next claimer makes a dead letter of it.
+    if size >= 19 then call('SETRANGE', key, 2, sub(match(ARGV[at + 4], ':.:(....):'), 1, 4)) end
     back[#back + 1] = ARGV[at + 4]
     return true
   end
@@ -69,7 +71,8 @@ local function check(ticket, job_id, generation, record, header)
   drop(ticket, job_id, false)
 end
 local function missing(ticket, job_id, key)
-  if call('EXISTS', key) == 1 then safe('GET', key) end -- of a wrong type: put aside by this
+  -- Of a wrong type: put aside by GET. Empty: its claimer makes a dead letter of it.
+  if call('EXISTS', key) == 1 and safe('GET', key) then return keep(ticket, job_id, '') end
   drop(ticket, job_id, true)
 end
 -- sources: the queue and place that each came from; nil: `active`. Returns the index of the first ticket that was not
@@ -85,24 +88,27 @@ local function resolve(tickets, sources)
         dropped = dropped + 1
         if doubt then call('SREM', active, tickets[i]) end
         put_aside(tickets[i], sources and prefix .. 'line:' .. sources[i][1] .. ':' .. sources[i][2] or active, now_ms)
-      elseif sub(generation, 1, 1) == '!' then -- too large to come along
-        local key = prefix .. 'job:' .. job_id
-        local header = safe('GETRANGE', key, 0, 18)
-        if header == '' then missing(tickets[i], job_id, key) else check(tickets[i], job_id, generation, false, header) end
       else
-        keys[#keys + 1] = prefix .. 'job:' .. job_id
-        rows[#rows + 1] = { tickets[i], job_id, generation }
+        local at = false -- one too large to come along, by its generation: its header is enough
+        if sub(generation, 1, 1) ~= '!' then
+          at = #keys + 1
+          keys[at] = prefix .. 'job:' .. job_id
+        end
+        rows[#rows + 1] = { tickets[i], job_id, generation, at }
       end
     end
     local records = #keys > 0 and call('MGET', unpack(keys)) or {}
     for i = 1, #rows do
-      local row, record = rows[i], records[i]
-      if not record then
-        missing(row[1], row[2], keys[i])
+      local row = rows[i]
+      local key, record = prefix .. 'job:' .. row[2], row[4] and records[row[4]]
+      local header = record and sub(record, 1, 19) or ''
+      if not row[4] then header = safe('GETRANGE', key, 0, 18) end
+      if header == '' then
+        missing(row[1], row[2], key)
       else
-        local large = #record > LARGE -- grown by another hand; its header is enough
-        if not large then bytes = bytes + #record end
-        check(row[1], row[2], row[3], not large and record, sub(record, 1, 19))
+        if record and #record > LARGE then record = false end -- grown by another hand
+        if record then bytes = bytes + #record end
+        check(row[1], row[2], row[3], record, header)
       end
     end
   end

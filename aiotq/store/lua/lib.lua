@@ -23,7 +23,7 @@ local function begin() call('SREM', prefix .. 'nothing', '') end
 local function safe(command, key, ...)
   local reply = redis.pcall(command, key, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
-  if string.find(reply.err, 'WRONGTYPE', 1, true) then
+  if string.find(tostring(reply.err), 'WRONGTYPE', 1, true) then -- (fakeredis gives bytes)
     local away = prefix .. 'aside:' .. sub(key, #prefix + 1)
     call('RENAME', key, away)
     call('PEXPIRE', away, ASIDE_TTL_MS)

@@ -1,0 +1,44 @@
+"""The bench: a store on each kind of server in turn, with a virtual clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from aiotq.store import connect
+from tests.contract.kit import Bench
+from tests.faults.proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from aiotq.store.contract import Store
+    from tests.clock import VirtualClock
+    from tests.servers import Server
+
+REAL = ("valkey", "redis")
+
+
+@pytest.fixture
+def bench(store: Store, raw: Any, prefix: str, clock: VirtualClock) -> Bench:
+    """The store under test, with short words."""
+    return Bench(store, raw, prefix, clock)
+
+
+@pytest_asyncio.fixture
+async def proxy(server: Server, server_folder: Path) -> AsyncIterator[FaultProxy]:
+    """A fault proxy in front of the server (real ones only)."""
+    async with FaultProxy(server.url.removeprefix("unix://"), server_folder / "p") as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def far(proxy: FaultProxy, namespace: str, bench: Bench) -> AsyncIterator[Bench]:
+    """Like `bench`, on the same keys, but its store is behind the proxy and waits no longer than half a second."""
+    store = connect(proxy.url, namespace=namespace, connect_timeout_s=0.5)
+    await store.open()
+    yield Bench(store, bench.raw, bench.prefix, bench.clock)
+    await store.close()

@@ -1,0 +1,134 @@
+"""A store and the model side by side: each verb is given to both, and both must say and hold the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis
+
+from aiotq.store import connect
+from tests.model import census
+from tests.model.model import Model
+from tests.model.state import POLLER
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from aiotq.store.contract import Exchanged, Store
+    from tests.model.census import Census
+
+NAMESPACE = "model"
+PREFIX = "{model}:"
+WIPE = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end"
+T = TypeVar("T")
+
+
+class Rig:
+    """The real store, for all examples of a run: one loop, one connection."""
+
+    def __init__(self, url: str) -> None:
+        self.store: Store = connect(url, namespace=NAMESPACE, connect_timeout_s=5)
+        self.raw: Any = redis.Redis.from_url(url)
+        self._loop = asyncio.new_event_loop()
+        self.run(self.store.open())
+
+    def run(self, verb: Coroutine[Any, Any, T]) -> T:
+        """One verb of the store, from plain Python."""
+        return self._loop.run_until_complete(verb)
+
+    def wipe(self) -> None:
+        """Remove every key."""
+        self.raw.eval(WIPE, 0, census.pattern(PREFIX))
+
+    def close(self) -> None:
+        """Leave nothing."""
+        self.wipe()
+        self.raw.close()
+        self.run(self.store.close())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+class Pair:
+    """The real store and its model, at the same point of one life."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.store, self.raw, self.run = rig.store, rig.raw, rig.run
+        self.model = Model()
+        self.tokens: set[str] = set()
+        self.fence = 0
+        rig.wipe()
+
+    def look(self) -> Census:
+        """All keys."""
+        return census.take(self.raw, PREFIX)
+
+    def key(self, name: str) -> str:
+        """A key's full name."""
+        return PREFIX + name
+
+    def take_tokens(self) -> None:
+        """What idle workers would do."""
+        if self.tokens:
+            self.raw.delete(*[self.key(f"wake:{queue}") for queue in self.tokens])
+        self.tokens = set()
+
+    def agree(self, seen: Census | None = None) -> None:
+        """Compare every key with the model."""
+        seen = seen or self.look()
+        model = self.model
+        if seen.poller is None:
+            model.poller = None  # its TTL is in real time
+        complaints = census.complaints(seen)
+        assert not complaints, complaints
+        assert seen.records == model.records
+        assert seen.lines == model.lines
+        assert seen.schedule == model.schedule
+        assert seen.active == {name: hands for name, hands in model.active.items() if hands}
+        assert seen.workers == model.workers
+        assert seen.lost == model.lost
+        assert seen.cancels == model.cancels
+        assert seen.paused == model.paused
+        assert {line.split(":")[0] for line in seen.lines} <= seen.queues
+        assert (seen.poller or b"").decode() == " ".join(str(part) for part in model.poller or ())
+        self._dead_agree(seen)
+        self._tokens_agree(set(seen.wake))
+
+    def _dead_agree(self, seen: Census) -> None:
+        letters = {name: died_ms for name, died_ms in seen.dead.items() if not name.startswith("!")}
+        assert letters == self.model.dead
+        aside = [name for name in seen.dead if name.startswith("!")]
+        assert all(any(name.endswith(waste) for name in aside) for waste in self.model.waste)
+        assert all(any(name.endswith(waste) for waste in self.model.waste) for name in aside)
+
+    def _tokens_agree(self, tokens: set[str]) -> None:
+        model = self.model
+        missing = model.must_wake - tokens
+        assert not missing, f"no token for {missing}; pushed: {model.pushed}, lines: {model.lines}"
+        surplus = tokens - self.tokens - model.can_wake
+        assert not surplus, f"tokens for {surplus} wake workers in vain; lines: {model.lines}"
+        assert self.tokens <= tokens
+        self.tokens = tokens
+
+    def same_exchange(self, got: Exchanged, wanted: Exchanged, *, doubt: bool) -> None:
+        """Compare two replies; the order of what was in doubt is open, and so is by how much the fence grows."""
+        assert got.alive == wanted.alive
+        if not got.alive:
+            return
+        assert list(got.stored) == wanted.stored
+        if doubt:
+            assert sorted(got.claimed, key=lambda one: one.ticket) == wanted.claimed
+        else:
+            assert list(got.claimed) == wanted.claimed
+        assert set(got.gone) == set(wanted.gone)
+        assert (got.active, got.dropped, got.now_ms) == (wanted.active, wanted.dropped, wanted.now_ms)
+        assert got.next_due_us == wanted.next_due_us
+        assert set(wanted.cancels) <= set(got.cancels) <= self.model.cancels
+        assert {key.removeprefix(PREFIX) for key in got.garbage} == set(wanted.garbage)
+        if got.claimed:
+            assert got.fence > self.fence, "the claim number has to grow"
+            self.fence = got.fence
+
+
+__all__ = ["POLLER", "Pair", "Rig"]
