@@ -70,7 +70,7 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 def _to_json(value: Any) -> Any:
     """What msgspec asks for a type it does not know."""
-    cls: Any = type(value)
+    cls = value.__class__
     if _is_model(cls):
         return value.model_dump(mode="json", round_trip=True, by_alias=False)
     # Subclasses (markupsafe's str, numpy's float64, a frozen clock's datetime) are sent as what they are at heart.

@@ -204,16 +204,13 @@ def _come_to(
     """The state that follows, what the history says of the attempt (None: it succeeded), and the fields that change."""
     match outcome:
         case Succeeded():
-            return (
-                "s",
-                None,
-                {"lost": lost} if outcome.result is None else {"lost": lost, "result": Raw(outcome.result)},
-            )
+            result = NO_RESULT if outcome.result is None else Raw(outcome.result)
+            return "s", None, {"lost": lost, "result": result}
         case Retried():
             return WAITING, outcome.error, {"error": _raised(outcome.error), "due_ms": due_ms}
         case Failed():
             return "f", outcome.error, {"error": _raised(outcome.error), "reason": outcome.reason, "lost": lost}
-        case Cancelled():
+        case _:
             said = ErrorInfo(type=CANCELLED, message=outcome.reason)
             return "c", said, {"reason": outcome.reason, "lost": lost}
 
