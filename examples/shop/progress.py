@@ -5,11 +5,13 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 WINDOW_S = 1.0  # jobs per second are those of the last second
+WIDTH = 12  # of a figure, so that six of them fit on a terminal
 ALWAYS_LOGGED = {"failed", "retried"}  # one by one, at any rate
 
 
@@ -69,11 +71,10 @@ class Progress:
         return f"{seconds:5.1f} s   " + "   ".join(f"{name} {value}" for name, value in self.figures().items())
 
     def __rich__(self) -> RenderableType:
-        """The figures and a bar, for a terminal."""
-        table = Table.grid(expand=False, padding=(0, 3))
+        """A bar and the figures below it, for a terminal."""
         figures = self.figures()
-        for _ in figures:
-            table.add_column(justify="right", min_width=9)
-        table.add_row(*figures, style="dim")
-        table.add_row(*figures.values(), style="bold")
-        return Group(ProgressBar(total=self.total, completed=self.ended, width=68), table)
+        table = Table.grid()
+        table.add_row(ProgressBar(total=self.total, completed=self.ended, width=WIDTH * len(figures)))
+        table.add_row(Text("".join(f"{name:>{WIDTH}}" for name in figures), style="dim"))
+        table.add_row(Text("".join(f"{value:>{WIDTH}}" for value in figures.values()), style="bold"))
+        return table

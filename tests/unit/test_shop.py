@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiosmtplib
 import pytest
+from rich.console import Console
 
 from examples.shop import make_sales, sales
 from examples.shop.mails import Account, arrived
@@ -143,3 +144,13 @@ async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypa
     async with python("stays") as process:
         assert await first_line(process) == "up"
     assert process.returncode == -9
+
+
+def test_all_figures_fit_on_a_terminal():
+    console = Console(width=80, force_terminal=True, color_system=None)
+    with console.capture() as shown:
+        console.print(Progress(total=1_000))
+    bar, names, values = shown.get().splitlines()
+    assert set(bar.strip()) == {"━"}
+    assert names.split() == ["queued", "running", "succeeded", "retried", "failed", "jobs/s"]
+    assert values.split() == ["1,000", "0", "0", "0", "0", "0"]
