@@ -28,7 +28,7 @@ check: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks run $(ARGS)
 
 clean:
 	rm -rf $(VENV) .aiotq .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
 """`python -m benchmarks run [--quick] [--jobs N] [--only NAME,...]`: measure, and print the ratios.
 
-Every figure is taken several times, and beside each of them bare redis-py's PING in the same minute: machines differ, and one
-differs from itself an hour later; only ratios in one run count.
+Every figure is taken several times, and beside each of them bare redis-py's PING in the same minute: machines differ,
+and one differs from itself an hour later; only ratios in one run count.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks import figures
 from benchmarks.bench import Bench
+from benchmarks.figures import Figure
 from benchmarks.notes import Notes
 from benchmarks.server import NoServer, redis_server
-
-if TYPE_CHECKING:
-    from benchmarks.figures import Figure
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -110,9 +107,8 @@ def table(rows: list[dict[str, object]]) -> str:
     for row in rows:
         by = next(known.per for known in ROWS if known.name == row["figure"])
         ratio = "" if "ratio" not in row else f"{row['ratio']:.2f} {'a PING' if by == 'ping' else 'round trips'}"
-        lines.append(
-            f"| {row['figure']} | {row['median']:,.2f} {row['unit']} | {row['min']:,.2f} – {row['max']:,.2f} | {ratio} | {row['goal']} |"
-        )
+        spread = f"{row['min']:,.2f} – {row['max']:,.2f}"
+        lines.append(f"| {row['figure']} | {row['median']:,.2f} {row['unit']} | {spread} | {ratio} | {row['goal']} |")
     return "\n".join(lines)
 
 

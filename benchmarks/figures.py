@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from benchmarks.bench import Bench
 
-    from benchmarks.bench import Bench
-
-    Figure = Callable[[Bench], Awaitable[float]]
+Figure = Callable[[Bench], Awaitable[float]]
 
 CALLERS = 100
 

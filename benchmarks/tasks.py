@@ -22,6 +22,6 @@ async def mark(slot: int) -> None:
 
 
 @app.task
-async def small(number: int) -> None:
+async def small(number: int) -> None:  # noqa: ARG001  it is there to be carried
     """A job with a small argument."""
     notes.ran()
