@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiotq.source import Source
 
     # Called with the app if it takes an argument; what it yields is `current_job().state`.
+    Life: TypeAlias = "Callable[[], AbstractAsyncContextManager[Any]]"
     Lifespan: TypeAlias = (
         "Callable[[], AbstractAsyncContextManager[Any]] | Callable[[App], AbstractAsyncContextManager[Any]]"
     )
@@ -113,9 +114,7 @@ class App:
         )
         self._core = Core(url=url, settings=checked, registry=Registry(default_queue=checked.default_queue))
         self._tasks: dict[str, Task[..., Any]] = {}
-        # It is looked at now, so that a mistake in it is found when the app is made.
-        takes_app = lifespan is not None and bool(inspect.signature(lifespan).parameters)
-        self._lifespan = None if lifespan is None else partial(lifespan, *([self] if takes_app else []))
+        self._lifespan = None if lifespan is None else _bound(lifespan, self)
 
     def __repr__(self) -> str:
         return f"<App {self._core.settings.namespace}: {', '.join(self._tasks) or 'no tasks'}>"
@@ -291,6 +290,25 @@ class App:
     ) -> None:
         """Close the running event loop's connections. May run in another asyncio task than the entering."""
         await self._core.leave()
+
+
+def _bound(lifespan: Callable[..., AbstractAsyncContextManager[Any]], app: App) -> Life:
+    """A lifespan without parameters. It is looked at when the app is made, so that a mistake is found then."""
+    if callable(lifespan):
+        try:
+            signature = inspect.signature(lifespan)
+        except ValueError:  # a builtin that does not tell
+            return lifespan
+        for given in ((), (app,)):
+            try:
+                signature.bind(*given)
+            except TypeError:
+                continue
+            return partial(lifespan, *given)
+    raise UsageError(
+        f"lifespan={checks.shown(lifespan)} can't be called; "
+        "pass a function that takes nothing, or the app, and returns an async context manager (@asynccontextmanager)"
+    )
 
 
 def _listed(queues: object) -> list[object]:

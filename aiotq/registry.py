@@ -115,7 +115,7 @@ class Registry:
         """Up to three known names that look like `name`, the likeliest first."""
         function = name.rpartition(":")[2]
         moved = [known for known in self._tasks if known.rpartition(":")[2] == function]
-        return tuple(dict.fromkeys([*moved, *difflib.get_close_matches(name, self._tasks, n=3)]))[:3]
+        return tuple(dict.fromkeys([*moved, *difflib.get_close_matches(name, self._tasks, n=3, cutoff=0.8)]))[:3]
 
     def unknown(self, name: str) -> UnknownTask:
         """The error that says that `name` is no task here, and which ones are."""

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import msgspec
@@ -88,9 +88,11 @@ class Enqueuer(Generic[P, R]):
                 f"{name}.delay_sync() was called in a thread that runs an event loop, and would block it; "
                 f"write: await {name}.delay(...)"
             )
+        frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        call = self._enqueuing(args, kwargs, frame)
         thread = portal()
         thread.at_end(self._core.close)
-        return thread.call(self._enqueuing(args, kwargs, sys._getframe(1)))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return thread.call(call)
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """The call as a value, bound and encoded now, for `app.enqueue_many`. Raises as `delay` does at the call."""
@@ -153,6 +155,10 @@ class Task(Enqueuer[P, R]):
 
     P: its parameters. R: what it returns; for an async def, what awaiting it gives.
     """
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[P, Any]  # the function itself
 
     def __init__(self, core: Core, registered: RegisteredTask) -> None:
         functools.update_wrapper(self, registered.fn)
