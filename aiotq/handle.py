@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiotq.retry import Duration
     from aiotq.store.contract import Store
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 LOOK_AGAIN_S = 30.0  # publishing is a hint that may be lost: so a waiting caller looks for itself now and then
@@ -32,7 +32,7 @@ LOOK_S = 1.0  # how long the first look, and the one that explains a time-out, m
 TRIES = 20  # how often a job is read again that changed between two reads
 
 
-class Job(Generic[R]):
+class Job(Generic[R_co]):
     """The handle of a job, whether or not there is one. Usable from any event loop.
 
     id: its id. existed: whether there was a job of this id already when it was enqueued, so that this is the handle of
@@ -47,7 +47,7 @@ class Job(Generic[R]):
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
 
-    async def result(self, timeout: Duration | None = None) -> R:
+    async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait for the job's end, and return what it returned; None if its result is not stored.
 
         timeout: how long to wait; None: for ever. Raises JobFailed, JobCancelled, JobExpired, ResultTimeout (the job

@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from aiotq.retry import Duration
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Signature(msgspec.Struct, Generic[R], frozen=True, kw_only=True, gc=False):
+class Signature(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=False):
     """A call that is bound and encoded, but not enqueued yet. `app.enqueue_many` takes many of them."""
 
     task: str  # the registered name
     args: bytes  # a JSON array
     kwargs: bytes  # a JSON object
     options: CallOptions
-    of: Enqueuer[..., R]
+    of: Enqueuer[..., R_co]
 
     def __repr__(self) -> str:
         return f"<Signature {self.task} {self.args.decode()} {self.kwargs.decode()}>"
 
 
-class Enqueuer(Generic[P, R]):
+class Enqueuer(Generic[P, R_co]):
     """The ways to enqueue a task, with the options of one call."""
 
     def __init__(self, core: Core, registered: RegisteredTask, options: CallOptions) -> None:
@@ -63,7 +63,7 @@ class Enqueuer(Generic[P, R]):
         """What it shares with its app."""
         return self._core
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Job[R]]:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Job[R_co]]:
         """Enqueue a job that calls the task with these arguments: `job = await task.delay(...)`.
 
         The arguments are bound and encoded at once: raises TypeError as the call would, SerializationError,
@@ -73,7 +73,7 @@ class Enqueuer(Generic[P, R]):
         frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return self._enqueuing(args, kwargs, frame)
 
-    def delay_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    def delay_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """Enqueue a job from a thread or a program without asyncio; blocks until it is queued. Raises as `delay` does.
 
         Raises UsageError where an event loop runs: it would stand still meanwhile.
@@ -94,7 +94,7 @@ class Enqueuer(Generic[P, R]):
         thread.at_end(self._core.close)
         return thread.call(call)
 
-    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R_co]:
         """The call as a value, bound and encoded now, for `app.enqueue_many`. Raises as `delay` does at the call."""
         args_json, kwargs_json = self._encoded(args, kwargs)
         return Signature(task=self._registered.name, args=args_json, kwargs=kwargs_json, options=self._options, of=self)
@@ -146,11 +146,11 @@ class Enqueuer(Generic[P, R]):
         return args_json, kwargs_json
 
 
-class Call(Enqueuer[P, R]):
+class Call(Enqueuer[P, R_co]):
     """A task with the options of one call: what `task.options(...)` returns."""
 
 
-class Task(Enqueuer[P, R]):
+class Task(Enqueuer[P, R_co]):
     """A registered function. Calling it runs it here, as it stands; `delay` enqueues it for a worker.
 
     P: its parameters. R: what it returns; for an async def, what awaiting it gives.
@@ -189,7 +189,7 @@ class Task(Enqueuer[P, R]):
         timeout: Duration | None = None,
         job_id: str | None = None,
         result_ttl: Duration | None = None,
-    ) -> Call[P, R]:
+    ) -> Call[P, R_co]:
         """Say more of one call: `await task.options(countdown=60).delay(...)`. What is left out, the task decides.
 
         countdown: due this long from now. eta: due at this instant (an aware datetime). expires: cancelled if it has
@@ -215,18 +215,18 @@ class Task(Enqueuer[P, R]):
         return Call(self._core, self._registered, checked)
 
 
-class AsyncTask(Task[P, R]):
+class AsyncTask(Task[P, R_co]):
     """A task made of an async def."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         """Run the function here, unchanged: `await task(...)`."""
         return self._registered.fn(*args, **kwargs)
 
 
-class SyncTask(Task[P, R]):
+class SyncTask(Task[P, R_co]):
     """A task made of a plain def, which workers run in a thread."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function here and now, unchanged."""
         return self._registered.fn(*args, **kwargs)
 
