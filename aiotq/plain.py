@@ -73,6 +73,8 @@ def _to_json(value: Any) -> Any:
     cls = value.__class__
     if _is_model(cls):
         return value.model_dump(mode="json", round_trip=True, by_alias=False)
+    if cls in _ONLY_AS_VALUES:
+        raise _RefusedError(f"a dict with a key of type {cls.__name__}")
     # Subclasses (markupsafe's str, numpy's float64, a frozen clock's datetime) are sent as what they are at heart.
     if isinstance(value, str):
         return str.__str__(value)
@@ -86,6 +88,7 @@ def _to_json(value: Any) -> Any:
     raise _RefusedError(f"{'an' if cls.__name__[0] in 'AEIOUaeiou' else 'a'} {cls.__name__}")
 
 
+_ONLY_AS_VALUES = {bool, type(None), tuple, frozenset}  # msgspec knows them itself, but not as keys
 _PLAIN: tuple[Any, ...] = (int, float, bytes, timedelta)
 _encoder = msgspec.json.Encoder(enc_hook=_to_json)
 
