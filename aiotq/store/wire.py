@@ -128,6 +128,9 @@ class Wire:
         except BROKEN as error:
             self._fail(flying, None, str(error) or type(error).__name__, sent=True)
             await self._drop()
+        except RedisError as error:  # an answer that is no Redis's
+            self._fail(flying, error, "", sent=True)
+            await self._drop()
 
     async def _read_one(self, connection: Any) -> None:
         try:

@@ -36,6 +36,7 @@ class Admission:
         self._store, self._registry, self._settings, self._clock = store, registry, settings, clock
         self._ready, self._decided, self._late = ready, decided, late
         self._readers: set[asyncio.Task[None]] = set()
+        self.reading = 0  # how many jobs wait for their record
 
     def admit(self, held: Held) -> None:
         """A claimed job: to be run, or decided at once."""
@@ -58,11 +59,15 @@ class Admission:
             reader.cancel()
 
     async def _read(self, held: Held) -> None:
-        while held.data is None and held.why is None and held.outcome is None:
-            try:
-                held.data = await self._store.read(held.job_id) or b""
-            except StoreError:  # it has been tried for a while, and the fetcher says it aloud
-                continue
+        self.reading += 1
+        try:
+            while held.data is None and held.why is None and held.outcome is None:
+                try:
+                    held.data = await self._store.read(held.job_id) or b""
+                except StoreError:  # it has been tried for a while, and the fetcher says it aloud
+                    continue
+        finally:
+            self.reading -= 1
         if held.why is None and held.outcome is None:
             self.admit(held)
             self._late()

@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
 
 async def hear_tokens(store: Store, fetcher: Fetcher, *, queues: Sequence[str]) -> None:
-    """Sleep on the wake lists while there is room. Ends once the worker stops and has passed a token on."""
-    while True:
-        await fetcher.thirsty.wait()
-        try:
-            queue = await store.wait_token(queues)
-            if queue is not None and fetcher.room() <= 0:  # full or stopping: another worker's
+    """Sleep on the wake lists while there is room."""
+    # A connection of its own, that ends with this: what goes on blocking would take tokens that nobody hears of.
+    ear = store.sibling()
+    try:
+        while True:
+            await fetcher.thirsty.wait()
+            try:
+                queue = await ear.wait_token(queues)
                 fetcher.thirsty.clear()
-                await store.leave_token(queue)
-                if fetcher.stopping:
-                    return
-                continue
-        except StoreError:
-            await _pause()
-        fetcher.thirsty.clear()
-        fetcher.wake(hungry=True)
+                if queue is not None and fetcher.room() <= 0:  # full or stopping: another worker's
+                    await store.leave_token(queue)
+                    continue
+            except StoreError:  # the fetcher says it aloud
+                await _pause()
+            fetcher.wake(hungry=True)
+    finally:
+        await ear.close()
 
 
 async def hear_cancels(store: Store, fetcher: Fetcher, *, worker_id: str) -> None:

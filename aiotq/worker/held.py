@@ -26,7 +26,7 @@ class Why(Enum):
 
 
 class Held:
-    """One claimed job. The fetcher owns it; while it runs, the runner writes its last seven fields."""
+    """One claimed job. The fetcher owns it; while it runs, the runner writes its last eight fields."""
 
     __slots__ = (
         "attempt",
@@ -38,23 +38,27 @@ class Held:
         "handle",
         "job_id",
         "lost",
+        "number",
         "outcome",
         "queue",
         "record",
         "started_ms",
         "started_s",
+        "suspect",
         "task",
         "threaded",
         "ticket",
+        "traceback",
         "why",
     )
 
-    def __init__(self, claim: Claimed, *, fence: int, now_s: float) -> None:
-        """now_s: monotonic."""
+    def __init__(self, claim: Claimed, *, number: int, fence: int, now_s: float) -> None:
+        """number: grows with every job that this worker claims. now_s: monotonic."""
         parts = parse_ticket(claim.ticket)
         self.ticket, self.job_id, self.queue = claim.ticket, parts.job_id, parts.queue
         self.data, self.lost, self.cancelled, self.fence = claim.record, claim.lost, claim.cancelled, fence
-        self.claimed_s = now_s
+        self.number, self.claimed_s = number, now_s
+        self.suspect = parts.suspect  # its worker vanished twice or more
         self.record: Record | None = None  # once decoded
         self.task: RegisteredTask | None = None  # once found
         self.attempt = 0
@@ -65,11 +69,7 @@ class Held:
         self.started_ms: int | None = None  # Redis's clock; None: no attempt was made
         self.why: Why | None = None  # the first reason to cancel it
         self.outcome: Outcome | None = None  # once decided; a later one is dropped
-
-    @property
-    def suspect(self) -> bool:
-        """Whether its worker vanished twice or more."""
-        return self.ticket.startswith(f"{self.queue}:s:")
+        self.traceback: str | None = None  # all frames of what it raised, where somebody wants to see them
 
     @property
     def name(self) -> str:

@@ -8,18 +8,21 @@ import os
 import random
 import secrets
 import socket
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from aiotq.errors import StoreRefused, StoreUnavailable
+from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import WorkerCard
 from aiotq.worker.log import LOG, say
+from aiotq.worker.outage import Outage
 
 if TYPE_CHECKING:
     from aiotq.store.contract import ServerFacts, Store
     from aiotq.worker.settings import WorkerSettings
 
 BACKOFF_CAP_S = 1.0
+LAST_WORDS_S = 1.0  # what a worker that must go gives the store
 
 
 async def reach(store: Store, *, give_up_s: float | None) -> ServerFacts:
@@ -27,7 +30,7 @@ async def reach(store: Store, *, give_up_s: float | None) -> ServerFacts:
 
     Raises StoreUnusable at once, StoreUnavailable or StoreRefused once given up.
     """
-    began_s, backoff_s, said = monotonic(), 0.1, False
+    began_s, backoff_s, outage = monotonic(), 0.1, Outage()
     while True:
         try:
             facts = await store.open()
@@ -35,14 +38,10 @@ async def reach(store: Store, *, give_up_s: float | None) -> ServerFacts:
         except (StoreUnavailable, StoreRefused) as error:
             if give_up_s is not None and monotonic() - began_s + backoff_s >= give_up_s:
                 raise
-            if not said:
-                say(logging.ERROR, "store_down", "%s; trying again", error, url=error.url, error=str(error))
-                said = True
+            outage.begin(error)
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
-    if said:
-        down_s = monotonic() - began_s
-        say(logging.WARNING, "store_up", "connected after %.1f s", down_s, url=store.url, down_s=down_s)
+    outage.end(store.url, said="connected")
     for warning in facts.warnings:
         say(logging.WARNING, "server", "%s", warning)
     return facts
@@ -69,3 +68,8 @@ async def register(store: Store, settings: WorkerSettings, *, label: str) -> tup
             LOG.debug("registering: %s", error)
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
+        except asyncio.CancelledError:  # it may be on its way: what follows it on the same connection takes it away
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await store.retire(worker_id)
+            raise

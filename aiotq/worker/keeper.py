@@ -110,7 +110,7 @@ class Keeper:
         """A duty that fails by a mistake of ours is said aloud and begun again: it is never silently gone."""
         while True:
             try:
-                await duty()
+                return await duty()
             except Exception:  # noqa: BLE001, RUF100  the last stand of a thread that nobody watches
                 LOG.exception("the keeper's %s failed by a mistake in aiotq and goes on; please report it", name)
                 await asyncio.sleep(1)

@@ -336,7 +336,7 @@ class Worker:
         """Wait no longer: what is in hand goes back as this worker retires, or when its lease ends."""
         for held in tuple(self._runner.running):
             self._runner.cancel(held, Why.LOST)
-        if self._fetching is not None:
+        if self._fetching is not None and not self._fetching.done():
             self._fetching.cancel()
         elif self._owner is not None:
             self._owner.cancel()
