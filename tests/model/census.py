@@ -59,7 +59,7 @@ class Census:
     poller: bytes | None = None
     fence: int = 0
     others: set[str] = field(default_factory=set)  # keys that this census knows nothing of
-    ttl_ms: dict[str, int] = field(default_factory=dict)  # of every key; -1: none
+    ttl_ms: dict[str, int] = field(default_factory=dict, compare=False)  # of every key; -1: none
 
 
 def pattern(prefix: str) -> str:

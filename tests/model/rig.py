@@ -97,6 +97,10 @@ class Pair:
 
     def _dead_agree(self, seen: Census) -> None:
         letters = {name: died_ms for name, died_ms in seen.dead.items() if not name.startswith("!")}
+        trimmed = {name for name in self.model.dead if name not in letters}
+        assert not trimmed & set(seen.records), "a dead letter that can still be read was trimmed"
+        for name in trimmed:
+            del self.model.dead[name]
         assert letters == self.model.dead
         aside = [name for name in seen.dead if name.startswith("!")]
         assert all(any(name.endswith(waste) for name in aside) for waste in self.model.waste)

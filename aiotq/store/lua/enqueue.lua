@@ -30,7 +30,7 @@ for at = 2, #ARGV, 6 do
 end
 for i = 1, #order do
   local queue, place = match(order[i], '^(.*):(.)$')
-  push(string.byte(place) >= 97, queue, place, lines[order[i]], woken)
+  push(to_front(place), queue, place, lines[order[i]], woken)
 end
 wake(woken)
 return table.concat(reply)

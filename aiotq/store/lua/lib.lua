@@ -32,11 +32,22 @@ local function safe(command, key, ...)
   return call(command, key, ...) -- any other error is raised by this
 end
 
--- Among the dead letters, and their TTL renewed.
+-- Among the dead letters, and their TTL renewed. The two oldest go if their records have gone, or if they are garbage put
+-- aside too long ago: so there are never many more than can be read.
 local function bury(member, now_ms, ttl_ms)
   local dead = prefix .. 'dead'
   safe('ZADD', dead, now_ms, member)
   if call('PTTL', dead) < ttl_ms then call('PEXPIRE', dead, ttl_ms) end
+  local oldest = call('ZRANGE', dead, 0, 1, 'WITHSCORES')
+  for i = 1, #oldest, 2 do
+    local kept
+    if sub(oldest[i], 1, 1) == '!' then
+      kept = tonumber(oldest[i + 1]) + ASIDE_TTL_MS > now_ms
+    else
+      kept = call('EXISTS', prefix .. 'job:' .. oldest[i]) == 1
+    end
+    if not kept then call('ZREM', dead, oldest[i]) end
+  end
 end
 
 -- Bytes that are no ticket: kept among the dead letters under the key they were found in (an id never holds a "!").
@@ -67,6 +78,9 @@ local function rank(place)
   return place, byte - 48
 end
 
+-- Whether a ticket of that place goes to the front of its line when it is put there: those of a to j (LIFO).
+local function to_front(place) return place >= 'a' and place ~= 's' end
+
 -- Put tickets in a line of a queue, one after the other; `woken` collects the queues that need a token.
 local function push(front, queue, place, tickets, woken)
   local where, score = rank(place)
@@ -96,7 +110,7 @@ local function promote_due(limit, now_ms, woken)
       if line ~= last then
         if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
         batch, last, queue_of, place_of = {}, line, queue, place
-        front = string.byte(place) >= 97
+        front = to_front(place)
       end
       batch[#batch + 1] = due[i]
     end

@@ -28,6 +28,6 @@ if ARGV[8] ~= '' then
 end
 local woken = {}
 local queue, place = match(ARGV[7], '^(.*):(.)$')
-push(string.byte(place) >= 97, queue, place, { ticket }, woken)
+push(to_front(place), queue, place, { ticket }, woken)
 wake(woken)
 return 0

@@ -1,0 +1,358 @@
+"""A worker's right to its jobs: how it is given, lengthened, lost, and what becomes of the jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotq.job import parse_ticket
+from aiotq.store.contract import Peer, Reclaimed
+from tests.contract.kit import LEASE_MS, ids, job, replacement, retried, returned, succeeded
+
+if TYPE_CHECKING:
+    from tests.contract.kit import Bench
+
+
+async def test_a_worker_is_known_from_its_coming_to_its_going(bench: Bench) -> None:
+    assert await bench.worker("w1", queues=("mail", "other"))
+    assert await bench.store.live_workers() == {"at w1": ["mail", "other"]}
+    assert (await bench.census()).workers == {"w1": bench.clock.now_ms() + LEASE_MS}
+
+    assert await bench.retire("w1") == 0
+
+    assert await bench.store.live_workers() == {}
+    assert {name.partition(":")[0] for name in (await bench.census()).ttl_ms} <= {"queues", "wake"}
+
+
+async def test_an_id_is_given_once(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"))
+    await bench.one()
+
+    assert not await bench.worker("w1", queues=("other",))
+
+    assert await bench.store.live_workers() == {"at w1": ["mail"]}
+    assert len((await bench.census()).active["w1"]) == 1
+
+
+async def test_renewing_lengthens_the_lease_and_touches_nothing_else(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"), job("j2"))
+    await bench.one()
+    await bench.take_tokens()
+    before = await bench.census()
+    bench.clock.advance(ms=4_000)
+
+    reply = await bench.renew()
+
+    assert (reply.alive, reply.now_ms, list(reply.suspicious)) == (True, bench.clock.now_ms(), [])
+    after = await bench.census()
+    assert after.workers == {"w1": bench.clock.now_ms() + LEASE_MS}
+    assert (after.active, after.lines, after.records, after.wake) == (before.active, before.lines, before.records, {})
+
+
+async def test_a_late_worker_is_alive_until_somebody_reclaims_it(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"))
+    held = await bench.one()
+    bench.clock.advance(ms=10 * LEASE_MS)
+
+    assert await bench.store.live_workers() == {"at w1": ["mail"]}
+    assert (await bench.renew()).alive
+    assert list((await bench.exchange(succeeded(held))).stored) == [True]
+
+
+async def test_renewing_names_workers_whose_lease_has_ended_or_ends_too_far_ahead(bench: Bench) -> None:
+    start_ms = bench.clock.now_ms()
+    await bench.worker("late")
+    await bench.worker("far", lease_ms=100 * LEASE_MS)
+    bench.clock.advance(ms=LEASE_MS)
+    await bench.worker("good")
+    await bench.worker("me")
+
+    reply = await bench.renew("me")
+
+    assert set(reply.suspicious) == {
+        Peer(worker_id="late", lease_end_ms=start_ms + LEASE_MS),
+        Peer(worker_id="far", lease_end_ms=start_ms + 100 * LEASE_MS),
+    }
+
+
+async def test_a_thousand_dead_workers_are_named_bit_by_bit(bench: Bench) -> None:
+    for number in range(150):
+        await bench.raw.zadd(bench.key("workers"), {f"dead{number}": 1})
+    await bench.worker("me")
+
+    assert 0 < len((await bench.renew("me")).suspicious) <= 100
+
+
+# --- reclaim
+
+
+async def test_a_reclaimed_workers_jobs_come_to_the_front_each_lost_once(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"), job("j2"), job("j3"))
+    held = await bench.claim(2)
+    await bench.take_tokens()
+
+    assert await bench.vanish("w1") is Reclaimed.DONE
+
+    seen = await bench.census()
+    assert set(seen.lines["mail:5"][:2]) == {one.ticket for one in held}, "nothing is rewritten"
+    assert seen.lines["mail:5"][2] == "mail:5:AAAA:j3"
+    assert seen.lost == {"j1": 1, "j2": 1}
+    assert (seen.workers, seen.cards, seen.active, set(seen.wake)) == ({}, set(), {}, {"mail"})
+    await bench.worker("w2")
+    assert sorted((parse_ticket(one.ticket).job_id, one.lost) for one in await bench.claim(2, by="w2")) == [
+        ("j1", 1),
+        ("j2", 1),
+    ]
+
+
+async def test_a_worker_is_reclaimed_only_with_the_lease_end_that_was_seen(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"))
+    await bench.one()
+    seen_ms = (await bench.census()).workers["w1"]
+    bench.clock.advance(ms=LEASE_MS + 1)
+    await bench.renew("w1")  # it was only late
+    before = await bench.census()
+
+    for wrong_ms in (seen_ms, 0, seen_ms + 1):
+        assert await bench.reclaim("w1", seen_ms=wrong_ms) is Reclaimed.CHANGED
+    assert await bench.reclaim("nobody", seen_ms=0) is Reclaimed.CHANGED
+
+    assert await bench.census() == before
+
+
+async def test_a_lease_that_has_not_ended_is_left_alone(bench: Bench) -> None:
+    await bench.worker("w1")
+    end_ms = bench.clock.now_ms() + LEASE_MS
+
+    assert await bench.reclaim("w1", seen_ms=end_ms) is Reclaimed.CHANGED
+
+    assert (await bench.renew("w1")).alive
+
+
+async def test_a_lease_too_far_ahead_is_pulled_in_and_then_runs_out(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"))
+    await bench.one()
+    far_ms = bench.clock.now_ms() + 100 * LEASE_MS  # given before the clock stepped back
+    await bench.raw.zadd(bench.key("workers"), {"w1": far_ms})
+
+    assert await bench.reclaim("w1", seen_ms=far_ms) is Reclaimed.PULLED_IN
+
+    near_ms = bench.clock.now_ms() + LEASE_MS
+    assert (await bench.census()).workers == {"w1": near_ms}
+    assert (await bench.census()).lost == {}
+    bench.clock.advance(ms=LEASE_MS)
+    assert await bench.reclaim("w1", seen_ms=near_ms) is Reclaimed.DONE
+
+
+async def test_a_reclaim_in_batches_shuts_the_worker_out_from_the_first_one_on(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(*[job(f"j{number}") for number in range(5)])
+    held = await bench.claim(5)
+    end_ms = (await bench.census()).workers["w1"]
+    bench.clock.advance(ms=LEASE_MS)
+
+    assert await bench.reclaim("w1", seen_ms=end_ms, limit=2) is Reclaimed.MORE
+
+    before = await bench.census()
+    assert (before.workers, len(before.active["w1"]), len(before.lines["mail:5"])) == ({"w1": 0}, 3, 2)
+    assert not (await bench.exchange(succeeded(held[0]), limit=1)).alive
+    assert not (await bench.renew("w1")).alive
+    assert await bench.retire("w1") == 0
+    assert await bench.store.live_workers() == {}
+    assert not await bench.worker("w1"), "an id is not given again"
+    assert (await bench.census()).lines == before.lines
+
+    assert await bench.reclaim("w1", seen_ms=end_ms) is Reclaimed.CHANGED, "that lease end is seen no more"
+    assert await bench.reclaim("w1", seen_ms=0, limit=2) is Reclaimed.MORE
+    assert await bench.reclaim("w1", seen_ms=0, limit=2) is Reclaimed.DONE
+    seen = await bench.census()
+    assert (len(seen.lines["mail:5"]), seen.workers, seen.active) == (5, {}, {})
+    assert set(seen.lost.values()) == {1}
+
+
+async def test_a_worker_in_the_middle_of_being_reclaimed_is_named_to_the_others(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"), job("j2"))
+    await bench.claim()
+    end_ms = (await bench.census()).workers["w1"]
+    bench.clock.advance(ms=LEASE_MS)
+    await bench.reclaim("w1", seen_ms=end_ms, limit=1)
+    await bench.worker("w2")
+
+    assert list((await bench.renew("w2")).suspicious) == [Peer(worker_id="w1", lease_end_ms=0)]
+
+
+async def test_a_worker_whose_lease_ran_out_and_was_reclaimed_stores_nothing(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"), job("j2"), job("j3"))
+    held = await bench.claim()
+    await bench.vanish("w1")
+    await bench.worker("w2")
+    await bench.claim(by="w2")
+    before = await bench.census()
+
+    reply = await bench.exchange(succeeded(held[0]), retried(held[1]), returned(held[2]), limit=5)
+
+    assert not reply.alive
+    assert await bench.census() == before
+
+
+async def test_a_zombie_under_a_new_id_owns_nothing_of_its_former_jobs(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"))
+    held = await bench.one()
+    await bench.vanish("w1")
+    await bench.worker("w2")
+
+    reply = await bench.exchange(succeeded(held), by="w2", held=[], limit=5)
+
+    assert (list(reply.stored), list(reply.claimed)) == ([False], [])
+    assert await bench.waiting() == ["j1"]
+
+
+async def test_garbage_in_dead_hands_is_put_aside(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"))
+    await bench.one()
+    await bench.raw.sadd(bench.key("active:w1"), b"garbage", b"\xff\xfe")
+
+    assert await bench.vanish("w1") is Reclaimed.DONE
+
+    assert await bench.waiting() == ["j1"]
+    letters = await bench.raw.zrange(bench.key("dead"), 0, -1)
+    assert sorted(one.rpartition(b"!")[2] for one in letters) == [b"garbage", b"\xff\xfe"]
+
+
+# --- retire
+
+
+async def test_a_worker_that_goes_gives_back_what_it_holds_with_nothing_counted(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"), job("j2"), job("j3"), job("k1", "other:0"))
+    await bench.claim(2)
+    await bench.claim(1, queues=("other",))
+    await bench.take_tokens()
+
+    assert await bench.retire("w1") == 3
+
+    seen = await bench.census()
+    assert set(await bench.waiting()) == {"j1", "j2", "j3"}
+    assert (await bench.waiting())[2] == "j3"
+    assert (await bench.waiting("other:0")) == ["k1"]
+    assert (seen.lost, seen.workers, seen.active, seen.cards) == ({}, {}, {}, set())
+    assert set(seen.wake) == {"mail", "other"}
+
+
+async def test_a_worker_that_is_not_known_has_nothing_to_give_back(bench: Bench) -> None:
+    assert await bench.retire("nobody") == 0
+
+
+# --- suspects
+
+
+async def _lose(bench: Bench, times: int, *job_ids: str) -> None:
+    """Have workers claim these jobs, and vanish with them."""
+    for number in range(times):
+        name = f"victim{number}-{'-'.join(job_ids)}"
+        await bench.worker(name)
+        got: list[str] = []
+        while len(got) < len(job_ids):
+            got += ids(await bench.claim(by=name))
+        await bench.vanish(name)
+
+
+async def test_a_job_lost_twice_becomes_a_suspect(bench: Bench) -> None:
+    await bench.enqueue(job("j1"))
+    await _lose(bench, 1, "j1")
+    assert (await bench.census()).lines == {"mail:5": ["mail:5:AAAA:j1"]}
+
+    await _lose(bench, 1, "j1")
+
+    seen = await bench.census()
+    assert (seen.lines, seen.index) == ({"mail:s": ["mail:s:AAAA:j1"]}, {"mail": ["s"]})
+    assert seen.lost == {"j1": 2}
+
+
+async def test_suspects_are_claimed_before_all_else_and_one_at_a_time(bench: Bench) -> None:
+    await bench.enqueue(job("j1"), job("j2"), job("j3"))
+    await _lose(bench, 2, "j1", "j2", "j3")
+    await bench.enqueue(job("good1", "mail:0"), job("good2", "mail:0"))
+    await bench.worker()
+
+    first = await bench.claim(10)
+    assert len(first) == 3
+    assert parse_ticket(first[0].ticket).suspect
+    assert first[0].lost == 2
+    assert ids(first[1:]) == ["good1", "good2"]
+    assert await bench.claim(10, suspects=False) == []
+    await bench.exchange(succeeded(first[0]))
+    second = await bench.claim(10)
+    assert [parse_ticket(one.ticket).suspect for one in second] == [True]
+
+
+async def test_one_suspect_of_all_queues_is_claimed_at_a_time(bench: Bench) -> None:
+    await bench.enqueue(job("j1", "a:5"))
+    await bench.worker("x1")
+    await bench.claim(by="x1", queues=("a",))
+    await bench.vanish("x1")
+    await bench.worker("x2")
+    await bench.claim(by="x2", queues=("a",))
+    await bench.vanish("x2")
+    await bench.enqueue(job("k1"))
+    await _lose(bench, 2, "k1")
+    await bench.worker()
+
+    assert ids(await bench.claim(queues=("a", "mail"))) == ["j1"]
+
+
+async def test_a_suspect_that_a_worker_may_not_take_leaves_no_token(bench: Bench) -> None:
+    await bench.enqueue(job("j1"), job("j2"))
+    await _lose(bench, 2, "j1", "j2")
+    await bench.worker()
+    assert len(await bench.claim()) == 1
+    await bench.take_tokens()
+
+    await bench.claim(suspects=False)
+
+    assert await bench.take_tokens() == set(), "it would spin"
+
+
+async def test_a_suspect_that_is_put_back_leaves_a_token_even_when_no_slot_is_free(bench: Bench) -> None:
+    await bench.enqueue(job("j1"))
+    await _lose(bench, 2, "j1")
+    await bench.worker()
+    suspect = await bench.one()
+    await bench.take_tokens()
+
+    await bench.exchange(returned(suspect), limit=0, suspects=False)
+
+    assert await bench.take_tokens() == {"mail"}
+    assert (await bench.census()).lines == {"mail:s": ["mail:s:BBBB:j1"]}
+
+
+async def test_a_suspect_stays_one_when_it_is_retried_and_waits_behind_the_others(bench: Bench) -> None:
+    await bench.enqueue(job("j1"), job("j2"))
+    await _lose(bench, 2, "j1", "j2")
+    await bench.worker()
+    suspect = await bench.one()
+    [other] = set(await bench.waiting("mail:s"))
+    await bench.exchange(retried(suspect, delay_ms=10))
+    bench.clock.advance(ms=10)
+
+    assert (await bench.promote()).moved == 1
+
+    assert await bench.waiting("mail:s") == [other, *ids([suspect])]
+
+
+async def test_a_suspect_that_a_person_reschedules_waits_behind_the_others(bench: Bench) -> None:
+    await bench.enqueue(job("j1"), job("j2"))
+    await _lose(bench, 2, "j1", "j2")
+
+    await bench.replace(replacement((await bench.waiting("mail:s"))[0], line="mail:s"))
+
+    assert (await bench.census()).lines["mail:s"][-1].startswith("mail:s:RRRR:")
