@@ -37,7 +37,8 @@ class Console(logging.Handler):
         self._layout = Layout(look=look, clock_width=8 if look.terminal else 19)
         self._rate = Rate()
         self._source: str | None = None  # where the URL came from; known until the worker is ready
-        self._shown: OrderedDict[str, object] = OrderedDict()
+        self._shown: OrderedDict[str, object] = OrderedDict()  # by job: where its last attempt failed
+        self._places: set[object] = set()  # where any failed in this second
 
     def starting(self, *, tasks: Iterable[str], source: str) -> None:
         """Fix the columns. Until `ready`, a server that is away is a mistake of the command line's, and said so."""
@@ -71,8 +72,8 @@ class Console(logging.Handler):
             if "job_id" in given and not self._rate.see(given.get("event") or "", record.levelno):
                 return
             event = event_of(record)
-            if event.name in {"stopping", "stopped"}:
-                self._turn(force=True)
+            if event.name == "stopped":
+                self._turn(force=True)  # nothing more will come
             self._show(event, record.created)
         except Exception:  # noqa: BLE001  as every handler of the standard library: a log line never ends a program
             self.handleError(record)
@@ -93,11 +94,14 @@ class Console(logging.Handler):
         self._paper.write(event_lines(event, layout, clock, frames=self._is_news(event)))
 
     def _is_news(self, event: Event) -> bool:
-        """Whether the place of this failure was not shown for an earlier attempt of the job."""
-        if event.job_id is None or not isinstance(event.error, ErrorInfo):
+        """Whether the place of this failure is worth showing: not that of the job's last attempt again, nor, where
+        counts stand for lines, one that was shown in this second.
+        """
+        if self._layout.look.verbose or event.job_id is None or not isinstance(event.error, ErrorInfo):
             return True
         frames = event.error.frames
-        news = self._shown.pop(event.job_id, None) != frames
+        news = self._shown.pop(event.job_id, None) != frames and not (self._rate.busy and frames in self._places)
+        self._places.add(frames)
         if event.name != "failed":
             self._shown[event.job_id] = frames
             if len(self._shown) > REMEMBERED:
@@ -112,7 +116,9 @@ class Console(logging.Handler):
             self.release()
 
     def _turn(self, *, force: bool = False) -> None:
-        counts = self._rate.turn(self._steady(), force=force)
+        turned, counts = self._rate.turn(self._steady(), force=force)
+        if turned:
+            self._places.clear()
         if counts and self.level <= logging.INFO:
             clock = datetime.now().strftime(self._clock_form)  # noqa: DTZ005  a person's own time
             self._paper.write([rate_line(counts, self._layout.look, clock)])

@@ -49,7 +49,7 @@ _EXTRAS = tuple(
 def event_of(record: logging.LogRecord) -> Event:
     """What a record says, without the passwords of URLs."""
     given = vars(record)
-    trace = record.exc_text
+    trace = given.get("traceback") or record.exc_text
     if record.exc_info and record.exc_info[0]:
         trace = logging.Formatter().formatException(record.exc_info)
     known = {name: given[name] for name in _EXTRAS if name in given}

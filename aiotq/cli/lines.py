@@ -213,7 +213,11 @@ def _below(layout: Layout, texts: Iterable[str], style: str, *, keep_end: bool =
 def _cut(text: str, room: int | None, *, keep_end: bool) -> str:
     if room is None or len(text) <= room:
         return text
-    return f"...{text[3 - room :]}" if keep_end else f"{text[: room - 3]}..."
+    if not keep_end:
+        return f"{text[: room - 3]}..."
+    end = text[3 - room :]
+    folder = end.find("/")
+    return f"...{end[folder:] if folder >= 0 else end}"
 
 
 def _plain_line(event: Event, layout: Layout, clock: str, text: str) -> Line:
@@ -232,7 +236,7 @@ def _message(event: Event, layout: Layout, clock: str) -> list[Line]:
 def _leaving(event: Event, layout: Layout, clock: str) -> list[Line]:
     head: Line = (("  ", ""),) if layout.look.terminal else ((f"{clock}  ", ""),)
     if event.name == "stopped":
-        return [(*head, (tally_text(event), ""))]
+        return [(*head, ("bye." if event.tally is None else tally_text(event), ""))]
     running = event.running or 0
     if not running:
         return []  # the tally follows at once

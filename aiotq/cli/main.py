@@ -12,6 +12,7 @@ from aiotq.cli.help import Page
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, EXIT_USAGE, Mistake
 from aiotq.cli.run import run_worker
+from aiotq.cli.server import server_app
 from aiotq.errors import UsageError
 from aiotq.version import __version__
 
@@ -24,6 +25,7 @@ aiotq {__version__}: background jobs for asyncio, on Redis or Valkey
   python -m aiotq MODULE[:APP] [options]    run a worker for the tasks of an app
   aiotq MODULE[:APP] [options]              the same
   aiotq worker MODULE[:APP] [options]       the same, if the module is named like a command
+  aiotq server status|stop                  the built-in server of this folder
 
 MODULE is imported from the current folder, APP is the App in it. It may be left out if there is
 only one, or if the module uses @task alone."""
@@ -44,6 +46,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cli.add_typer(server_app, name="server")
 
 
 @cli.callback()

@@ -53,17 +53,17 @@ class Rate:
                 self.counts[event] += number
         self.busy = True
 
-    def turn(self, now_s: float, *, force: bool = False) -> Mapping[str, int] | None:
-        """If a second is over, begin the next one. Returns the counts of the one that ended if they are to be shown."""
+    def turn(self, now_s: float, *, force: bool = False) -> tuple[bool, Mapping[str, int] | None]:
+        """If a second is over, begin the next one. Returns whether it is, and its counts if they are to be shown."""
         if self.since_s is None:
             self.since_s = now_s
         if now_s - self.since_s < LONGEST_SECOND_S and not force:
-            return None
+            return False, None
         counts, self.counts, self.since_s = self.counts, Counter[str](), now_s
         shown = self.busy
         if self._jobs_of(counts) <= self.limit:
             self.busy = False
-        return counts if shown and counts else None
+        return True, counts if shown and counts else None
 
     def _jobs(self) -> int:
         return self._jobs_of(self.counts)

@@ -102,6 +102,7 @@ class _Process:
         loop = asyncio.get_running_loop()
         with two_steps(loop, gently=self._stop, now=partial(self._stop, now=True)), _ticking(loop, self.handler):
             if not await self._start():
+                log.info("stopped before it was connected", extra={"event": "stopped"})
                 return EXIT_OK
             self._say_ready()
             try:

@@ -1,0 +1,175 @@
+"""The command line itself: commands, options, the environment, mistakes."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from aiotq.cli import main as command_line
+from aiotq.cli.mistake import Mistake
+from aiotq.cli.options import DEFAULTS, LogFormat, WorkerOptions
+from aiotq.errors import UsageError
+from aiotq.version import __version__
+
+ALL = [
+    "-q",
+    "a,b",
+    "-c",
+    "7",
+    "--threads",
+    "2",
+    "--grace",
+    "1.5",
+    "--lease",
+    "3",
+    "--until-empty",
+    "--url",
+    "redis://h",
+]
+ALL += ["--namespace", "n", "--name", "w", "--quiet", "-v", "--log-format", "json"]
+GIVEN = WorkerOptions(
+    target="hello:app",
+    queues=("a", "b"),
+    concurrency=7,
+    threads=2,
+    grace_s=1.5,
+    lease_s=3,
+    until_empty=True,
+    url="redis://h",
+    namespace="n",
+    name="w",
+    quiet=True,
+    verbose=True,
+    log_format=LogFormat.JSON,
+)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs the command line. The worker's options go into the list, and nothing is started."""
+    monkeypatch.setattr(command_line, "run_worker", lambda options: given.append(options) or 0)
+    for name in list(command_line.os.environ):
+        if name.startswith("AIOTQ_"):
+            monkeypatch.delenv(name)
+    given: list[WorkerOptions] = []
+
+    def run(*words: str) -> tuple[int, list[WorkerOptions]]:
+        monkeypatch.setattr(sys, "argv", ["aiotq", *words])
+        return command_line.main(), given
+
+    return run
+
+
+def test_a_module_alone_takes_the_defaults(run):
+    assert run("hello:app") == (0, [WorkerOptions(target="hello:app")])
+    assert WorkerOptions(target="x").concurrency == DEFAULTS.concurrency
+
+
+def test_every_option_is_taken(run):
+    assert run("hello:app", *ALL) == (0, [GIVEN])
+
+
+@pytest.mark.parametrize(
+    "words", [("worker", "hello:app"), ("-c", "100", "hello:app"), ("worker", "-c", "100", "hello:app")]
+)
+def test_the_worker_is_the_command_that_need_not_be_named(run, words):
+    assert run(*words) == (0, [WorkerOptions(target="hello:app")])
+
+
+def test_a_first_word_that_is_a_command_is_that_command(run):
+    assert command_line.with_command(["server", "status"]) == ["server", "status"]
+    assert command_line.with_command(["worker", "worker"]) == ["worker", "worker"]
+    assert command_line.with_command(["servers"]) == ["worker", "servers"]
+    assert run("worker", "worker")[1] == [WorkerOptions(target="worker")]
+
+
+def test_every_option_but_the_url_is_read_from_the_environment(run, monkeypatch):
+    values = {"QUEUES": "a,b", "CONCURRENCY": "7", "THREADS": "2", "GRACE": "1.5", "LEASE": "3", "UNTIL_EMPTY": "1"}
+    values |= {
+        "URL": "redis://other",
+        "NAMESPACE": "n",
+        "NAME": "w",
+        "QUIET": "true",
+        "VERBOSE": "1",
+        "LOG_FORMAT": "json",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"AIOTQ_{name}", value)
+    assert run("hello:app", "--url", "redis://h") == (0, [GIVEN])
+
+
+def test_the_command_line_goes_before_the_environment_and_an_empty_variable_is_none(run, monkeypatch):
+    monkeypatch.setenv("AIOTQ_CONCURRENCY", "7")
+    monkeypatch.setenv("AIOTQ_GRACE", "")
+    assert run("hello:app", "-c", "5") == (0, [WorkerOptions(target="hello:app", concurrency=5)])
+
+
+def test_queues_may_be_given_together_and_apart(run):
+    assert run("hello:app", "-q", "a, b", "-q", "c,")[1][0].queues == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "error: no module was named"),
+        (["x", "-c", "lots"], "error: invalid value for '-c' / '--concurrency'"),
+        (["x", "-c", "0"], "'0' is no whole number of at least 1"),
+        (["x", "--threads", "1.5"], "'1.5' is no whole number of at least 1"),
+        (["x", "--grace", "-1"], "'-1' is no number of seconds, as in 30 or 0.5"),
+        (["x", "--lease", "nan"], "'nan' is no number of seconds"),
+        (["x", "--log-format", "xml"], "'xml' is not one of text, json"),
+        (["x", "--concurency", "3"], "error: no such option: --concurency"),
+        (["x", "y"], "(y)"),
+        (["x", "--name"], "'--name' requires an argument"),
+        (["server", "nosuch"], "error: no such command 'nosuch'"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_two(run, capsys, words, said):
+    assert run(*words) == (2, [])
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 2
+    assert not out
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (Mistake("no", "do this", detail="Traceback:\n  x", exit_code=1), 1, "error: no\ndo this\nTraceback:\n  x\n"),
+        (UsageError("queues='a b' is not allowed"), 2, "error: queues='a b' is not allowed\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_ends_the_command_becomes_its_exit_code(run, monkeypatch, capsys, raised, code, said):
+    def fail(_options):
+        raise raised
+
+    monkeypatch.setattr(command_line, "run_worker", fail)
+    assert run("hello:app") == (code, [])
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["worker", "-h"], ["hello:app", "--help"]])
+def test_help_has_every_option_and_ends_with_an_example(run, capsys, words):
+    assert run(*words) == (0, [])
+    out, err = capsys.readouterr()
+    names = {f"--{field.removesuffix('_s').replace('_', '-')}" for field in WorkerOptions.__dataclass_fields__}
+    assert not (names - {"--target"}) - set(out.replace("\n", " ").split())
+    assert out.rstrip().splitlines()[-1].lstrip().startswith("python -m aiotq shop.tasks:app ")
+    assert not err
+
+
+def test_help_fits_a_narrow_terminal(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    run("-h")
+    lines = capsys.readouterr().out.splitlines()
+    options = [line for line in lines if line.startswith("  ") and "--" in line[:8]]
+    assert len(options) >= 12
+    assert all(len(line) <= 80 for line in options)
+
+
+def test_the_version_is_one_line(run, capsys):
+    assert run("--version") == (0, [])
+    assert capsys.readouterr().out == f"aiotq {__version__}\n"
