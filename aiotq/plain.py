@@ -72,7 +72,7 @@ def _to_json(value: Any) -> Any:
     """What msgspec asks for a type it does not know."""
     cls = value.__class__
     if _is_model(cls):
-        return value.model_dump(mode="json", round_trip=True, by_alias=False)
+        return value.model_dump(mode="json", round_trip=True, by_alias=not _validated_by_name())
     if cls in _ONLY_AS_VALUES:
         raise _RefusedError(f"a dict with a key of type {cls.__name__}")
     # Subclasses (markupsafe's str, numpy's float64, a frozen clock's datetime) are sent as what they are at heart.
@@ -119,7 +119,7 @@ def decoder(hint: Any) -> Callable[[bytes | msgspec.Raw], Any]:
         if not any(_is_model(part) for part in _parts(hint)):
             raise
     adapter = sys.modules["pydantic"].TypeAdapter(hint)
-    return lambda raw: adapter.validate_json(bytes(raw), by_alias=False, by_name=True)
+    return lambda raw: _validated(adapter.validate_json, bytes(raw))
 
 
 def _parts(hint: Any) -> list[Any]:
@@ -129,13 +129,28 @@ def _parts(hint: Any) -> list[Any]:
 def _from_json(cls: Any, value: Any) -> Any:
     """What msgspec asks for a type it does not know."""
     if _is_model(cls):
-        return cls.model_validate_json(msgspec.json.encode(value), by_alias=False, by_name=True)
+        return _validated(cls.model_validate_json, msgspec.json.encode(value))
     if isinstance(cls, type):
         if isinstance(value, cls):
             return value
         if isinstance(value, str | int | float) and issubclass(cls, type(value)):
             return cast("Callable[[Any], Any]", cls)(value)
     raise TypeError(f"a {getattr(cls, '__name__', cls)} can't be made from JSON")
+
+
+def _validated_by_name() -> dict[str, bool]:
+    """How pydantic is told to take fields by their names: an alias may differ by direction. Not before its 2.11."""
+    version = tuple(map(int, sys.modules["pydantic"].VERSION.split(".")[:2]))
+    return {"by_alias": False, "by_name": True} if version >= (2, 11) else {}
+
+
+def _validated(validate: Callable[..., Any], raw: bytes) -> Any:
+    """What pydantic makes of some JSON. Its error is told without the input: arguments are for no log."""
+    try:
+        return validate(raw, **_validated_by_name())
+    except sys.modules["pydantic"].ValidationError as error:
+        told = error.errors(include_url=False, include_context=False, include_input=False)
+    raise ValueError("; ".join(": ".join([*map(str, one["loc"]), one["msg"]]) for one in told))
 
 
 def _is_model(cls: Any) -> bool:

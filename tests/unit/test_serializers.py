@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from aiotq import plain
 from aiotq.document import NO_ARGS, NO_KWARGS
 from aiotq.errors import SerializationError, UsageError
+from aiotq.frames import full_traceback
 from aiotq.serializers import MAX_SHAPES, Codec
 
 if TYPE_CHECKING:
@@ -197,6 +198,28 @@ def test_a_value_arrives_as_its_annotation_says(value: Any, hint: Any) -> None:
 )
 def test_pydantic_models_arrive_as_models_also_inside_others(value: Any, hint: Any) -> None:
     assert same(value, hint)
+
+
+@pytest.mark.parametrize("version", ["2.10.6", pydantic.VERSION])
+def test_a_model_with_an_alias_is_carried_by_older_versions_of_pydantic(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mail(pydantic.BaseModel):
+        to: str = pydantic.Field(alias="mailTo")
+
+    monkeypatch.setattr(pydantic, "VERSION", version)
+    assert same(Mail(mailTo="Ada"), Mail)
+    assert same([Mail(mailTo="Ada"), Cat(kind="cat")], list[Mail | Cat])
+
+
+def test_the_error_of_a_model_tells_the_field_but_not_the_value() -> None:
+    codec = Codec(one(Buyer))
+    raw = codec.encode_arguments(({"name": "Ada", "since": "S3CR3T", "aliased": "S3CR3T"},), {})
+    with pytest.raises(SerializationError) as caught:
+        codec.decode_arguments(*raw)
+    assert "since: Input should be a valid datetime" in str(caught.value)
+    assert "; aliased: Input should be a valid integer" in str(caught.value)
+    assert "S3CR3T" not in full_traceback(caught.value)
 
 
 def test_pydantic_is_not_imported_for_those_who_do_not_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
