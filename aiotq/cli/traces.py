@@ -11,8 +11,13 @@ _OURS = str(Path(__file__).resolve().parent.parent) + "/"
 
 
 def user_traceback(error: BaseException) -> str:
-    """As Python prints it, without the frames of aiotq and of the import machinery, and without locals."""
+    """As Python prints it, without the frames of aiotq and of the import machinery, and without locals.
+
+    Whole, if none of the user's is in it: then the fault is ours.
+    """
     told = traceback.TracebackException.from_exception(error)
+    if innermost(error) is None and not isinstance(error, SyntaxError):
+        return clean("".join(told.format()))
     _strip(told)
     return clean("".join(told.format()))
 

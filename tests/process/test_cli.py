@@ -164,14 +164,15 @@ def test_what_needs_no_server_never_loads_redis(folder, words):
 
 
 def test_it_answers_at_once(aiotq):
-    """By the processor's time, the best of three: the machine may be busy with other tests."""
-    took_s: list[float] = []
+    """By the processor's time, in one of three tries: the machine may be busy with other tests."""
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert aiotq("--version").stdout == f"aiotq {__version__}\n"
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(took_s) < 1
+        took_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        if took_s < 0.8:
+            return
+    pytest.fail(f"--version took {took_s:.2f} s of the processor")
 
 
 def test_the_console_script_is_the_same(folder):
@@ -277,7 +278,7 @@ async def test_it_runs_what_is_there_and_says_what_it_did(start, app, valkey):
     failed = next(number for number, line in enumerate(worker.output) if "fail " in line and "ValueError" in line)
     assert f"{failing.id[-6:]}  ValueError: no Bobs [red]\\x1b[2J  gave up after 1 attempt" in worker.output[failed]
     assert [line.strip() for line in worker.output[failed + 1 : failed + 3]] == [
-        "hello.py:15 in fail",
+        "hello.py:13 in fail",
         'raise ValueError(f"no {name}s [red]\\x1b[2J")',
     ]
     assert re.search(r"bye\. 1 succeeded, 1 failed, 0 retried, 0 put back, up [\d.]+ m?s$", worker.output[-1])
