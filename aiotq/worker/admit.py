@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
 
+AGAIN_S = 0.1
+
 
 class Admission:
     """Decodes what was claimed. Records too large to come along are read first."""
@@ -41,6 +43,7 @@ class Admission:
     def admit(self, held: Held) -> None:
         """A claimed job: to be run, or decided at once."""
         if held.data is None:
+            self.reading += 1
             # Its owner is this set, until it has ended.
             reader = asyncio.get_running_loop().create_task(self._read(held))
             self._readers.add(reader)
@@ -59,13 +62,12 @@ class Admission:
             reader.cancel()
 
     async def _read(self, held: Held) -> None:
-        self.reading += 1
         try:
             while held.data is None and held.why is None and held.outcome is None:
                 try:
                     held.data = await self._store.read(held.job_id) or b""
                 except StoreError:  # it has been tried for a while, and the fetcher says it aloud
-                    continue
+                    await asyncio.sleep(AGAIN_S)
         finally:
             self.reading -= 1
         if held.why is None and held.outcome is None:

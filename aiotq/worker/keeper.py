@@ -53,6 +53,7 @@ class Keeper:
         self._asked_at_s: float | None = None  # a question to it that is unanswered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="aiotq-keeper", daemon=True)
         self._ended: asyncio.Future[None] | None = None
 
@@ -69,15 +70,16 @@ class Keeper:
 
     async def stop(self) -> None:
         """End the thread, and wait for it."""
-        loop, stop, ended = self._loop, self._stop, self._ended
-        if ended is None:
+        if self._ended is None:
             return
-        if loop is not None and stop is not None:
+        self._stopping = True  # first: the thread looks at it once it can be told
+        if self._loop is not None and self._stop is not None:
             try:
-                loop.call_soon_threadsafe(stop.set)
+                self._loop.call_soon_threadsafe(self._stop.set)
             except RuntimeError:
                 pass  # its loop has closed already: the thread is ending
-        await ended
+        await self._ended
+        self._thread.join()  # at its last line by now
 
     # --- in the thread ------------------------------------------------------------------------------------------
 
@@ -90,7 +92,9 @@ class Keeper:
                 main.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
 
     async def _keep(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        if self._stopping:  # by one who could not tell it
+            self._stop.set()
         poller = Poller(self._store, worker_id=self._worker_id)
         try:
             async with asyncio.TaskGroup() as duties:

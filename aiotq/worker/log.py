@@ -5,7 +5,9 @@ A job's lines carry `event`, `job_id`, `task`, `queue` and `attempt` as extra; R
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -13,40 +15,56 @@ if TYPE_CHECKING:
     from aiotq.worker.held import Held
 
 LOG = logging.getLogger("aiotq.worker")
-LINES_A_SECOND = 50
+LINES_A_SECOND = 2 * 50  # a job has two: its start and its end
 
 
 class JobLog:
-    """The job lines of one worker."""
+    """The job lines of one worker, used on its loop.
+
+    A second with more than 50 jobs becomes counts from there on, and so do the seconds after it from their beginning,
+    until one of them has fewer.
+    """
 
     def __init__(self) -> None:
-        self._second_s = 0.0
-        self._lines = 0
-        self._hushed: dict[str, int] = {}
+        self._over_s = 0.0  # when this second is over (monotonic)
+        self._lines = 0  # in this second, said or not
+        self._hush = False
+        self._counts: Counter[str] = Counter()  # of the lines that were not said, and of warnings beside them
+        self._timer: asyncio.TimerHandle | None = None
 
     def job(self, level: int, event: str, held: Held, message: str, *arguments: object, **extra: object) -> None:
         """One line of a job. Lines below WARNING become counts at high rates."""
         if not LOG.isEnabledFor(level):
             return
         now_s = monotonic()
-        if now_s - self._second_s >= 1.0:
-            self.flush()
-            self._second_s = now_s
-        if level < logging.WARNING:
+        if now_s >= self._over_s:
+            self._turn(now_s)
+        if level > logging.DEBUG:
             self._lines += 1
-            if self._lines > 2 * LINES_A_SECOND:  # a job has two: its start and its end
-                self._hushed[event] = self._hushed.get(event, 0) + 1
-                return
-        elif self._hushed:
-            self._hushed[event] = self._hushed.get(event, 0) + 1
-        LOG.log(level, message, *arguments, extra={**about(held), **extra, "event": event})
+            self._hush |= self._lines > LINES_A_SECOND
+            if self._hush:
+                self._count(event)
+        if level >= logging.WARNING or not self._hush:
+            LOG.log(level, message, *arguments, extra={**about(held), **extra, "event": event})
 
     def flush(self) -> None:
-        """The counts of the second that is over."""
-        hushed, self._hushed, self._lines = self._hushed, {}, 0
-        if hushed:
-            said = ", ".join(f"{count} {event}" for event, count in hushed.items())
-            LOG.info("%s in the last second", said, extra={"event": "rate", "counts": hushed})
+        """Say what is still to be said of the last second."""
+        self._turn(monotonic())
+
+    def _count(self, event: str) -> None:
+        self._counts[event] += 1
+        if self._timer is None:  # nothing more may come that would end this second
+            self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
+
+    def _turn(self, now_s: float) -> None:
+        """A second is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+        counts, self._counts, self._timer = self._counts, Counter(), None
+        self._hush, self._lines, self._over_s = self._lines > LINES_A_SECOND, 0, now_s + 1.0
+        if counts:
+            said = ", ".join(f"{number} {event}" for event, number in counts.items())
+            LOG.info("%s in the last second", said, extra={"event": "rate", "counts": dict(counts)})
 
 
 def about(held: Held) -> dict[str, Any]:

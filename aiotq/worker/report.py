@@ -70,7 +70,7 @@ class Report:
                 self.tally["returned"] += 1
                 self._log.job(logging.INFO, "returned", held, "%s %s put back to its queue", held.name, held.job_id)
             case _:
-                self.tally["returned"] += 1  # never started: nobody has seen it here
+                pass  # put back before it had started: nobody has seen it here
 
     def flush(self) -> None:
         """Say what is still to be said of the last second."""
@@ -123,6 +123,7 @@ class Report:
             delay_ms=outcome.delay_ms,
             attempts=attempts,
             took_ms=_took_ms(held),
+            **_traceback(held),
         )
 
     def _failed(self, held: Held, outcome: Failed) -> None:
@@ -145,6 +146,7 @@ class Report:
             reason=outcome.reason,
             took_ms=_took_ms(held),
             lost=held.lost,
+            **_traceback(held),
         )
 
     def _attempts(self, held: Held) -> int:
@@ -156,3 +158,8 @@ class Report:
 
 def _took_ms(held: Held) -> int:
     return round((monotonic() - held.started_s) * 1000) if held.started_ms is not None else 0
+
+
+def _traceback(held: Held) -> dict[str, str]:
+    """All frames, where somebody wants to see them."""
+    return {} if held.traceback is None else {"traceback": held.traceback}

@@ -11,6 +11,7 @@ import logging
 import random
 import sys
 import traceback
+from contextvars import copy_context
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,13 @@ import anyio.to_thread
 
 from aiotq.current import CURRENT, CurrentJob
 from aiotq.errors import JobTimeout, ResultTooLarge, SerializationError
-from aiotq.frames import describe
+from aiotq.frames import describe, full_traceback
 from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
-from aiotq.retry import decide
+from aiotq.retry import Reject, Retry, decide
 from aiotq.worker.deadlines import Deadlines
 from aiotq.worker.held import Held, Why
-from aiotq.worker.log import say
-from aiotq.worker.settings import STUCK_AFTER_S
+from aiotq.worker.log import LOG, about, say
+from aiotq.worker.settings import READ_AHEAD_MOST, READ_AHEAD_S, STUCK_AFTER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,15 +56,24 @@ class Runner:
         self._limiter: anyio.CapacityLimiter | None = None
         self._deadlines = Deadlines()
         self.state: Any = None  # what the lifespan yielded
+        self.context = copy_context()  # each job runs in a copy of it
         self.running: set[Held] = set()  # a slot each, until its coroutine or thread has ended
         self.threads = 0  # of these, in threads
         self.stuck: set[Held] = set()  # of these, those whose outcome is stored already
-        self.average_s = 1.0  # how long a job runs, of late
+        self.average_s = 1.0  # how long a job has its slot, of late
 
     @property
     def free(self) -> int:
         """Free slots."""
         return self._settings.concurrency - len(self.running)
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs more will find a slot within some 10 ms, by how long they have one of late."""
+        if self.average_s >= READ_AHEAD_S:
+            return 0
+        soon = self._settings.concurrency * READ_AHEAD_S / max(self.average_s, 1e-6)
+        return int(min(soon, READ_AHEAD_MOST * self._settings.concurrency))
 
     @property
     def free_threads(self) -> int:
@@ -79,8 +89,9 @@ class Runner:
         held.started_ms = self._clock.now_ms()
         self._started(held)
         loop = asyncio.get_running_loop()
-        # Its owner is this runner: `running` holds it until it has ended, and `Worker` waits for that.
-        held.handle = loop.create_task(self._attempt(held))
+        # Its owner is this runner: `running` holds it until it has ended, and the worker's life waits for that. It gets
+        # a context of its own, since this may be called as another job ends, in that one's context.
+        held.handle = loop.create_task(self._attempt(held), context=self.context.copy())
         timeout_s = _timeout_s(held)
         if timeout_s is not None:
             self._deadlines.add(loop.time() + timeout_s, held, self._overdue)
@@ -91,10 +102,15 @@ class Runner:
             return
         held.why = why
         self._deadlines.add(asyncio.get_running_loop().time() + STUCK_AFTER_S, held, self._give_up)
-        if (
-            not held.threaded and held.begun
-        ):  # one that has not begun sees `why` when it does; a thread can't be stopped
+        if held.begun and not held.threaded:  # else it sees `why` as it begins; a thread can't be stopped
             held.handle.cancel()
+
+    def leave(self, held: Held) -> None:
+        """Decide a job now, whatever its code goes on to do: nobody waits for it any longer."""
+        if held.outcome is None:
+            self.cancel(held, Why.STOPPING)
+            held.outcome = self._stopped(held)
+            self._decided(held)
 
     def close(self) -> None:
         """No timer fires any more."""
@@ -153,16 +169,24 @@ class Runner:
     def _raised(self, held: Held, error: BaseException) -> Outcome:
         if isinstance(error, _Escaped):  # from a thread
             error = error.error
-        if isinstance(error, asyncio.CancelledError) and held.why is not None:
-            return self._stopped(held)
+        if held.why is not None and (held.why is Why.ASKED or not isinstance(error, Retry | Reject)):
+            return self._stopped(held, error)
         final = isinstance(error, SerializationError | ResultTooLarge) and _ours(error)
         return self._failed(held, error, final=final)
 
-    def _stopped(self, held: Held) -> Outcome:
-        """What a job comes to that ended, or is given up, after its cancellation."""
+    def _stopped(self, held: Held, error: BaseException | None = None) -> Outcome:
+        """What a job comes to that ended after its cancellation, or is left. error: what it raised as it ended.
+
+        A failure then says nothing of the job (code that is cancelled may well fail); a Retry or Reject was meant.
+        """
         match held.why:
             case Why.TIMEOUT:
-                return self._failed(held, JobTimeout(timeout_s=_timeout_s(held) or 0.0))
+                timeout = JobTimeout(timeout_s=_timeout_s(held) or 0.0)
+                if error is not None:
+                    timeout.__traceback__ = error.__traceback__  # where it was
+                if not isinstance(error, asyncio.CancelledError):
+                    timeout.__cause__ = error
+                return self._failed(held, timeout)
             case Why.ASKED:
                 return Cancelled()
             case _:
@@ -170,6 +194,8 @@ class Runner:
 
     def _failed(self, held: Held, error: BaseException, *, final: bool = False) -> Failed | Retried:
         assert held.task is not None
+        if LOG.isEnabledFor(logging.DEBUG):
+            held.traceback = full_traceback(error)
         return decide(
             error,
             attempt=held.attempt,
@@ -201,22 +227,10 @@ class Runner:
     def _give_up(self, held: Held) -> None:
         """It has not ended after its cancellation: its outcome is stored now, its slot kept until it ends."""
         self.stuck.add(held)
-        say(
-            logging.ERROR,
-            "stuck",
-            "%s %s has not ended %g s after its cancellation (%s) and keeps its slot until it does; it is at:\n%s",
-            held.name,
-            held.job_id,
-            STUCK_AFTER_S,
-            held.why.value if held.why else "",
-            stack_of(held),
-            job_id=held.job_id,
-            task=held.name,
-            queue=held.queue,
-            attempt=held.attempt,
-        )
-        held.outcome = self._stopped(held)
-        self._decided(held)
+        why = held.why.value if held.why else ""
+        said = "%s %s has not ended %g s after its cancellation (%s) and keeps its slot until it does; it is at:\n%s"
+        say(logging.ERROR, "stuck", said, held.name, held.job_id, STUCK_AFTER_S, why, stack_of(held), **about(held))
+        self.leave(held)
 
 
 class _Escaped(Exception):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
 
-UNKNOWN_WAITS_S = (1, 2, 4, 8, 15, 30, 60)  # an unknown task's job is put back for so long; the last repeats
+UNKNOWN_WAITS_S = (1, 2, 4, 8, 16, 32, 60)  # an unknown task's job is put back for so long; the last repeats
 
 
 def triage(  # noqa: PLR0911  a list of reasons, each with its own end

@@ -1,0 +1,239 @@
+"""One worker's parts, and its life: connect, register, work, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack, suppress
+from contextvars import copy_context
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from aiotq.errors import StoreError
+from aiotq.worker.admit import Admission
+from aiotq.worker.clock import ServerClock
+from aiotq.worker.ears import hear_cancels, hear_tokens
+from aiotq.worker.fetch import Fetcher
+from aiotq.worker.held import Held, Why
+from aiotq.worker.join import LAST_WORDS_S, reach, register
+from aiotq.worker.keeper import Keeper
+from aiotq.worker.log import say
+from aiotq.worker.run import Runner
+from aiotq.worker.settings import STUCK_AFTER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from aiotq.registry import Registry
+    from aiotq.store.contract import ServerFacts, Store
+    from aiotq.worker.report import Report
+    from aiotq.worker.settings import WorkerSettings
+
+
+class Life:
+    """Made and used on the worker's loop, once."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        settings: WorkerSettings,
+        store: Store,
+        lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None,
+        label: str,
+        report: Report,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings, self.store, self._lifespan, self._label = settings, store, lifespan, label
+        self._report = report
+        self._keeper: Keeper | None = None
+        self._working: asyncio.Task[None] | None = None  # the fetcher's run; None: before it, and after it
+        self.owner: asyncio.Task[None] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self.started: asyncio.Future[None] = self._loop.create_future()  # it works, or what kept it from that
+        self.facts: ServerFacts | None = None
+        self.forced = False  # it was told to wait for nothing
+        self.exhausted = False  # every slot holds a job that can't be ended
+        clock = ServerClock()
+        self.runner = Runner(settings, clock, started=self._begun, decided=self._decided, freed=self._freed)
+        self._admission = Admission(
+            store, registry, settings, clock, ready=self._ready, decided=self._decided, late=self._freed
+        )
+        self.fetcher = Fetcher(
+            store,
+            settings,
+            clock,
+            label=label,
+            admission=self._admission,
+            runner=self.runner,
+            lease_good=self._lease_good,
+        )
+
+    # --- from its beginning to its end --------------------------------------------------------------------------
+
+    def begin(self, *, give_up_s: float | None) -> None:
+        """Begin to live; `started` tells how that went."""
+        # The owner of all that is the worker's: it hosts the lifespan and every duty, and `end` waits for it. A context
+        # manager that may be entered in one task and left in another can't host them itself.
+        self.owner = self._loop.create_task(self._live(give_up_s))
+
+    async def end(self) -> None:
+        """Wait for its end. Raises what went wrong after it had started."""
+        owner = self.owner
+        assert owner is not None
+        await asyncio.wait([owner])  # not cancelled with its caller: jobs are in hand
+        if not owner.cancelled() and (error := owner.exception()) is not None:
+            raise error
+
+    async def _live(self, give_up_s: float | None) -> None:
+        began_s, works = monotonic(), False
+        try:
+            self.facts = await reach(self.store, give_up_s=give_up_s)
+            async with AsyncExitStack() as stack:
+                if self._lifespan is not None:
+                    self.runner.state = await stack.enter_async_context(self._lifespan())
+                self.runner.context = copy_context()  # with what the lifespan has set
+                await self._work()
+                self._cancel_timers()  # the lifespan may take its time to end
+        except BaseException as error:
+            works = self.started.done()
+            if works:
+                raise
+            if isinstance(error, Exception):
+                self.started.set_exception(error)
+            else:
+                self.started.cancel()
+        else:
+            works = True
+        finally:
+            self._cancel_timers()
+            self.runner.close()
+            self._admission.close()
+            if works:
+                self._say_stopped(monotonic() - began_s)
+
+    async def _work(self) -> None:
+        """Under one id after the other: a worker that was reclaimed starts afresh under a new one."""
+        fetcher = self.fetcher
+        while True:
+            fetcher.lost.clear()
+            self._working = None  # a stop now has to interrupt this
+            worker_id, sent_at_s = await register(self.store, self._settings, label=self._label)
+            fetcher.worker_id = worker_id
+            keeper = self._keeper = Keeper(
+                self.store.sibling(), self._settings, worker_id=worker_id, lost=self._lost, running=self._at_fault
+            )
+            keeper.renewed_at_s = sent_at_s
+            keeper.start()
+            try:
+                await self._work_as(worker_id)
+            finally:
+                await keeper.stop()
+            if fetcher.stopping or not fetcher.lost.is_set():
+                break
+        await self._retire(worker_id)
+        self._working = None  # ... and the lifespan's end, if it must go at once
+
+    async def _work_as(self, worker_id: str) -> None:
+        async with asyncio.TaskGroup() as duties:
+            # Children of this group: they end with it.
+            working = self._working = duties.create_task(self.fetcher.run())
+            others = [
+                duties.create_task(hear_tokens(self.store, self.fetcher, queues=self._settings.queues)),
+                duties.create_task(hear_cancels(self.store, self.fetcher, worker_id=worker_id)),
+            ]
+            working.add_done_callback(lambda _: [other.cancel() for other in others])
+            if not self.started.done():
+                self.started.set_result(None)
+
+    async def _retire(self, worker_id: str) -> None:
+        """Say goodbye; what is still in hand goes back to the front of its line. Then see off whose code runs on."""
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self.fetcher.flush()
+                await self.store.retire(worker_id)
+        ending = [held.handle for held in self.runner.running - self.runner.stuck if held.handle is not None]
+        if ending:  # cancelled already: they may clean up
+            await asyncio.wait(ending, timeout=LAST_WORDS_S if self.forced else STUCK_AFTER_S)
+
+    # --- how it is stopped --------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Claim nothing more; running jobs get their grace, then are put back."""
+        if not self.started.done():
+            self._interrupt()
+            return
+        self.fetcher.stop()
+        grace_s = self._settings.grace_s
+        self._timers = [
+            self._loop.call_later(grace_s, self._grace_over),
+            self._loop.call_later(grace_s + STUCK_AFTER_S + LAST_WORDS_S, self.abandon),
+        ]
+        running = len(self.runner.running)
+        said = "stopping: %d jobs still running, waiting up to %g s"
+        say(logging.INFO, "stopping", said, running, grace_s, running=running, grace_s=grace_s)
+
+    def abandon(self) -> None:
+        """Wait no longer: what is in hand goes back now, or when the lease ends."""
+        self.fetcher.stop()
+        for held in tuple(self.fetcher.held.values()):
+            self.runner.leave(held)
+        self._interrupt()
+
+    def _grace_over(self) -> None:
+        for held in tuple(self.fetcher.held.values()):  # in the order of their claims
+            self.runner.cancel(held, Why.STOPPING)
+        if self.fetcher.outage.lasts:
+            self.abandon()
+
+    def _interrupt(self) -> None:
+        """Go on to the end, from wherever its life is."""
+        where = self._working or self.owner
+        assert where is not None
+        where.cancel()
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+
+    def _say_stopped(self, up_s: float) -> None:
+        self._report.flush()
+        tally = self._report.tally.copy()
+        said = ", ".join(f"{number} {what}" for what, number in tally.items())
+        say(logging.INFO, "stopped", "stopped after %.1f s: %s", up_s, said, tally=tally, up_s=up_s)
+
+    # --- what its parts tell each other -------------------------------------------------------------------------
+
+    def _ready(self, held: Held) -> None:
+        self.fetcher.ready.append(held)
+
+    def _begun(self, held: Held) -> None:
+        self._report.started(held, now_ms=held.started_ms or 0)
+
+    def _decided(self, held: Held) -> None:
+        if held.why is Why.LOST:
+            return
+        self._report.decided(held)
+        self.fetcher.decided(held)
+        if len(self.runner.stuck) >= self._settings.concurrency and not self.fetcher.stopping:
+            say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
+            self.exhausted = True
+            self.stop()
+
+    def _freed(self) -> None:
+        self.fetcher.freed()
+
+    def _lease_good(self) -> bool:
+        return self._keeper is not None and self._keeper.lease_good
+
+    def _lost(self) -> None:
+        """The keeper was told that this worker has been reclaimed; the next exchange will be told, too."""
+        self.fetcher.wake(doubt=True)
+
+    def _at_fault(self) -> str:
+        """For the keeper's thread: the task that blocks the loop now, or those that may be it."""
+        current = asyncio.current_task(self._loop)
+        running = [held for held in tuple(self.runner.running) if not held.threaded]
+        names = sorted({held.name for held in running if held.handle is current} or {held.name for held in running})
+        return ", ".join(names[:5]) or "something"

@@ -1,0 +1,74 @@
+"""What has been decided and is not stored yet: outcomes on their way out, in batches."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import TYPE_CHECKING
+
+from aiotq.store.contract import MAX_BATCH_BYTES, MAX_FINISHED, PutBack
+from aiotq.worker.settle import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiotq.store.contract import Ended, Finished, Postponed
+    from aiotq.worker.held import Held
+    from aiotq.worker.settings import WorkerSettings
+
+    Decided = tuple[Held, Finished]
+
+
+class Outbox:
+    """Of the jobs that are put back the last go out first: each batch lands in front of the one before it."""
+
+    def __init__(self, settings: WorkerSettings, *, label: str) -> None:
+        """label: the worker's."""
+        self._settings, self._label = settings, label
+        self._over: deque[tuple[Held, Ended | Postponed]] = deque()
+        self._back: list[tuple[Held, PutBack]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._over or self._back)
+
+    def put(self, held: Held, *, now_ms: int) -> None:
+        """Take in a job that has its outcome."""
+        finished = settle(held, settings=self._settings, label=self._label, now_ms=now_ms, random=os.urandom(4))
+        self._add(held, finished)
+
+    def batch(self) -> list[Decided]:
+        """Take out what one call of the store may carry."""
+        batch: list[Decided] = []
+        size = 0
+        while self._over and len(batch) < MAX_FINISHED:
+            finished = self._over[0][1]
+            size += 128 + len(finished.record)
+            if batch and size > MAX_BATCH_BYTES:
+                break
+            batch.append(self._over.popleft())
+        if self._back and len(batch) < MAX_FINISHED:
+            self._back.sort(key=_by_claim)
+            first = max(0, len(self._back) - (MAX_FINISHED - len(batch)))
+            batch += self._back[first:]
+            del self._back[first:]
+        return batch
+
+    def again(self, batch: Iterable[Decided]) -> None:
+        """Take a batch back whose call failed."""
+        for held, finished in batch:
+            self._add(held, finished)
+
+    def clear(self) -> None:
+        """Forget all: they are another worker's jobs now."""
+        self._over.clear()
+        self._back.clear()
+
+    def _add(self, held: Held, finished: Finished) -> None:
+        if isinstance(finished, PutBack):
+            self._back.append((held, finished))
+        else:
+            self._over.append((held, finished))
+
+
+def _by_claim(entry: tuple[Held, PutBack]) -> int:
+    return entry[0].number

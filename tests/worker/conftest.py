@@ -1,0 +1,68 @@
+"""What the worker's tests share.
+
+events      all that the worker says, as it says it: `await events.line("stuck", job_id=...)`
+keys        a redis client on the app's server and namespace, by the names of keys
+any_app     an `App` on each kind of server in turn
+short_lease a lease that is over soon, for workers whose lease ends in the test
+impatient   a job is stuck soon after its cancellation
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from aiotq import App
+from aiotq.worker import run, worker
+from tests.conftest import _check_keys, _raw_client
+from tests.worker.kit import Events, Keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.servers import Server
+
+STUCK_SOON_S = 0.1
+
+
+@pytest.fixture
+def events() -> Iterator[Events]:
+    """Every line of the worker, from DEBUG on."""
+    logger = logging.getLogger("aiotq.worker")
+    heard = Events()
+    before = logger.level
+    logger.addHandler(heard)
+    logger.setLevel(logging.DEBUG)
+    yield heard
+    logger.setLevel(before)
+    logger.removeHandler(heard)
+
+
+@pytest_asyncio.fixture
+async def keys(valkey: Server, prefix: str) -> AsyncIterator[Keys]:
+    """The keys of the test's namespace."""
+    async for client in _raw_client(valkey.url):
+        yield Keys(client, prefix)
+
+
+@pytest_asyncio.fixture
+async def any_app(
+    request: pytest.FixtureRequest, server: Server, namespace: str, prefix: str
+) -> AsyncIterator[App]:
+    """An opened app on a fresh namespace, once for each kind of server."""
+    async with App(server.url, namespace=namespace) as opened:
+        yield opened
+    async for client in _raw_client(server.url):
+        await _check_keys(request, client, prefix)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that has not ended 0.1 s after its cancellation is stuck."""
+    monkeypatch.setattr(run, "STUCK_AFTER_S", STUCK_SOON_S)
+    monkeypatch.setattr(worker, "STUCK_AFTER_S", STUCK_SOON_S)
