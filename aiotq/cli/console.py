@@ -79,7 +79,7 @@ class Console(logging.Handler):
             self.handleError(record)
 
     def _show(self, event: Event, created_s: float) -> None:
-        if event.name == "ready":
+        if event.name in {"ready", "built_in"}:
             return  # the banner says it
         if event.name == "store_down" and self._source is not None:
             self._paper.write(

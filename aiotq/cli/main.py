@@ -112,7 +112,7 @@ def main() -> int:
         mistake.show(paper)
         return mistake.exit_code
     except UsageError as error:
-        Mistake(str(error)).show(paper)
+        Mistake(*str(error).split("; ")).show(paper)
         return EXIT_USAGE
     except _CommandLineError as error:
         said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")

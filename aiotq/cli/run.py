@@ -133,7 +133,8 @@ class _Process:
                 exit_code=EXIT_FAILURE,
             ) from error
         except StoreError as error:
-            raise Mistake(printable(str(error)), source_text(self.app.source()), exit_code=EXIT_FAILURE) from error
+            said = printable(str(error)).split("; ")
+            raise Mistake(*said, source_text(self.app.source()), exit_code=EXIT_FAILURE) from error
         except UsageError:
             raise
         except Exception as error:

@@ -146,8 +146,9 @@ def test_quiet_shows_warnings_and_errors_and_no_counts():
     assert [line.split()[0] for line in desk.lines()] == ["☠", "hello.py:9", "raise"]
 
 
-def test_the_banner_says_that_it_is_ready_and_no_line_does(desk):
+def test_what_the_banner_says_no_line_repeats(desk):
     desk.log("ready")
+    desk.log("built_in", logging.WARNING)
     assert desk.lines() == []
 
 

@@ -138,7 +138,7 @@ def test_a_mistake_is_one_message_and_exit_code_two(run, capsys, words, said):
     ("raised", "code", "said"),
     [
         (Mistake("no", "do this", detail="Traceback:\n  x", exit_code=1), 1, "error: no\ndo this\nTraceback:\n  x\n"),
-        (UsageError("queues='a b' is not allowed"), 2, "error: queues='a b' is not allowed\n"),
+        (UsageError("queues='a b' is not allowed; pass c"), 2, "error: queues='a b' is not allowed\npass c\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
