@@ -39,7 +39,7 @@ def encode(value: Any, *, within: int = 0) -> bytes:
     # JSON has no NaN and no infinity: msgspec writes null. So where there is a null, and only there, one has to look.
     if b"null" in raw and not _is_finite(msgspec.to_builtins(value, enc_hook=_to_json)):
         raise _RefusedError("a float that is NaN or infinite")
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and depth(raw) > MAX_DEPTH + within:
+    if len(raw) > 2 * MAX_DEPTH and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and depth(raw) > MAX_DEPTH + within:
         raise RecursionError
     return raw
 
