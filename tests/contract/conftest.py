@@ -37,8 +37,8 @@ async def proxy(server: Server, server_folder: Path) -> AsyncIterator[FaultProxy
 
 @pytest_asyncio.fixture
 async def far(proxy: FaultProxy, namespace: str, bench: Bench) -> AsyncIterator[Bench]:
-    """Like `bench`, on the same keys, but its store is behind the proxy and waits no longer than half a second."""
-    store = connect(proxy.url, namespace=namespace, connect_timeout_s=0.5)
+    """Like `bench`, on the same keys, but its store is behind the proxy and waits no longer than a second."""
+    store = connect(proxy.url, namespace=namespace, connect_timeout_s=1)
     await store.open()
     yield Bench(store, bench.raw, bench.prefix, bench.clock)
     await store.close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from aiotq.errors import StoreUnavailable
 from aiotq.job import parse_ticket, ticket
 from aiotq.store.contract import Ended, NewJob, Postponed, PutBack, Replacement, WorkerCard
 from tests.model import census
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from aiotq.store.contract import (
         Claimed,
@@ -86,6 +90,14 @@ def returned(held: Claimed | str, *, generation: str = "BBBB") -> PutBack:
 def ids(claimed: Sequence[Claimed]) -> list[str]:
     """Which jobs, in which order."""
     return [parse_ticket(one.ticket).job_id for one in claimed]
+
+
+async def fails(verb: Awaitable[object]) -> StoreUnavailable:
+    """The verb is told within its time that nothing is known."""
+    async with asyncio.timeout(3):
+        with pytest.raises(StoreUnavailable) as caught:
+            await verb
+    return caught.value
 
 
 LINES = ("mail:5", "mail:f", "mail:s")  # what a ticket of `job("...")` may name

@@ -172,9 +172,9 @@ if #taken > 0 then
     for i = 1, #taken do tickets[i] = claimed[i * 4 - 3] end
     safe('SADD', active, unpack(tickets))
   end
-  fence = call('INCR', prefix .. 'fence')
+  fence = safe('INCR', prefix .. 'fence')
   if marks then
-    local lost, cancels = call('HMGET', prefix .. 'lost', unpack(taken)), call('HMGET', prefix .. 'cancels', unpack(taken))
+    local lost, cancels = safe('HMGET', prefix .. 'lost', unpack(taken)), safe('HMGET', prefix .. 'cancels', unpack(taken))
     for i = 1, #taken do
       claimed[i * 4 - 1] = tonumber(lost[i] or 0)
       claimed[i * 4] = cancels[i] and '1' or '0'
@@ -182,7 +182,7 @@ if #taken > 0 then
   end
 end
 local cancels = {}
-if marks and call('HLEN', prefix .. 'cancels') <= 300 then -- more: they come by the channel
+if marks and safe('HLEN', prefix .. 'cancels') <= 300 then -- more: they come by the channel
   local all = call('HGETALL', prefix .. 'cancels')
   for i = 1, #all, 2 do
     if all[i + 1] == id then cancels[#cancels + 1] = all[i] end
@@ -199,5 +199,5 @@ for q = 9, 8 + n_queues do
 end
 wake(woken)
 return {
-  1, table.concat(stored), fence, call('SCARD', active), now_ms, next_due(now_us), dropped, claimed, gone, cancels, garbage,
+  1, table.concat(stored), fence, safe('SCARD', active), now_ms, next_due(now_us), dropped, claimed, gone, cancels, garbage,
 }

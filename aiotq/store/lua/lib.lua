@@ -136,8 +136,8 @@ end
 
 -- What is kept beside a job goes with it.
 local function forget(id)
-  call('HDEL', prefix .. 'lost', id)
-  call('HDEL', prefix .. 'cancels', id)
+  safe('HDEL', prefix .. 'lost', id)
+  safe('HDEL', prefix .. 'cancels', id)
 end
 
 -- Which worker holds a job: its id, or nil. ARGV from `first` on: the lines that its ticket may name.

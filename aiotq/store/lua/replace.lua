@@ -12,7 +12,7 @@ if found ~= generation then return 2 end
 local worker, tickets = holder(generation, id, 9)
 if worker then return 1 end
 begin()
-call('ZREM', prefix .. 'schedule', unpack(tickets))
+safe('ZREM', prefix .. 'schedule', unpack(tickets))
 if ARGV[6] ~= '' then
   call('SET', key, ARGV[4], 'XX', 'PX', ARGV[6])
   forget(id)
@@ -20,7 +20,7 @@ if ARGV[6] ~= '' then
   return 0
 end
 call('SET', key, ARGV[4], 'XX')
-call('ZREM', prefix .. 'dead', id)
+safe('ZREM', prefix .. 'dead', id)
 local ticket = ARGV[7] .. ':' .. wanted .. ':' .. id
 if ARGV[8] ~= '' then
   schedule_at(now_ms + tonumber(ARGV[8]), ticket)

@@ -1,0 +1,57 @@
+"""A server that says nothing any more, without hanging up: every verb fails in its time, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiotq.store import scripts
+from aiotq.store.contract import MAX_CLAIMED, Enqueued
+from tests.contract.kit import fails, ids, job, succeeded
+from tests.faults.proxy import Fault
+
+if TYPE_CHECKING:
+    from tests.contract.kit import Bench
+    from tests.faults.proxy import FaultProxy
+
+pytestmark = pytest.mark.parametrize("server", ["valkey"], indirect=True)
+
+
+async def test_an_enqueue_that_is_never_answered_fails_in_time_and_may_be_repeated(
+    far: Bench, bench: Bench, proxy: FaultProxy
+) -> None:
+    proxy.arm(Fault.BLACK_HOLE, scripts.ENQUEUE.sha, times=100)
+
+    error = await fails(far.enqueue(job("j1")))
+
+    assert error.sent
+    proxy.arm(Fault.BLACK_HOLE, b"nothing at all")
+    assert await far.enqueue(job("j1")) == [Enqueued.SAME]
+    assert await bench.waiting() == ["j1"]
+
+
+async def test_a_server_that_stops_answering_costs_no_more_than_the_time_given(far: Bench, proxy: FaultProxy) -> None:
+    await far.worker()
+    proxy.freeze()
+    started_s = asyncio.get_running_loop().time()
+
+    await fails(far.renew())
+
+    assert 0.9 <= asyncio.get_running_loop().time() - started_s < 2
+    proxy.thaw()
+    assert (await far.renew()).alive
+
+
+async def test_an_exchange_into_silence_is_recovered_whole(far: Bench, bench: Bench, proxy: FaultProxy) -> None:
+    await far.worker()
+    await bench.enqueue(job("j1"), job("j2"))
+    outcome = succeeded(await far.one())
+    proxy.arm(Fault.BLACK_HOLE, scripts.EXCHANGE.sha)
+
+    await fails(far.exchange(outcome, limit=5))
+    reply = await far.exchange(outcome, held=[], limit=MAX_CLAIMED)
+
+    assert (list(reply.stored), ids(reply.claimed), list(reply.gone)) == ([False], ["j2"], [])
+    assert (await bench.census()).records["j1"] == outcome.record
