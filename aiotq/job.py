@@ -116,7 +116,6 @@ class Failed:
 
     error: ErrorInfo
     reason: str = "error"
-    raw: bytes | None = None  # the record's bytes, if it could not be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

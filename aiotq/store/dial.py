@@ -37,7 +37,7 @@ def dialler(url: str, *, connect_timeout_s: float) -> Dial:
 
         async def to_embedded() -> AbstractConnection:
             # Every connection goes through the same steps: the server may have ended since.
-            path = await asyncio.to_thread(embedded.ensure, directory)
+            path = await asyncio.to_thread(embedded.ensure, directory, wait_s=connect_timeout_s)
             return await _connect(UnixDomainSocketConnection, {"path": path}, url, connect_timeout_s)
 
         return to_embedded

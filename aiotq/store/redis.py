@@ -71,6 +71,11 @@ class RedisStore:
     def __init__(self, url: str, *, namespace: str, connect_timeout_s: float) -> None:
         self._full_url, self._namespace, self._limit_s = url, namespace, connect_timeout_s
         self.url = redact(url)
+        self._expected = (
+            "the built-in server was expected there; look at the log in its directory"
+            if url.startswith("embedded://")
+            else "a Redis or Valkey server was expected there; start Redis, or use --url embedded://"
+        )
         self._keys = Keys(namespace)
         to_server = dialler(url, connect_timeout_s=connect_timeout_s)
 
@@ -136,8 +141,7 @@ class RedisStore:
 
     def _unavailable(self, verb: str, error: WireBroken) -> StoreUnavailable:
         return StoreUnavailable(
-            f"{verb}: no answer from {self.url} ({error}); "
-            "a Redis or Valkey server was expected there; start one, or use embedded://",
+            f"{verb}: no answer from {self.url} ({error}); {self._expected}",
             verb=verb,
             url=self.url,
             sent=error.sent,
