@@ -249,6 +249,7 @@ def undecodable(
     priority: int = DEFAULT_PRIORITY,
     worker: str | None = None,
     lost: int = 0,
+    reason: str = "invalid record",
 ) -> bytes:
     """The dead letter of bytes that do not decode: it keeps them, up to 64 KiB.
 
@@ -266,7 +267,7 @@ def undecodable(
         queue=queue,
         priority=priority,
         error=_raised(error),
-        reason="invalid record",
+        reason=reason,
         finished_ms=now_ms,
         worker=worker,
         lost=lost,

@@ -91,6 +91,7 @@ def _terminal(
             queue=held.queue,
             worker=label,
             lost=held.lost,
+            reason=outcome.reason,
         )
     return records.after(
         held.record,
