@@ -84,7 +84,7 @@ def event_lines(event: Event, layout: Layout, clock: str, *, frames: bool = True
         case "stopping" | "stopped":
             return _leaving(event, layout, clock)
         case "store_down":
-            return [_plain_line(event, layout, clock, store_down(event))]
+            return _prose(_beginning(event, layout, clock), store_down(event), layout, "")
         case "retried" | "failed" if event.error is not None:
             return _failure(event, layout, clock, frames=frames)
         case _ if event.job_id is not None:
@@ -107,18 +107,18 @@ def mark(event: Event, look: Look) -> Span:
     return (symbol if look.symbols else f"{word:<{WORD_WIDTH}}", style)
 
 
+def _beginning(event: Event, layout: Layout, clock: str) -> list[Span]:
+    """The first two columns."""
+    return [(f"{clock}  ", "dim"), mark(event, layout.look), (" ", "")]
+
+
 def _head(event: Event, layout: Layout, clock: str) -> list[Span]:
     name = layout.tasks.get(event.task or "") or printable(event.task or "?")
     if layout.width is not None and len(name) > layout.task_width and not layout.look.verbose:
         name = name[: max(layout.task_width, 8) - 1] + "…" if layout.look.symbols else name
     job_id = event.job_id or ""
     shown = printable(job_id) if layout.look.verbose else short_id(job_id)
-    return [
-        (f"{clock}  ", "dim"),
-        mark(event, layout.look),
-        (f" {name:<{layout.task_width}}  ", ""),
-        (f"{shown:<6}  ", "dim"),
-    ]
+    return [*_beginning(event, layout, clock), (f"{name:<{layout.task_width}}  ", ""), (f"{shown:<6}  ", "dim")]
 
 
 def _job(event: Event, layout: Layout, clock: str) -> list[Line]:
@@ -141,8 +141,7 @@ def _job(event: Event, layout: Layout, clock: str) -> list[Line]:
             said = rows(told) or [""]
     first, *rest = said
     known = event.name in _MARKS and event.name != "postponed"
-    lines: list[Line] = [(*head, (first, "dim" if known else ""))]
-    return lines + _below(layout, rest, "dim") + _trace(event, layout)
+    return _prose(head, first, layout, "dim" if known else "") + _below(layout, rest, "dim") + _trace(event, layout)
 
 
 def _attempt(event: Event) -> str:
@@ -160,10 +159,12 @@ def _failure(event: Event, layout: Layout, clock: str, *, frames: bool) -> list[
     first = printable(said)
     if layout.width is None and len(first) > MAX_MESSAGE and not layout.look.verbose:
         first = first[:MAX_MESSAGE] + "..."
-    one_row = "\n" not in said.strip() and layout.fits(*(text for text, _ in head), first, "  ", note)
+    columns = "".join(text for text, _ in head)
     lines: list[Line] = [(*head, (first, style), (f"  {note}", "dim"))]
-    if layout.width is not None and not one_row:
-        lines = [(*head, (note, "dim")), *_below(layout, _wrapped(said, layout), style)]
+    if layout.width is not None and ("\n" in said.strip() or not layout.fits(columns, first, "  ", note)):
+        beside = layout.fits(columns, note)
+        lines = [(*head, (note, "dim"))] if beside else [tuple(head), *_below(layout, [note], "dim")]
+        lines += _below(layout, _wrapped(said, layout), style)
     if layout.look.verbose and event.trace:
         return lines + _trace(event, layout)
     return lines + (_frames(error.frames, layout) if frames else [])
@@ -220,17 +221,21 @@ def _cut(text: str, room: int | None, *, keep_end: bool) -> str:
     return f"...{end[folder:] if folder >= 0 else end}"
 
 
-def _plain_line(event: Event, layout: Layout, clock: str, text: str) -> Line:
-    return ((f"{clock}  ", "dim"), mark(event, layout.look), (f" {text}", ""))
+def _prose(head: list[Span], text: str, layout: Layout, style: str) -> list[Line]:
+    """A line, and on a terminal that is too narrow for it the rest below."""
+    if layout.fits(*(span for span, _ in head), text):
+        return [(*head, (text, style))]
+    first, *rest = textwrap.wrap(text, max((layout.width or 0) - sum(len(span) for span, _ in head), 20)) or [""]
+    return [(*head, (first, style)), *_below(layout, _wrapped(" ".join(rest), layout), style)]
 
 
 def _message(event: Event, layout: Layout, clock: str) -> list[Line]:
     """A record that is no event, or one of the worker's that needs no form of its own."""
     ours = event.logger == "aiotq" or event.logger.startswith("aiotq.")
     first, *rest = rows(event.message if ours else f"{event.logger}: {event.message}") or [""]
-    quiet = event.level < logging.INFO
-    line = ((f"{clock}  ", "dim"), mark(event, layout.look), (f" {first}", "dim" if quiet else ""))
-    return [line, *_below(layout, rest, "dim"), *_trace(event, layout)]
+    style = "dim" if event.level < logging.INFO else ""
+    lines = _prose(_beginning(event, layout, clock), first, layout, style)
+    return [*lines, *_below(layout, rest, "dim"), *_trace(event, layout)]
 
 
 def _leaving(event: Event, layout: Layout, clock: str) -> list[Line]:

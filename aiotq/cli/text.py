@@ -79,7 +79,7 @@ def without_passwords(text: str) -> str:
 
 _CAUSE = re.compile(r"no answer from \S+ \((.*)\); ")
 _NUMBER = re.compile(r"Err(?:no|or) (\d+)")
-_REDIS_PY = re.compile(r"^Error \S+ connecting to \S+\.? ")
+_REDIS_PY = re.compile(r"^Error \S+ (?:connecting to \S+|while \w+ (?:to|from) socket\.) ")
 
 
 def reason(text: str) -> str:
@@ -89,4 +89,5 @@ def reason(text: str) -> str:
     number = _NUMBER.search(cause)
     if number and int(number[1]) in errno.errorcode:
         return os.strerror(int(number[1])).lower()
-    return printable(_REDIS_PY.sub("", cause).rstrip("."))
+    said = printable(_REDIS_PY.sub("", cause).rstrip("."))
+    return said[:1].lower() + said[1:]

@@ -293,6 +293,15 @@ async def test_arguments_and_results_are_shown_with_v_only(start, app):
         assert ("Ada" in worker.text, "Hello, Ada!" in worker.text) == (shown, shown)
 
 
+async def test_all_frames_are_shown_with_v_only(start, app):
+    for options, shown in ([], False), (["-v"], True):
+        await task(app, "fail").delay("Bob")
+        worker = await start("hello:app", "--until-empty", *options, text=True)
+        assert await worker.exit() == 0
+        assert "hello.py" in worker.text
+        assert ("aiotq/worker/run.py" in worker.text) is shown
+
+
 async def test_quiet_says_only_what_went_wrong(start, app):
     await task(app, "greet").delay("Ada")
     await task(app, "fail").delay("Bob")

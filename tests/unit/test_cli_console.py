@@ -58,10 +58,10 @@ def test_events_become_lines(desk):
 
 def test_before_the_worker_is_ready_a_missing_server_is_a_mistake_that_says_what_to_do(desk):
     desk.console.starting(tasks=[], source="from AIOTQ_URL")
-    desk.log("store_down", logging.ERROR, url="redis://:secret@localhost:1", error="[Errno 111] Connect failed")
+    desk.log("store_down", logging.ERROR, url="redis://:secret@h:1", error="[Errno 111] Connect failed")
     desk.console.ready()
-    desk.log("store_down", logging.ERROR, url="redis://:secret@localhost:1", error="[Errno 111] Connect failed")
-    said = "no Redis at redis://:***@localhost:1 (connection refused), trying again"
+    desk.log("store_down", logging.ERROR, url="redis://:secret@h:1", error="[Errno 111] Connect failed")
+    said = "no Redis at redis://:***@h:1 (connection refused), trying again"
     assert desk.lines() == [f"error: {said}", "from AIOTQ_URL; start Redis, or use --url embedded://", f"✖ {said}"]
 
 

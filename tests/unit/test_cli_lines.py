@@ -106,6 +106,23 @@ def test_an_error_that_does_not_fit_beside_its_note_stands_below_it():
     ]
 
 
+def test_where_not_even_the_note_fits_it_goes_below_as_well():
+    cramped = replace(SYMBOLS, width=40)
+    assert shown(job("retried", error=replace(NO_BOBS, frames=()), delay_ms=2_000), cramped) == [
+        "13:10:37  ✖ greet  a1f9c2",
+        "            attempt 1 of 4, again in 2 s",
+        "            ValueError: no Bobs",
+    ]
+
+
+def test_a_message_that_is_too_long_for_the_terminal_goes_on_below():
+    narrow = replace(SYMBOLS, width=50)
+    assert shown(event("blocked", level=logging.WARNING, message=f"greet {'stood still ' * 5}there"), narrow) == [
+        "13:10:37  ! greet stood still stood still stood",
+        "            still stood still stood still there",
+    ]
+
+
 def test_an_error_of_many_lines_is_cut_and_shown_whole_when_verbose():
     error = replace(NO_BOBS, message="\n".join(f"line {number}" for number in range(9)), frames=())
     cut = shown(job("failed", error=error, attempt=4))

@@ -90,9 +90,10 @@ def test_passwords_of_urls_are_never_shown(text, shown):
         ),
         (
             "Error -2 connecting to nosuch:6379. Name or service not known.",
-            "Name or service not known",
+            "name or service not known",
         ),
-        ("Timeout connecting to server", "Timeout connecting to server"),
+        ("Error UNKNOWN while writing to socket. Connection lost.", "connection lost"),
+        ("Timeout connecting to server", "timeout connecting to server"),
         ("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] ...", "connection refused"),
         ("", ""),
     ],
