@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from aiotq.store.contract import Enqueued, NewJob, Store
 
+    Entry = tuple[NewJob, asyncio.Future[Enqueued], float]  # with when it was handed over, loop time
+
 E = TypeVar("E", bound=Exception)
 
 # A job that has waited unsent for longer than this share of the time-out is not sent any more, so that each batch has
@@ -35,7 +37,8 @@ class Sender:
         self._store = store
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[NewJob, asyncio.Future[Enqueued], float]] = deque()
+        self._waiting: deque[Entry] = deque()
+        self._flying: list[Entry] = []
         self._flush: asyncio.Task[None] | None = None
         self._opened = False
 
@@ -77,16 +80,23 @@ class Sender:
                 await asyncio.sleep(OPEN_AGAIN_S)
 
     async def drain(self) -> None:
-        """Wait until all that was handed over has its answer."""
-        if self._flush is not None:
-            await asyncio.wait([self._flush])
+        """Wait until all that was handed over has its answer; nothing more may be handed over then."""
+        flush = self._flush
+        if flush is None:
+            return
+        asked = [future for _, future, _ in (*self._flying, *self._waiting) if not future.done()]
+        if asked:
+            await asyncio.wait(asked)
+        flush.cancel()  # what is left is for callers that went away
+        await asyncio.wait([flush])
 
     async def _send_all(self) -> None:
         try:
             while self._waiting:
-                batch = self._next_batch()
-                if batch:
-                    await self._send_batch(batch)
+                self._flying = self._next_batch()
+                if self._flying:
+                    await self._send_batch(self._flying)
+                self._flying = []
                 # Callers that were just answered may have their next job at hand: it goes with the next batch.
                 await asyncio.sleep(0)
         finally:
@@ -95,11 +105,11 @@ class Sender:
                 _fail(future, self._cut_off(job, sent=False))
             self._waiting.clear()
 
-    def _next_batch(self) -> list[tuple[NewJob, asyncio.Future[Enqueued], float]]:
+    def _next_batch(self) -> list[Entry]:
         """The oldest jobs that fit a batch, without those taken back; those that have waited too long fail."""
         waiting, now = self._waiting, self._loop.time()
         too_old = now - self._timeout_s * UNSENT_SHARE
-        batch: list[tuple[NewJob, asyncio.Future[Enqueued], float]] = []
+        batch: list[Entry] = []
         size = 0
         while waiting and len(batch) < MAX_ENQUEUE:
             entry = job, future, since = waiting[0]
@@ -118,7 +128,7 @@ class Sender:
                 waiting.popleft()
         return batch
 
-    async def _send_batch(self, batch: list[tuple[NewJob, asyncio.Future[Enqueued], float]]) -> None:
+    async def _send_batch(self, batch: list[Entry]) -> None:
         """One round trip. Whatever comes of it is each job's own answer."""
         until = batch[0][2] + self._timeout_s
         try:

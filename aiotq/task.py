@@ -242,6 +242,11 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
         self._new: NewJob | None = new
         self._running: Generator[Any, Any, Job[Any]] | None = None
 
+    @property
+    def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As asyncio shows it in its messages."""
+        return f"{self._registered.fn.__name__}.delay"
+
     def __await__(self) -> Generator[Any, Any, Job[Any]]:
         new, self._new = self._new, None
         if new is None:
@@ -256,7 +261,9 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
     def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:
         """As a coroutine's."""
         error = typ if val is None else val
-        return self._steps().throw(error if tb is None else error.with_traceback(tb))
+        steps = self._steps()
+        self._new = None  # cancelled before its first step: nobody has forgotten it
+        return steps.throw(error if tb is None else error.with_traceback(tb))
 
     def close(self) -> None:
         """As a coroutine's; whoever closes it has not forgotten it."""
