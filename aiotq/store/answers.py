@@ -32,6 +32,8 @@ _BY_CLASS: tuple[tuple[type[RedisError], str], ...] = (
     (AuthenticationError, "WRONGPASS"),
 )
 _OLD_STYLE = re.compile(r"Error running script .*?: -?(READONLY|OOM|MISCONF|NOREPLICAS|NOPERM|MASTERDOWN)\b", re.DOTALL)
+# A command or key that a script may not use: Valkey, Redis 7.
+_DENIED = re.compile(r"ACL failure in script|user executing the script can't")
 _CODE = re.compile(r"[A-Z][A-Z0-9]+\b")
 # The server will serve again by itself, or another one will behind the same address: connect anew.
 RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED"})
@@ -56,6 +58,8 @@ def code(error: RedisError) -> str:
     old = _OLD_STYLE.search(text)
     if old:
         return old.group(1)
+    if _DENIED.search(text):
+        return "NOPERM"
     found = _CODE.match(text)
     return found.group() if found else "ERR"
 

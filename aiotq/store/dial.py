@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 
 from aiotq.errors import StoreUnusable, UsageError
 from aiotq.store import embedded
@@ -90,9 +90,9 @@ async def _connect(
     shown = redact(url)
     try:
         await connection.connect()
-    except AuthenticationError as error:
-        raise told(error, verb="connect", url=shown) from None
-    except RedisError as error:
+    except RedisError as wrapped:
+        # redis-py wraps what the server answered to AUTH in a connection error.
+        error = wrapped.__cause__ if isinstance(wrapped.__cause__, RedisError) else wrapped
         if code(error) in ("NOPERM", "NOAUTH", "WRONGPASS", "LOADING"):
             raise told(error, verb="connect", url=shown) from None
         if "Protocol error" in str(error) or "Invalid Database" in str(error):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from aiotq.store import connect
+from aiotq.store import connect, scripts
 from tests.contract.kit import Bench
 from tests.faults.proxy import FaultProxy
 
@@ -38,6 +38,8 @@ async def proxy(server: Server, server_folder: Path) -> AsyncIterator[FaultProxy
 @pytest_asyncio.fixture
 async def far(proxy: FaultProxy, namespace: str, bench: Bench) -> AsyncIterator[Bench]:
     """Like `bench`, on the same keys, but its store is behind the proxy and waits no longer than a second."""
+    for script in scripts.ALL:  # so that a reply which the proxy drops is the script's own, and no NOSCRIPT
+        await bench.raw.script_load(script.text)
     store = connect(proxy.url, namespace=namespace, connect_timeout_s=1)
     await store.open()
     yield Bench(store, bench.raw, bench.prefix, bench.clock)

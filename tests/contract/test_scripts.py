@@ -21,53 +21,12 @@ STORE = Path(scripts.__file__).parent
 FILES = sorted((STORE / "lua").glob("*.lua"))
 
 # Of Redis 6.2, and known to Valkey 7.2 and fakeredis.
-COMMANDS = frozenset(
-    [
-        "DEL",
-        "EXISTS",
-        "GET",
-        "GETRANGE",
-        "HDEL",
-        "HGET",
-        "HGETALL",
-        "HINCRBY",
-        "HLEN",
-        "HMGET",
-        "HSET",
-        "INCR",
-        "LLEN",
-        "LPOP",
-        "LPUSH",
-        "MGET",
-        "PEXPIRE",
-        "PTTL",
-        "PUBLISH",
-        "RENAME",
-        "RPUSH",
-        "SADD",
-        "SCARD",
-        "SET",
-        "SETRANGE",
-        "SISMEMBER",
-        "SMEMBERS",
-        "SMISMEMBER",
-        "SPOP",
-        "SREM",
-        "STRLEN",
-        "TIME",
-        "UNLINK",
-        "ZADD",
-        "ZCARD",
-        "ZRANGE",
-        "ZRANGEBYSCORE",
-        "ZREM",
-        "ZREVRANGEBYSCORE",
-        "ZSCORE",
-        "HGETALL",
-        "HINCRBY",
-        "TYPE",
-    ]
-)
+COMMANDS = {
+    *("DEL", "EXISTS", "GET", "GETRANGE", "HDEL", "HGET", "HGETALL", "HINCRBY", "HLEN", "HMGET", "HSET", "INCR"),
+    *("LLEN", "LPOP", "LPUSH", "MGET", "PEXPIRE", "PTTL", "PUBLISH", "RENAME", "RPUSH", "SADD", "SCARD", "SET"),
+    *("SETRANGE", "SMEMBERS", "SMISMEMBER", "SPOP", "SREM", "STRLEN", "TIME", "ZADD", "ZRANGE", "ZRANGEBYSCORE"),
+    *("ZREM", "ZREVRANGEBYSCORE", "ZSCORE"),
+}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -119,7 +78,7 @@ def test_no_formatted_string_becomes_a_script() -> None:
             found.append(file.name)
             sent = [value for value in values if not isinstance(value, ast.Constant)]
             texts = [value for value in sent if isinstance(value, ast.JoinedStr | ast.BinOp | ast.Call)]
-            assert not texts, f"{file.name}:{node.lineno} puts a script together"
+            assert not texts, f"{file.name} puts a script together"
             assert any(isinstance(value, ast.Attribute) and value.attr in {"sha", "text"} for value in sent)
     assert found, "the look found no command that runs a script: it is wrong itself"
 

@@ -13,23 +13,10 @@ if TYPE_CHECKING:
 
     from tests.contract.kit import Bench
 
-FAMILIES = [
-    "line:mail:5",
-    "lines:mail",
-    "schedule",
-    "active:w1",
-    "workers",
-    "worker:w1",
-    "fence",
-    "lost",
-    "cancels",
-    "wake:mail",
-    "wake::poller",
-    "poller",
-    "dead",
-    "queues",
-    "paused",
-]
+FAMILIES = (
+    *("line:mail:5", "lines:mail", "schedule", "active:w1", "workers", "worker:w1", "fence", "lost", "cancels"),
+    *("wake:mail", "wake::poller", "poller", "dead", "queues", "paused"),
+)
 
 
 async def _spoil(bench: Bench, name: str) -> None:

@@ -144,8 +144,15 @@ def _places(census: Census) -> list[str]:
 def _ends_of_keys(census: Census) -> list[str]:
     """Whatever outlives its job has a TTL; whatever waits has none."""
     found: list[str] = []
+    found += [
+        f"{name} was put aside for ever"
+        for name in census.others
+        if name.startswith("aside:") and census.ttl_ms[name] < 0
+    ]
     for name, ttl_ms in census.ttl_ms.items():
         part, _, rest = name.partition(":")
+        if name in census.others:
+            continue
         match part:
             case "job":
                 read = header(census.records.get(rest))
@@ -159,7 +166,7 @@ def _ends_of_keys(census: Census) -> list[str]:
             case "poller" | "dead" | "stats":
                 ends, wanted = ttl_ms > 0, "one"
             case _:
-                ends, wanted = ttl_ms == -1 or name in census.others, "none"
+                ends, wanted = ttl_ms == -1, "none"
         if not ends:
             found.append(f"{name} has a TTL of {ttl_ms} ms; expected: {wanted}")
     found += [f"worker:{name} is no member of workers" for name in census.cards ^ set(census.workers)]

@@ -1,0 +1,59 @@
+"""What all rules of the state machine share: a store and its model, a clock, and what callers remember."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.model.hands import Stamps
+from tests.model.rig import Pair
+
+if TYPE_CHECKING:
+    from aiotq.store.contract import NewJob, Replacement
+    from tests.model.hands import Hand, Request
+    from tests.model.rig import Rig
+
+START_MS = 1_800_000_000_000
+LEASE_MS = 15_000
+
+
+class Life(RuleBasedStateMachine):
+    """Each rule gives one verb to both, and compares all keys."""
+
+    rig: ClassVar[Rig]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Pair(self.rig)
+        self.model, self.store, self.run = self.pair.model, self.pair.store, self.pair.run
+        self.now_ms = START_MS
+        self.stamps = Stamps()
+        self.jobs: dict[str, NewJob] = {}  # the last one sent of each id
+        self.line_of: dict[str, str] = {}
+        self.hands: list[Hand] = []
+        self.born = 0
+        self.sent: list[Request] = []
+        self.reads: dict[str, tuple[str, str]] = {}  # what somebody read of a job, some time ago
+        self.replacements: list[Replacement] = []
+        self.tokens_stay = False
+
+    @initialize(tokens_stay=st.booleans())
+    def begin(self, *, tokens_stay: bool) -> None:
+        """tokens_stay: nobody takes tokens; else they are taken before each verb, so that each verb's own are seen."""
+        self.tokens_stay = tokens_stay
+
+    def before(self) -> None:
+        if not self.tokens_stay:
+            self.pair.take_tokens()
+
+    # --- time
+
+    @rule(ms=st.sampled_from([1, 499, 1_000, 4_000, LEASE_MS, LEASE_MS + 1]))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+
+    @rule(ms=st.sampled_from([1_000, 20_000, 60_000]))
+    def the_clock_steps_back(self, ms: int) -> None:
+        self.now_ms -= ms
