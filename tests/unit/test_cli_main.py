@@ -119,7 +119,7 @@ def test_queues_may_be_given_together_and_apart(run):
         (["x", "--grace", "-1"], "'-1' is no number of seconds, as in 30 or 0.5"),
         (["x", "--lease", "nan"], "'nan' is no number of seconds"),
         (["x", "--log-format", "xml"], "'xml' is not one of text, json"),
-        (["x", "--concurency", "3"], "error: no such option: --concurency"),
+        (["x", "--concurency", "3"], "error: no such option"),
         (["x", "y"], "(y)"),
         (["x", "--name"], "'--name' requires an argument"),
         (["server", "nosuch"], "error: no such command 'nosuch'"),
