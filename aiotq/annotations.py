@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ParamSpecArgs, ParamSpecKwargs, TypeVar, Unpack, get_origin, get_type_hints
 
@@ -41,7 +42,7 @@ def resolved(
     """
     inner: Any = inspect.unwrap(function)
     parameters: dict[str, Any] = {parameter.__name__: parameter for parameter in getattr(inner, "__type_params__", ())}
-    names = {**parameters, **inspect.getclosurevars(inner).nonlocals, **local}
+    names = {**parameters, **_closed_over(inner), **local}
     hints: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     for name, annotation in _annotations(signature).items():
@@ -57,6 +58,15 @@ def resolved(
             parameter = signature.parameters.get(name)
             hints[name] = hint | None if parameter is not None and parameter.default is None else hint
     return hints, reasons
+
+
+def _closed_over(function: Any) -> dict[str, Any]:
+    """What a function has from those around it; not what they set only later (`inspect.getclosurevars` raises then)."""
+    found: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # the cell is empty yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def _annotations(signature: Signature) -> dict[str, Any]:
