@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from aiotq import App
-from aiotq.worker import run, worker
+from aiotq.worker import life, run
 from tests.conftest import _check_keys, _raw_client
 from tests.worker.kit import Events, Keys
 
@@ -65,4 +65,4 @@ async def any_app(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that has not ended 0.1 s after its cancellation is stuck."""
     monkeypatch.setattr(run, "STUCK_AFTER_S", STUCK_SOON_S)
-    monkeypatch.setattr(worker, "STUCK_AFTER_S", STUCK_SOON_S)
+    monkeypatch.setattr(life, "STUCK_AFTER_S", STUCK_SOON_S)

@@ -7,11 +7,10 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from aiotq.job import JobStatus
 from aiotq.store.contract import Reclaimed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiotq import Job, Worker
     from aiotq.store.contract import Store
@@ -27,13 +26,22 @@ async def within(limit_s: float = WITHIN_S) -> AsyncIterator[None]:
         yield
 
 
+async def until(true: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait for what no event tells of."""
+    async with within():
+        while True:
+            answer = true()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.005)
+
+
 class Events(logging.Handler):
     """Log records by their event. Records of other threads (the keeper) are taken as well."""
 
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
-        self._loop = asyncio.get_event_loop_policy()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -138,18 +146,3 @@ def fetcher_of(worker: Worker) -> Fetcher:
     """What holds the jobs of a worker that has been started."""
     assert worker._life is not None
     return worker._life.fetcher
-
-
-async def ended(*jobs: Job[Any]) -> list[JobStatus]:
-    """Wait until each job has ended. Returns how."""
-    return [await _ended(job) for job in jobs]
-
-
-async def _ended(job: Job[Any]) -> JobStatus:
-    from aiotq.errors import JobError
-
-    try:
-        await job.result(timeout=WITHIN_S)
-    except JobError:
-        pass
-    return await job.status()

@@ -13,8 +13,7 @@ import pytest
 from aiotq import App, current_job
 from aiotq.current import CURRENT
 from aiotq.errors import UsageError
-from aiotq.worker import fetch
-from tests.worker.kit import Gate, fetcher_of, within
+from tests.worker.kit import Gate, fetcher_of, until, within
 
 MINE: ContextVar[str] = ContextVar("mine", default="untouched")
 
@@ -217,9 +216,9 @@ async def test_plain_defs_that_find_no_thread_go_to_a_worker_that_has_one(app: A
 
     async with app.worker(threads=1) as busy:
         await app.enqueue_many([job.s(number) for number in range(10)])
-        await _until(lambda: len(names) == 1)
+        await until(lambda: len(names) == 1)
         async with app.worker(threads=1) as helper:
-            await _until(lambda: helper.tally["succeeded"] == 9)
+            await until(lambda: helper.tally["succeeded"] == 9)
             assert busy.tally["succeeded"] == 0
         release.set()
         await busy.run_until_empty()
@@ -245,7 +244,7 @@ async def test_async_jobs_run_while_all_threads_are_busy(app: App) -> None:
         await app.enqueue_many([slow.s() for _ in range(3)])
         async with within():
             await started.wait()
-        await _until(lambda: len(fetcher_of(worker).held) == 1)
+        await until(lambda: len(fetcher_of(worker).held) == 1)
         for _ in range(3):
             assert await (await fast.delay()).result(timeout=5) == "ran"
         release.set()
@@ -284,14 +283,7 @@ async def test_short_jobs_are_claimed_ahead_and_those_not_started_in_time_are_gi
         await app.enqueue_many([job.s(number) for number in range(slow_from + 20)])
         await gate.reached()
         async with app.worker(concurrency=20):
-            await _until(lambda: len(gate.here) == 20)  # none stays behind the two slow ones of the first worker
+            await until(lambda: len(gate.here) == 20)  # none stays behind the two slow ones of the first worker
             gate.open()
             await worker.run_until_empty()
     assert sorted(gate.here) == list(range(slow_from, slow_from + 20))
-
-
-async def _until(true: Any) -> None:
-    """Wait for what no event tells of."""
-    async with within():
-        while not true():
-            await asyncio.sleep(fetch.GIVE_BACK_S / 10)

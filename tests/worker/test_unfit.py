@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from aiotq import App
 from aiotq.errors import JobFailed, SerializationError
 from aiotq.worker import triage
-from tests.worker.kit import within
+from tests.worker.kit import until
 
 if TYPE_CHECKING:
     from aiotq import Job
@@ -107,9 +106,11 @@ async def test_a_newer_record_is_put_back_untouched_and_run_by_a_worker_that_rea
     await keys.set_record(job.id, newer)
     async with app.worker():
         await events.line("postponed", job_id=job.id)
-        async with within():
-            while (await keys.record(job.id) or b"")[2:6] == newer[2:6]:
-                await asyncio.sleep(0.01)
+
+        async def put_back() -> bool:
+            return (await keys.record(job.id) or b"")[2:6] != newer[2:6]
+
+        await until(put_back)
         kept = await keys.record(job.id)
         assert kept is not None
         assert kept[:2] + kept[6:] == newer[:2] + newer[6:]  # but for the stamp that every putting back renews
