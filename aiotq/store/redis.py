@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.job import JobStatus
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from aiotq.store.scripts import Script
 
 T = TypeVar("T")
+LOAD_TRIES = 10  # of a script that somebody flushes again and again
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
 _ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
 _SCHEDULE_PAGE = 5_000
@@ -128,16 +129,28 @@ class RedisStore:
     async def _run(self, script: Script, *argv: str | bytes | int) -> Any:
         command = ("EVALSHA", script.sha, 1, self._keys.prefix, *argv)
         try:
-            return await self._wire.call(*command)
-        except NoScriptError:
-            await self._send(script.name, "SCRIPT", "LOAD", script.text)
-            return await self._send(script.name, *command)
+            try:
+                return await self._wire.call(*command)
+            except NoScriptError:
+                return await self._teach(script, command)
         except WireBroken as error:
             raise self._unavailable(script.name, error) from None
-        except ResponseError as error:
-            raise told(error, verb=script.name, url=self.url) from None
         except RedisError as error:
             raise told(error, verb=script.name, url=self.url) from None
+
+    async def _teach(self, script: Script, command: tuple[str | bytes | int, ...]) -> Any:
+        """Load a script and run it. Both go out in one write; somebody's SCRIPT FLUSH may still come between."""
+        answer: Any = None
+        for _ in range(LOAD_TRIES):
+            loading, running = self._wire.call("SCRIPT", "LOAD", script.text), self._wire.call(*command)
+            loaded, answer = await asyncio.gather(loading, running, return_exceptions=True)
+            if isinstance(loaded, BaseException):
+                raise loaded
+            if not isinstance(answer, NoScriptError):
+                break
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def _unavailable(self, verb: str, error: WireBroken) -> StoreUnavailable:
         return StoreUnavailable(
@@ -145,6 +158,15 @@ class RedisStore:
             verb=verb,
             url=self.url,
             sent=error.sent,
+        )
+
+    def _still_open(self, refused: StoreRefused) -> StoreUnavailable:
+        """This request was refused; what became of an earlier one, whose answer got lost, is as unknown as before."""
+        return StoreUnavailable(
+            f"{refused.verb}: an answer from {self.url} got lost, and the next one was {refused.code}; try again later",
+            verb=refused.verb,
+            url=self.url,
+            sent=True,
         )
 
     async def _repeat(self, attempt: Callable[[], Awaitable[T]], *, timeout_s: float | None = None) -> T:
@@ -159,9 +181,9 @@ class RedisStore:
                 sent = error.sent = error.sent or sent
                 failed: StoreError = error
             except StoreRefused as error:
+                failed = self._still_open(error) if sent else error
                 if error.code not in RECONNECT and error.code != "BUSY":
-                    raise
-                failed = error
+                    raise failed from None
             if loop.time() + backoff_s >= end:
                 raise failed
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret

@@ -18,6 +18,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from aiotq.store.answers import RECONNECT, code
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -49,6 +51,7 @@ class Wire:
         self._owner: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._overdue = False
+        self._outdated = False  # what answers is no primary (any more); the next connection may reach the one that is
         self._closed = False
         self.epoch = 0  # grows with each new connection
 
@@ -125,6 +128,8 @@ class Wire:
             await connection.send_packed_command([entry[1] for entry in flying], check_health=False)
             while flying:
                 await self._read_one(connection)
+            if self._outdated:
+                await self._drop()
         except BROKEN as error:
             self._fail(flying, None, str(error) or type(error).__name__, sent=True)
             await self._drop()
@@ -146,6 +151,7 @@ class Wire:
                 future.set_exception(error)
             if not isinstance(error, ResponseError):
                 raise
+            self._outdated |= code(error) in RECONNECT
             return
         future = self._flying.popleft()[2]
         if not future.done():
@@ -188,7 +194,7 @@ class Wire:
         self._fail(self._waiting, None, cause, sent=False)
 
     async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._outdated = self._connection, None, False
         if connection is not None:
             try:
                 await connection.disconnect(nowait=True)
