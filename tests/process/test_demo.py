@@ -28,16 +28,25 @@ async def start_demo(folder: Path) -> asyncio.subprocess.Process:
     )
 
 
-def left_running(folder: Path) -> list[str]:
-    """What still runs with that folder as its TMPDIR."""
-    found: list[str] = []
+async def selling(demo: asyncio.subprocess.Process) -> None:
+    """Wait until its processes are up."""
+    assert demo.stdout is not None
+    async for line in demo.stdout:
+        if line.startswith(b"A store, a mail server"):
+            return
+    raise AssertionError("it ended before it sold anything")
+
+
+def running(folder: Path) -> dict[int, str]:
+    """What runs with that folder as its TMPDIR: command lines by pid."""
+    found: dict[int, str] = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
         except OSError:
             continue  # ended meanwhile, or another user's
         if f"TMPDIR={folder}".encode() in environment.split(b"\0"):
-            found.append(command_line(int(process.name)))
+            found[int(process.name)] = command_line(int(process.name))
     return found
 
 
@@ -53,22 +62,33 @@ async def test_a_thousand_sales_add_up(server_folder: Path):
     assert "It adds up: 988 + 12 = 1,000, each mailed once or refused." in said
     assert "What next" in said
     assert "Traceback" not in said
-    assert left_running(server_folder) == []
+    assert running(server_folder) == {}
     assert list(server_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_stopped_half_way_it_leaves_nothing_running(server_folder: Path, number: signal.Signals):
     demo = await start_demo(server_folder)
-    assert demo.stdout is not None
     async with asyncio.timeout(60):
-        async for line in demo.stdout:
-            if line.startswith(b"A store, a mail server"):
-                break
+        await selling(demo)
         demo.send_signal(number)
-        said = (await demo.stdout.read()).decode()
-        assert await demo.wait() == 130, said
+        said = (await demo.communicate())[0].decode()
+    assert demo.returncode == 130, said
     assert "Traceback" not in said
     assert "nothing is left running" in said
-    assert left_running(server_folder) == []
+    assert running(server_folder) == {}
+    assert list(server_folder.iterdir()) == []
+
+
+async def test_a_worker_that_dies_ends_it_with_a_word_and_nothing_left(server_folder: Path):
+    demo = await start_demo(server_folder)
+    async with asyncio.timeout(60):
+        await selling(demo)
+        worker = next(pid for pid, command in running(server_folder).items() if "examples.shop.tasks:app" in command)
+        os.kill(worker, signal.SIGKILL)
+        said = (await demo.communicate())[0].decode()
+    assert demo.returncode == 1, said
+    assert "error: a process of the demo ended early. It said:" in said
+    assert "Traceback" not in said
+    assert running(server_folder) == {}
     assert list(server_folder.iterdir()) == []
