@@ -77,6 +77,8 @@ class Life:
         # The owner of all that is the worker's: it hosts the lifespan and every duty, and `end` waits for it. A context
         # manager that may be entered in one task and left in another can't host them itself.
         self.owner = self._loop.create_task(self._live(give_up_s))
+        # Cancelled before its first step, none of it runs; whoever waits for its start must still be told.
+        self.owner.add_done_callback(lambda _: self.started.cancel())
 
     async def end(self) -> None:
         """Wait for its end. Raises what went wrong after it had started."""
