@@ -210,11 +210,11 @@ async def test_a_wait_on_a_connection_that_is_cut_fails_and_the_next_one_works(
 
     await fails(waiting)
 
-    waiting = asyncio.ensure_future(far.store.wait_token(["mail"], block_s=4))
-    await asyncio.sleep(0)
-    await bench.store.leave_token("mail")
-    async with asyncio.timeout(3):
-        assert await waiting == "mail"
+    for _ in range(20):  # the first token may still go to the connection that is no more
+        await bench.store.leave_token("mail")
+        if await far.store.wait_token(["mail"], block_s=0.2) == "mail":
+            return
+    raise AssertionError("no token came")
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.005])

@@ -15,6 +15,9 @@ from aiotq.store.contract import MAX_CLAIMED, MAX_ENQUEUE, MAX_FINISHED, MAX_PRO
 from tests.contract.kit import MONTH_MS, died, job, retried, returned, succeeded
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from aiotq.store.contract import Claimed
     from tests.contract.kit import Bench
 
 STORE = Path(scripts.__file__).parent
@@ -86,42 +89,64 @@ def test_no_formatted_string_becomes_a_script() -> None:
 # --- how long they take
 
 
+class _Meter:
+    """Measures calls by the CPU time of the server's main thread, which other programs can't take from it."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    async def _cpu_ms(self) -> float:
+        info = await self._raw.info("cpu")
+        return 1_000 * (info["used_cpu_user_main_thread"] + info["used_cpu_sys_main_thread"])
+
+    async def least(self, *calls: Awaitable[object]) -> float:
+        """The milliseconds of the cheapest of some calls that do the same amount of work."""
+        costs: list[float] = []
+        for call in calls:
+            before = await self._cpu_ms()
+            await call
+            costs.append(await self._cpu_ms() - before)
+        return min(costs)
+
+
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
-async def test_no_script_runs_longer_than_a_few_milliseconds_at_its_bound(bench: Bench) -> None:
-    limit_us = 25_000  # 5 ms are asked for on a quiet machine; here others compute as well
-    before: dict[str, Any] = await bench.raw.config_get("slowlog-log-slower-than")
-    await bench.raw.config_set("slowlog-log-slower-than", limit_us)
-    await bench.raw.slowlog_reset()
+async def test_no_script_takes_longer_than_a_few_milliseconds_at_its_bound(bench: Bench) -> None:
+    meter = _Meter(bench.raw)
+    cost: dict[str, float] = {}
     body = b"x" * 1_500
-    try:
-        for start in range(0, 5_000, MAX_ENQUEUE):
-            await bench.enqueue(*[job(f"j{number}", body=body) for number in range(start, start + MAX_ENQUEUE)])
-        for start in range(0, 10_000, MAX_ENQUEUE):
-            jobs = [job(f"d{number}", f"q{number % 50}:5", delay_ms=5) for number in range(start, start + MAX_ENQUEUE)]
-            await bench.enqueue(*jobs)
-        await bench.worker()
-        held = await bench.claim(MAX_CLAIMED)
-        kinds = (succeeded, died, retried, returned)
-        await bench.exchange(*[kinds[i % 4](one) for i, one in enumerate(held[:MAX_FINISHED])], limit=MAX_CLAIMED)
-        bench.clock.advance(ms=5)
-        await bench.exchange(limit=MAX_CLAIMED)
-        while (await bench.promote(limit=MAX_PROMOTED)).moved:
-            pass
-        while await bench.claim(MAX_CLAIMED):
-            pass
-        await bench.exchange(held=[], limit=MAX_CLAIMED)
-        end_ms = (await bench.census()).workers["w1"]
-        bench.clock.advance(ms=MONTH_MS)
-        assert await bench.reclaim(seen_ms=end_ms) is Reclaimed.MORE
-        while await bench.reclaim(seen_ms=0, limit=MAX_RECLAIMED) is Reclaimed.MORE:
-            pass
-        await bench.store.backlog(["mail", "q1"])
-        slow = [entry for entry in await bench.raw.slowlog_get(100) if entry["command"].startswith(b"EVALSHA")]
-    finally:
-        await bench.raw.config_set("slowlog-log-slower-than", before["slowlog-log-slower-than"])
-    names = {script.sha.encode(): script.name for script in scripts.ALL}
-    assert [(names[entry["command"].split()[1]], entry["duration"]) for entry in slow] == []
+    batches = [range(start, start + MAX_ENQUEUE) for start in range(0, 4_000, MAX_ENQUEUE)]
+    cost["enqueue"] = await meter.least(
+        *[bench.enqueue(*[job(f"j{i}", body=body) for i in batch]) for batch in batches]
+    )
+    later = [[job(f"d{i}", f"q{i % 50}:5", delay_ms=5) for i in batch] for batch in batches]
+    cost["enqueue, delayed"] = await meter.least(*[bench.enqueue(*jobs) for jobs in later])
+    bench.clock.advance(ms=5)
+    cost["promote"] = await meter.least(*[bench.promote(limit=MAX_PROMOTED) for _ in range(4)])
+    await bench.worker()
+    held: list[Claimed] = []
+
+    async def claim() -> None:
+        held.extend(await bench.claim(MAX_CLAIMED))
+
+    cost["claim"] = await meter.least(*[claim() for _ in range(9)])
+    for kind in (succeeded, died, retried, returned):
+        groups = [[held.pop() for _ in range(MAX_FINISHED)] for _ in range(2)]
+        cost[kind.__name__] = await meter.least(*[bench.exchange(*[kind(one) for one in group]) for group in groups])
+    await claim()
+    cost["in doubt"] = await meter.least(*[bench.exchange(held=[], limit=MAX_CLAIMED) for _ in range(3)])
+    for name in ("w2", "w3", "w4"):
+        await bench.worker(name)
+        await bench.claim(MAX_CLAIMED, by=name)
+        await bench.claim(MAX_RECLAIMED - MAX_CLAIMED, by=name)
+    cost["retire"] = await meter.least(bench.retire("w2"))
+    end_ms = (await bench.census()).workers["w3"]
+    bench.clock.advance(ms=end_ms - bench.clock.now_ms())
+    cost["reclaim"] = await meter.least(*[bench.reclaim(name, seen_ms=end_ms) for name in ("w3", "w4")])
     await bench.wipe()
+
+    # 5 ms are the aim on a quiet machine; shared caches alone can double the figure.
+    assert {name: round(ms, 1) for name, ms in cost.items() if ms > 10} == {}, cost
+    assert min(cost.values()) > 0.1, "the meter does not measure"
 
 
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)

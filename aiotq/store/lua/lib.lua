@@ -89,6 +89,21 @@ local function push(front, queue, place, tickets, woken)
   woken[queue] = true
 end
 
+-- Gather tickets by their line, and push each line's at once to its front; in no order, as a set's members have none.
+local function gather(lines, queue, place, ticket)
+  local name = queue .. ':' .. place
+  local line = lines[name]
+  if not line then
+    line = { queue, place, {} }
+    lines[name], lines[#lines + 1] = line, line
+  end
+  local tickets = line[3]
+  tickets[#tickets + 1] = ticket
+end
+local function push_gathered(lines, woken)
+  for i = 1, #lines do push(true, lines[i][1], lines[i][2], lines[i][3], woken) end
+end
+
 local function wake(woken)
   for queue in pairs(woken) do token(queue) end
 end

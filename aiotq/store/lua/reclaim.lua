@@ -17,17 +17,18 @@ if seen_ms > now_ms then
 end
 begin()
 call('ZADD', workers, 0, id)
-local woken, tickets = {}, safe('SPOP', active, limit)
+local woken, lines, tickets = {}, {}, safe('SPOP', active, limit)
 for i = 1, #tickets do
   local queue, place, generation, job_id = parse(tickets[i])
   if not queue then
     put_aside(tickets[i], active, now_ms)
   elseif safe('HINCRBY', prefix .. 'lost', job_id, 1) < 2 then
-    push(true, queue, place, { tickets[i] }, woken)
+    gather(lines, queue, place, tickets[i])
   else
-    push(true, queue, 's', { queue .. ':s:' .. generation .. ':' .. job_id }, woken)
+    gather(lines, queue, 's', queue .. ':s:' .. generation .. ':' .. job_id)
   end
 end
+push_gathered(lines, woken)
 wake(woken)
 if call('SCARD', active) > 0 then return 1 end
 call('ZREM', workers, id)

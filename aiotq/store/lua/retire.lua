@@ -7,11 +7,12 @@ local workers, active = prefix .. 'workers', prefix .. 'active:' .. id
 local lease_end = safe('ZSCORE', workers, id)
 if not lease_end or tonumber(lease_end) <= 0 then return { 0, 0 } end
 begin()
-local woken, tickets = {}, safe('SPOP', active, limit)
+local woken, lines, tickets = {}, {}, safe('SPOP', active, limit)
 for i = 1, #tickets do
   local queue, place = parse(tickets[i])
-  if queue then push(true, queue, place, { tickets[i] }, woken) else put_aside(tickets[i], active, now_ms) end
+  if queue then gather(lines, queue, place, tickets[i]) else put_aside(tickets[i], active, now_ms) end
 end
+push_gathered(lines, woken)
 wake(woken)
 if call('SCARD', active) > 0 then return { #tickets, 1 } end
 call('ZREM', workers, id)
