@@ -155,6 +155,8 @@ class Life:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self.fetcher.flush()
                 await self.store.retire(worker_id)
+                for queue in self._settings.queues:  # a token may have come just now to the ear that was closed
+                    await self.store.leave_token(queue)
         ending = [held.handle for held in self.runner.running - self.runner.stuck if held.handle is not None]
         if ending:  # cancelled already: they may clean up
             await asyncio.wait(ending, timeout=LAST_WORDS_S if self.forced else STUCK_AFTER_S)

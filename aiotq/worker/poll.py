@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiotq.store.contract import Promoted, Store
 
 KEEP_LEASE_S = POLLER_LEASE_MS / 2000  # the leader renews its lease at half of it
+LOOK_EVERY_S = 1.5  # another one looks whether the leader has gone: one that stops gives its lease up
 EARLY_S = 0.001
 BACKOFF_CAP_S = 1.0
 
@@ -66,7 +67,7 @@ class Poller:
     async def _until_next(self, reply: Promoted) -> None:
         if not reply.leader:
             self._leading.clear()
-            await asyncio.sleep(max(0.01, (reply.wait_us or 0) / 1e6))
+            await asyncio.sleep(min(LOOK_EVERY_S, max(0.01, (reply.wait_us or 0) / 1e6)))
             return
         self._leading.set()
         if reply.moved >= MAX_PROMOTED:

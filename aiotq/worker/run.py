@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 import sys
-import traceback
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
@@ -21,7 +20,7 @@ import anyio.to_thread
 
 from aiotq.current import CURRENT, CurrentJob
 from aiotq.errors import JobTimeout, ResultTooLarge, SerializationError
-from aiotq.frames import describe, full_traceback
+from aiotq.frames import describe, standing, full_traceback
 from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
 from aiotq.retry import Reject, Retry, decide
 from aiotq.worker.deadlines import Deadlines
@@ -290,11 +289,5 @@ def stack_of(held: Held) -> str:
 def blocking_stack(thread_id: int) -> str:
     """What a thread is doing now: the user's innermost frames."""
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  documented, the only way
-    if frame is None:
-        return "    (it has ended)"
-    found = [
-        f"    {entry.filename}:{entry.lineno} in {entry.name}\n      {entry.line}"
-        for entry in traceback.extract_stack(frame)
-        if "/asyncio/" not in entry.filename and "/aiotq/" not in entry.filename
-    ]
-    return "\n".join(found[-3:])
+    found = [f"    {at.file}:{at.line} in {at.function}\n      {at.code}" for at in standing(frame)[-3:]]
+    return "\n".join(found) or "    (not in a task)"

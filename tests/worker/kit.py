@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,12 @@ class Keys:
         tickets = await self.client.lrange(f"{self.prefix}line:{line}", 0, -1)
         return [ticket.decode().split(":", 3)[3] for ticket in tickets]
 
+    async def end_states(self) -> Counter[str]:
+        """How many records there are of each state: w waiting, s succeeded, f failed, c cancelled."""
+        pattern = self.prefix.replace("{", "\\{") + "job:*"
+        found = [key async for key in self.client.scan_iter(match=pattern, count=1_000)]
+        return Counter(record[1:2].decode() for record in await self.client.mget(found) if record)
+
     async def record(self, job_id: str) -> bytes | None:
         """A job's record."""
         return await self.client.get(f"{self.prefix}job:{job_id}")
@@ -102,6 +109,13 @@ class Keys:
     async def set_record(self, job_id: str, record: bytes) -> None:
         """Write a job's record by hand."""
         await self.client.set(f"{self.prefix}job:{job_id}", record)
+
+    async def forget_ended(self) -> None:
+        """Remove all records, after a test of so many jobs that to look at each of their keys would take long."""
+        pattern = self.prefix.replace("{", "\\{") + "job:*"
+        records = [key async for key in self.client.scan_iter(match=pattern, count=1_000)]
+        if records:
+            await self.client.unlink(*records)
 
     async def end_lease(self, worker_id: str) -> int:
         """Let a worker's lease have ended a while ago. Returns the lease end, in Unix ms."""

@@ -1,0 +1,432 @@
+"""A worker's right to its jobs: kept, lost, and taken from those that have vanished."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiotq import App, current_job
+from aiotq.errors import JobFailed
+from aiotq.store.contract import WorkerCard
+from aiotq.worker import fetch
+from aiotq.worker.keeper import Keeper
+from tests.faults.proxy import FaultProxy
+from tests.worker.kit import Gate, fetcher_of, until, within
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from aiotq.store.contract import Store
+    from tests.servers import Server
+    from tests.worker.kit import Events, Keys
+
+SHORT_S = 1  # the shortest lease there is: a heartbeat is 0.27 s
+
+
+def same(app: App, url: str | None = None, **settings: Any) -> App:
+    """Another app on the namespace of `app`, perhaps by another way."""
+    return App(url or app.source().url, namespace=app._core.settings.namespace, **settings)
+
+
+async def ghost(store: Store, *, queues: tuple[str, ...] = ("default",), jobs: int = 1) -> str:
+    """A worker that claims jobs and is never heard of again."""
+    card = WorkerCard(worker_id="ghost", label="ghost", host="nowhere", pid=1, queues=queues, lease_ms=SHORT_S * 1000)
+    assert await store.register(card)
+    reply = await store.exchange("ghost", [], queues=queues, limit=jobs)
+    assert len(reply.claimed) == jobs
+    return "ghost"
+
+
+# --- a worker that was reclaimed ----------------------------------------------------------------------------------
+
+
+async def test_a_reclaimed_worker_drops_and_cancels_its_jobs_and_goes_on_under_a_new_id(
+    app: App, keys: Keys, events: Events
+) -> None:
+    gates = [Gate(), Gate()]
+    cancelled: list[int] = []
+    fences: list[int] = []
+
+    @app.task
+    async def job() -> str:
+        run = len(fences)
+        fences.append(current_job().fence)
+        try:
+            await gates[run].pass_through()
+        except asyncio.CancelledError:
+            cancelled.append(run)
+            raise
+        return f"run {run}"
+
+    async with app.worker(lease=SHORT_S) as worker:
+        sent = await job.delay()
+        await gates[0].reached()
+        [old_id] = await keys.workers()
+        await keys.reclaim(app._core.client().store, old_id)
+        await events.line("lease_lost", jobs=1)
+        await gates[1].reached()
+        assert cancelled == [0]
+        [new_id] = await keys.workers()
+        assert new_id != old_id
+        gates[1].open()
+        assert await sent.result(timeout=5) == "run 1"
+        info = await sent.info()
+        assert (info.attempt, info.lost) == (1, 1)  # to vanish uses no attempt
+        assert fences[1] > fences[0]
+        assert worker.tally["succeeded"] == 1
+        assert await keys.active() == set()
+
+
+async def test_the_outcome_of_an_attempt_that_was_reclaimed_is_not_stored(app: App, keys: Keys) -> None:
+    gates = [Gate(), Gate()]
+    runs = 0
+
+    @app.task
+    async def job() -> str:
+        nonlocal runs
+        mine, runs = runs, runs + 1
+        try:
+            await gates[mine].pass_through()
+        except asyncio.CancelledError:
+            return "of the lost attempt"
+        return "of the new attempt"
+
+    async with app.worker(lease=SHORT_S):
+        sent = await job.delay()
+        await gates[0].reached()
+        [worker_id] = await keys.workers()
+        await keys.reclaim(app._core.client().store, worker_id)
+        await gates[1].reached()
+        assert await sent.status() == "running"
+        gates[1].open()
+        assert await sent.result(timeout=5) == "of the new attempt"
+        assert len((await sent.info()).attempts) == 1
+
+
+async def test_a_job_that_ends_before_its_worker_knows_that_it_was_reclaimed_is_not_stored_either(
+    app: App, keys: Keys, events: Events
+) -> None:
+    gates = [Gate(), Gate()]
+    runs = 0
+
+    @app.task
+    async def job() -> int:
+        nonlocal runs
+        mine, runs = runs, runs + 1
+        await gates[mine].pass_through()
+        return mine
+
+    async with app.worker():  # a long lease: the exchange is the first to tell
+        sent = await job.delay()
+        await gates[0].reached()
+        [worker_id] = await keys.workers()
+        await keys.reclaim(app._core.client().store, worker_id)
+        gates[0].open()
+        await events.line("lease_lost")
+        gates[1].open()
+        assert await sent.result(timeout=5) == 1
+
+
+async def test_a_worker_reclaimed_while_it_idles_takes_the_next_job_under_a_new_id(app: App, keys: Keys) -> None:
+    @app.task
+    async def job() -> str:
+        return "ran"
+
+    async with app.worker(lease=SHORT_S) as worker:
+        await until(lambda: fetcher_of(worker).thirsty.is_set())
+        [old_id] = await keys.workers()
+        await keys.reclaim(app._core.client().store, old_id)
+        assert await (await job.delay()).result(timeout=5) == "ran"
+        assert await keys.workers() != [old_id]
+
+
+async def test_a_worker_that_can_not_renew_starts_nothing_after_its_lease_until_it_has_asked(
+    app: App, keys: Keys, valkey: Server, server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "GIVE_BACK_S", 60)  # what waits for the thread stays in hand
+    begun, let_go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    ran: list[str] = []
+    async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy:
+        behind = same(app, proxy.url)
+
+        @behind.task
+        def job(name: str) -> None:
+            ran.append(name)
+            loop.call_soon_threadsafe(begun.set)
+            if name == "first":
+                let_go.wait(timeout=20)
+
+        async with behind, behind.worker(threads=1, lease=SHORT_S) as worker:
+            first = await job.delay("first")
+            second = await job.delay("second")
+            async with within():
+                await begun.wait()
+            fetcher = fetcher_of(worker)
+            await until(lambda: len(fetcher.ready) == 1)
+            proxy.freeze()
+            [worker_id] = await keys.workers()
+            await until(lambda: not fetcher._lease_good())
+            await keys.reclaim(app._core.client().store, worker_id)
+            let_go.set()  # the thread is free: the second could start
+            await until(lambda: not fetcher._runner.running)
+            assert ran == ["first"]
+            proxy.thaw()
+            for sent in (first, second):
+                await app.job(sent.id).result(timeout=5)
+    assert ran.count("second") == 1
+    assert ran.count("first") == 2  # at least once: its first outcome could not be stored in time
+
+
+async def test_a_claim_whose_reply_comes_after_the_lease_is_asked_about_before_it_is_started(
+    app: App, keys: Keys, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fences: list[int] = []
+
+    @app.task
+    async def job() -> int:
+        fences.append(current_job().fence)
+        return len(fences)
+
+    store = app._core.client().store
+    exchange, on_its_way, arrived = store.exchange, asyncio.Event(), asyncio.Event()
+
+    async def slow_exchange(*args: Any, **options: Any) -> Any:
+        reply = await exchange(*args, **options)
+        if reply.claimed and not on_its_way.is_set():
+            on_its_way.set()
+            await arrived.wait()
+        return reply
+
+    monkeypatch.setattr(store, "exchange", slow_exchange)
+    monkeypatch.setattr(Keeper, "lease_good", property(lambda self: arrived.is_set() and len(fences) > 0))
+    async with app.worker(lease=SHORT_S):
+        sent = await job.delay()
+        async with within():
+            await on_its_way.wait()
+        [worker_id] = await keys.workers()
+        asked_s = time.monotonic()
+        await until(lambda: time.monotonic() - asked_s > SHORT_S / 2)  # longer than a heartbeat
+        await keys.reclaim(store, worker_id)
+        arrived.set()
+        await events.line("lease_lost")
+        assert not fences
+        assert await sent.result(timeout=5) == 1
+    assert (await sent.info()).lost == 1
+
+
+# --- a worker that keeps it ---------------------------------------------------------------------------------------
+
+
+class OtherLoop:
+    """A worker in another thread, so that a task that blocks this loop does not block it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="other-loop", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def other_loop() -> Any:
+    other = OtherLoop()
+    yield other
+    other.close()
+
+
+async def test_a_task_that_blocks_the_loop_keeps_its_lease_is_named_and_delays_nobodys_jobs(
+    app: App, keys: Keys, events: Events, other_loop: OtherLoop
+) -> None:
+    due_late_s: list[float] = []
+
+    @app.task
+    async def block() -> int:
+        time.sleep(1.6 * SHORT_S)  # noqa: ASYNC251  what it is about
+        return current_job().attempt
+
+    @app.task
+    async def idle_beside_it() -> None:
+        await asyncio.Event().wait()
+
+    elsewhere = same(app)
+
+    @elsewhere.task(queue="elsewhere")
+    async def on_time(due_s: float) -> None:
+        due_late_s.append(time.monotonic() - due_s)
+
+    beside = await idle_beside_it.delay()
+    async with app.worker(["default"], lease=SHORT_S):  # it came first, so it promotes
+        await until(lambda: keys.client.exists(f"{keys.prefix}poller"))
+        other = elsewhere.worker(["elsewhere"], lease=SHORT_S)
+        await other_loop.run(other.start())
+        before = set(await keys.workers())
+        await other_loop.run(_enqueue_later(on_time, 0.5))
+        blocking = await block.delay()
+        assert await blocking.result(timeout=10) == 1
+        line = await events.line("blocked")
+        await beside.cancel()
+        assert set(await keys.workers()) == before  # nobody was reclaimed
+        other.stop()
+        await other_loop.run(other.run())
+        await other_loop.run(elsewhere._core.close())
+    assert not events.of("lease_lost")
+    assert 1.2 * SHORT_S < vars(line)["blocked_s"] < 3 * SHORT_S
+    assert "block blocked the event loop" in line.getMessage()
+    assert "idle_beside_it" not in line.getMessage()
+    assert "time.sleep(1.6 * SHORT_S)" in line.getMessage()
+    assert len(due_late_s) == 1
+    assert -0.01 < due_late_s[0] < 0.3
+
+
+async def _enqueue_later(task: Any, after_s: float) -> None:
+    await task.options(countdown=after_s).delay(time.monotonic() + after_s)
+
+
+async def test_a_worker_whose_loop_stands_still_for_max_block_lets_its_jobs_go(
+    app: App, events: Events, other_loop: OtherLoop
+) -> None:
+    blocked, elsewhere = same(app, max_block=0.3), same(app)
+    ran: list[str] = []
+
+    async def here() -> str:
+        ran.append("blocked")
+        other_loop.run(other.start())
+        time.sleep(3.2)  # noqa: ASYNC251  longer than it takes another worker to take the job over
+        return "blocked"
+
+    async def there() -> str:
+        ran.append("elsewhere")
+        return "elsewhere"
+
+    first = blocked.task(here, name="job")
+    elsewhere.task(there, name="job")
+    other = elsewhere.worker(lease=SHORT_S)
+    async with blocked, blocked.worker(lease=SHORT_S):
+        sent = await first.delay()
+        await events.line("lease_lost")
+        assert await sent.result(timeout=5) == "elsewhere"
+        assert (await sent.info()).lost == 1
+        other.stop()
+        await other_loop.run(other.run())
+        await other_loop.run(elsewhere._core.close())
+    assert ran == ["blocked", "elsewhere"]
+
+
+async def test_a_server_that_is_away_longer_than_the_lease_costs_nobody_theirs(
+    app: App, keys: Keys, valkey: Server, server_folder: Path, events: Events
+) -> None:
+    gate = Gate(comers=2)
+    async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy:
+        behind = same(app, proxy.url, connect_timeout=5)
+
+        @behind.task
+        async def job() -> str:
+            await gate.pass_through()
+            return "once"
+
+        first = behind.worker(lease=SHORT_S, concurrency=1)
+        second = behind.worker(lease=SHORT_S, concurrency=1)
+        async with behind, first, second:
+            jobs = [await job.delay() for _ in range(2)]
+            await gate.reached()
+            before = set(await keys.workers())
+            proxy.freeze()
+            await until(lambda: not fetcher_of(first)._lease_good() and not fetcher_of(second)._lease_good())
+            gate.open()
+            proxy.thaw()
+            assert [await app.job(sent.id).result(timeout=5) for sent in jobs] == ["once", "once"]
+            await until(lambda: fetcher_of(first)._lease_good() and fetcher_of(second)._lease_good())
+            assert set(await keys.workers()) == before
+    assert len(gate.here) == 2
+    assert not events.of("lease_lost")
+    assert not events.of("reclaimed")
+
+
+# --- workers that have vanished -----------------------------------------------------------------------------------
+
+
+async def test_the_jobs_of_a_vanished_worker_run_again_soon_after_its_lease(
+    app: App, keys: Keys, events: Events
+) -> None:
+    @app.task
+    async def job(number: int) -> int:
+        return number
+
+    jobs = [await job.delay(number) for number in range(5)]
+    await ghost(app._core.client().store, jobs=5)
+    began_s = time.monotonic()
+    async with app.worker(lease=SHORT_S):
+        assert [await sent.result(timeout=10) for sent in jobs] == list(range(5))
+        # The lease, two heartbeats to be sure, and what a busy machine adds.
+        assert time.monotonic() - began_s < SHORT_S + 2 * 0.27 + 1
+        assert {(await sent.info()).lost for sent in jobs} == {1}
+        assert vars(await events.line("reclaimed"))["worker"] == "ghost"
+        assert len(await keys.workers()) == 1
+
+
+async def test_a_job_whose_worker_vanished_too_often_is_a_dead_letter(app: App, keys: Keys, events: Events) -> None:
+    poisoned = same(app, max_lost=1)
+    ran: list[str] = []
+
+    @poisoned.task
+    async def job() -> None:
+        ran.append("ran")
+
+    async with poisoned:
+        store = poisoned._core.client().store
+        sent = await job.delay()
+        for _ in range(2):
+            await ghost(store)
+            await keys.reclaim(store, "ghost")
+        async with poisoned.worker():
+            with pytest.raises(JobFailed, match="its worker vanished 2 times"):
+                await sent.result(timeout=5)
+        info = await sent.info()
+    assert (info.reason, info.lost, info.attempt) == ("lost", 2, 0)
+    assert not ran
+    assert not await keys.client.exists(f"{keys.prefix}lost")
+
+
+async def test_suspects_run_one_at_a_time_and_others_beside_them(app: App, keys: Keys) -> None:
+    store = app._core.client().store
+    running, most = 0, 0
+    gate = Gate(comers=4)
+
+    @app.task
+    async def suspect() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+
+    @app.task
+    async def innocent() -> None:
+        await gate.pass_through()
+
+    suspects = [await suspect.delay() for _ in range(4)]
+    for _ in range(2):
+        await ghost(store, jobs=4)
+        await keys.reclaim(store, "ghost")
+    assert len(await keys.line("default:s")) == 4
+    others = [await innocent.delay() for _ in range(4)]
+    async with app.worker(concurrency=10) as worker:
+        await gate.reached()
+        gate.open()
+        await worker.run_until_empty()
+        assert worker.tally["succeeded"] == 8
+    assert most == 1
+    assert {await job.status() for job in [*suspects, *others]} == {"succeeded"}
