@@ -1,0 +1,247 @@
+"""A place to break things in: a server of the test's own, worker processes on it, and the ledger of what they ran."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis
+from redis.exceptions import BusyLoadingError, RedisError
+
+from aiotq import App
+from tests import servers
+from tests.process.ledger import WITHIN_S, Ends, Ledger, check, until
+from tests.process.tasks import Tasks
+from tests.processes import WorkerProcess, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from aiotq import Job
+
+TARGET = "tests.process.tasks:app"
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+LOOKED_AT_ONCE = 500
+
+
+@dataclass(kw_only=True)
+class Rig:
+    """One server, one namespace, one ledger."""
+
+    folder: Path
+    namespace: str
+    url: str = ""
+    raw: Any = None
+    ledger: Ledger = field(init=False)
+    app: App = field(init=False)
+    tasks: Tasks = field(init=False)
+    ends: Ends | None = None
+    pid: int = 0  # the server's
+    _server: ExitStack = field(default_factory=ExitStack)
+    _open: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _workers: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(path=self.folder / "ledger")
+        self.url = f"unix://{self.folder / 's'}"
+        self.app = App(self.url, namespace=self.namespace)
+        self.tasks = Tasks(self.app)
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with."""
+        return f"{{{self.namespace}}}:"
+
+    # --- the server ---------------------------------------------------------------------------------------------
+
+    async def start_server(self, *options: str) -> None:
+        """Start the server in the rig's folder: again with what it has there, if it is durable."""
+        server = await asyncio.to_thread(self._server.enter_context, servers.running("valkey", self.folder, *options))
+        assert server.pid is not None
+        if self.raw is None:
+            await self._open.enter_async_context(self.app)
+        self.pid, self.raw = server.pid, Redis.from_url(self.url)
+
+    async def until_loading(self) -> None:
+        """Until a starting server says that it loads its data."""
+
+        async def loads() -> bool:
+            try:
+                async with Redis.from_url(self.url) as client:
+                    await client.get("nothing")
+            except BusyLoadingError:
+                return True
+            except RedisError:  # its socket is not there yet
+                pass
+            return False
+
+        await until(loads, "the server loads")
+
+    async def kill_server(self) -> None:
+        """SIGKILL."""
+        await self.raw.aclose()
+        self._server.close()
+
+    async def shut_server_down(self) -> None:
+        """As an operator does it."""
+        await self.raw.shutdown(nosave=True)
+        await self.kill_server()  # it has ended already
+
+    async def watch_ends(self) -> None:
+        """Count from now on how often each job's end is published."""
+        await self.raw.config_set("client-output-buffer-limit", "pubsub 0 0 0")  # they are read in the end
+        pubsub, channel = self.raw.pubsub(), f"{self.prefix}done:"
+        literal = "".join(f"\\{char}" if char in "[]{}*?\\" else char for char in channel)
+        await pubsub.psubscribe(f"{literal}*")
+        self.ends = Ends(pubsub=pubsub, channel=channel)
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    async def worker(self, *options: str, ready: bool = True, url: str | None = None) -> WorkerProcess:
+        """Start a worker process; `ready`: and wait until it works. It is killed at the end."""
+        env = {
+            "AIOTQ_URL": url or self.url,
+            "AIOTQ_NAMESPACE": self.namespace,
+            "LEDGER": str(self.ledger.path),
+            "GATE": str(self.folder / "gate"),
+        }
+        started = await spawn(TARGET, *options, env=env)
+        self._workers.append(started)
+        if ready:
+            await started.line("ready")
+        return started
+
+    async def workers(self, count: int, *options: str) -> list[WorkerProcess]:
+        """Several at once."""
+        return await asyncio.gather(*(self.worker(*options) for _ in range(count)))
+
+    async def stop(self, *workers: WorkerProcess, number: signal.Signals = signal.SIGTERM) -> None:
+        """Tell workers to stop gently, and wait until they have."""
+        for worker in workers:
+            worker.send_signal(number)
+        codes = [await worker.exit() for worker in workers]
+        assert codes == [0] * len(workers), f"exit codes {codes}; the first said:\n{workers[0].text[-5_000:]}"
+
+    async def worker_of(self, worker_id: str) -> WorkerProcess:
+        """The process that is registered under an id."""
+        pid = int(await self.raw.hget(f"{self.prefix}worker:{worker_id}", "pid"))
+        return next(worker for worker in self._workers if worker.pid == pid)
+
+    async def ids_of(self, worker: WorkerProcess) -> set[str]:
+        """The ids under which a process is registered."""
+        found: set[str] = set()
+        for member in await self.raw.zrange(f"{self.prefix}workers", 0, -1):
+            pid = await self.raw.hget(f"{self.prefix}worker:{member.decode()}", "pid")
+            if pid is not None and int(pid) == worker.pid:
+                found.add(member.decode())
+        return found
+
+    async def heartbeats_of(self, worker: WorkerProcess, count: int) -> None:
+        """Until it has renewed its lease so often."""
+        (worker_id,) = await self.ids_of(worker)
+        seen: set[float] = set()
+
+        async def enough() -> bool:
+            seen.add(await self.raw.zscore(f"{self.prefix}workers", worker_id))
+            return len(seen) > count
+
+        await until(enough, f"{count} heartbeats of worker {worker.pid}")
+
+    async def until_leads(self, worker: WorkerProcess) -> None:
+        """Until it is the leader of all pollers."""
+
+        async def leads() -> bool:
+            leader = (await self.raw.get(f"{self.prefix}poller") or b"").decode().partition(" ")[0]
+            return leader in await self.ids_of(worker)
+
+        await until(leads, f"worker {worker.pid} leads")
+
+    async def forget_worker(self, worker: WorkerProcess) -> None:
+        """What another worker would do after its lease: so that a test need not wait for it. It holds nothing."""
+        for worker_id in await self.ids_of(worker):
+            assert await self.raw.scard(f"{self.prefix}active:{worker_id}") == 0
+            await self.raw.delete(f"{self.prefix}worker:{worker_id}")
+            await self.raw.zrem(f"{self.prefix}workers", worker_id)
+
+    async def send_through(self, url: str) -> None:
+        """Enqueue by another way: through a proxy."""
+        self.app = App(url, namespace=self.namespace)
+        self.tasks = Tasks(self.app)
+        await self._open.enter_async_context(self.app)
+
+    async def until_active(self, count: int) -> None:
+        """Until so many jobs are in workers' hands, by the store."""
+
+        async def enough() -> bool:
+            return sum([await self.raw.scard(key) for key in await self.raw.keys("*:active:*")]) >= count
+
+        await until(enough, f"{count} jobs in workers' hands")
+
+    async def until_registered(self, count: int) -> None:
+        """Until so many workers are registered."""
+
+        async def enough() -> bool:
+            return await self.raw.zcard(f"{self.prefix}workers") >= count
+
+        await until(enough, f"{count} registered workers")
+
+    def open_gate(self) -> None:
+        """Let every `hold` end."""
+        (self.folder / "gate").touch()
+
+    # --- jobs ---------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, count: int) -> list[Job[int]]:
+        """That many jobs that end at once."""
+        return await self.app.enqueue_many([self.tasks.note.s() for _ in range(count)])
+
+    async def all_ended(self, jobs: Collection[Job[Any]], *, within_s: float = WITHIN_S) -> None:
+        """Until no job waits or runs any more, in the store."""
+        keys = [f"{self.prefix}job:{job.id}" for job in jobs]
+        for first in range(0, len(keys), LOOKED_AT_ONCE):
+            ended = partial(self._ended, keys[first : first + LOOKED_AT_ONCE])
+            await until(ended, f"the end of {len(jobs)} jobs", within_s=within_s)
+
+    async def _ended(self, keys: list[str]) -> bool:
+        return not any(data is not None and data[1:2] == b"w" for data in await self.raw.mget(keys))
+
+    async def check(
+        self,
+        jobs: Iterable[Job[Any]],
+        *,
+        dead: Collection[str] = (),
+        may_repeat: Collection[str] = (),
+        failures: Mapping[str, int] | None = None,
+    ) -> None:
+        """Check the invariants of ledger.py."""
+        await check(
+            jobs,
+            ledger=self.ledger,
+            raw=self.raw,
+            prefix=self.prefix,
+            ends=self.ends,
+            dead=dead,
+            may_repeat=may_repeat,
+            failures=failures,
+        )
+
+    def measured(self, text: str) -> None:
+        """Say what was measured; pytest shows it with -s or -rP."""
+        sys.stdout.write(f"{text}\n")
+
+    async def close(self) -> None:
+        """End what was started."""
+        for worker in self._workers:
+            await worker.kill()
+        if self.ends is not None:
+            await self.ends.pubsub.aclose()
+        await self._open.aclose()
+        if self.raw is not None:
+            await self.raw.aclose()
+        self._server.close()

@@ -1,0 +1,118 @@
+"""What the spawned workers run. Each attempt writes a line to the ledger as it starts, and one as it ends.
+
+The ledger is a file outside of the store under test: LEDGER in the environment, opened with O_APPEND, so that lines of
+several processes never mix. A task that waits does so until the file GATE exists, so that a test says when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from aiotq import App, RetryPolicy, current_job
+
+LOOK_EVERY_S = 0.02
+
+
+class _Ledger:
+    """The file, opened when first written to: the test's own process declares the tasks too, and runs none."""
+
+    file: int | None = None
+
+    @classmethod
+    def write(cls, what: str) -> None:
+        if cls.file is None:
+            cls.file = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        job = current_job()
+        line = f"{job.id} {job.attempt} {os.getpid()} {time.monotonic_ns()} {what}\n"
+        os.write(cls.file, line.encode())
+
+
+async def note() -> int:
+    """Returns at once."""
+    _Ledger.write("start")
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def nap(seconds: float) -> int:
+    """Sleeps as a polite task does."""
+    _Ledger.write("start")
+    await asyncio.sleep(seconds)
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def hold() -> int:
+    """Runs until the gate is opened."""
+    _Ledger.write("start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():  # noqa: ASYNC110  the gate is a file: it has to work across processes
+        await asyncio.sleep(LOOK_EVERY_S)
+    _Ledger.write("end")
+    return os.getpid()
+
+
+def hold_in_thread() -> int:
+    """The same, as a plain def."""
+    _Ledger.write("start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        time.sleep(LOOK_EVERY_S)
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def block(seconds: float) -> int:
+    """Stands in the event loop's way."""
+    _Ledger.write("start")
+    time.sleep(seconds)  # noqa: ASYNC251  that is the fault
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def carry(data: str) -> int:
+    """Has arguments too large to come with a claim, if it is given such."""
+    _Ledger.write("start")
+    _Ledger.write("end")
+    return len(data)
+
+
+async def stumble(times: int) -> int:
+    """Fails so often, then succeeds."""
+    _Ledger.write("start")
+    await asyncio.sleep(0)
+    if current_job().attempt <= times:
+        raise ValueError("not yet")
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def die() -> None:
+    """Takes its process with it, one way or the other."""
+    _Ledger.write("start")
+    await asyncio.sleep(0.05)
+    if os.getpid() % 2:
+        os._exit(7)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Tasks:
+    """The tasks as an app of the test's process knows them: under the names that the workers know."""
+
+    def __init__(self, app: App) -> None:
+        self.note = app.task(note, name="note")
+        self.nap = app.task(nap, name="nap")
+        self.hold = app.task(hold, name="hold")
+        self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
+        self.block = app.task(block, name="block")
+        self.carry = app.task(carry, name="carry")
+        self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
+        self.die = app.task(die, name="die")
+
+
+app = App()
+Tasks(app)
