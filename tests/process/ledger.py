@@ -146,8 +146,8 @@ async def check(
 ) -> None:
     """Check the invariants.
 
-    dead, may_repeat: ids of the jobs expected as dead letters, and of those that may have run twice. failures: how often
-    a job's task has failed, by id; 0 for those not named. ends: None where a fault has cut the subscription.
+    dead, may_repeat: ids of the jobs expected as dead letters, and of those that may have run twice. failures: how
+    often a job's task has failed, by id; 0 for those not named. ends: None where a fault has cut the subscription.
     """
     ids, failures = [job.id for job in jobs], failures or {}
     assert len(set(ids)) == len(ids)

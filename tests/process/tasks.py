@@ -46,6 +46,14 @@ async def nap(seconds: float) -> int:
     return os.getpid()
 
 
+def nap_in_thread(seconds: float) -> int:
+    """The same, as a plain def."""
+    _Ledger.write("start")
+    time.sleep(seconds)
+    _Ledger.write("end")
+    return os.getpid()
+
+
 async def hold() -> int:
     """Runs until the gate is opened."""
     _Ledger.write("start")
@@ -106,6 +114,7 @@ class Tasks:
     def __init__(self, app: App) -> None:
         self.note = app.task(note, name="note")
         self.nap = app.task(nap, name="nap")
+        self.nap_in_thread = app.task(nap_in_thread, name="nap_in_thread")
         self.hold = app.task(hold, name="hold")
         self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
         self.block = app.task(block, name="block")
