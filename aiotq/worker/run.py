@@ -20,7 +20,7 @@ import anyio.to_thread
 
 from aiotq.current import CURRENT, CurrentJob
 from aiotq.errors import JobTimeout, ResultTooLarge, SerializationError
-from aiotq.frames import describe, standing, full_traceback
+from aiotq.frames import describe, full_traceback, standing
 from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
 from aiotq.retry import Reject, Retry, decide
 from aiotq.worker.deadlines import Deadlines
