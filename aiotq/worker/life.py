@@ -190,6 +190,8 @@ class Life:
             self.runner.cancel(held, Why.STOPPING)
         if self.fetcher.outage.lasts:
             self.abandon()
+        else:  # it may yet go away
+            self._timers.append(self._loop.call_later(LAST_WORDS_S, self._grace_over))
 
     def _interrupt(self) -> None:
         """Go on to the end, from wherever its life is."""
