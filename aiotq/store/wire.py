@@ -67,14 +67,8 @@ class Wire:
         if self._watch is None:
             self._watch = loop.call_at(deadline, self._look)
         if self._owner is None:
-            # The one owner of this connection; `close` and its own end wait for it.
-            self._owner = loop.create_task(self._serve())
+            self._begin()
         return future
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection now."""
-        return self._connection is not None
 
     async def close(self) -> None:
         """Drop the connection. Calls in flight fail with WireBroken."""
@@ -91,21 +85,26 @@ class Wire:
 
     # --- the owner ----------------------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        # The one owner of this connection; `close` waits for it.
+        self._owner = asyncio.get_running_loop().create_task(self._serve())
+        self._owner.add_done_callback(self._ended)
+
     async def _serve(self) -> None:
         try:
             while self._waiting:
                 await self._round()
         except asyncio.CancelledError:
-            if not self._overdue:  # the loop ends, or `close`
-                self._fail_all("the event loop has ended")
-                await self._drop()
-                raise
-            self._overdue = False
             await self._drop()
-        finally:
-            self._owner = None
-            if self._waiting and not self._closed:
-                self._owner = asyncio.get_running_loop().create_task(self._serve())
+            raise
+
+    def _ended(self, owner: asyncio.Task[None]) -> None:
+        """The owner has ended. Not said by itself: one that is cancelled before its first step says nothing."""
+        overdue, self._overdue, self._owner = self._overdue, False, None
+        if owner.cancelled() and not overdue:  # the loop ends, or `close`
+            self._fail_all("the event loop has ended")
+        elif self._waiting and not self._closed:
+            self._begin()
 
     async def _round(self) -> None:
         """Connect if need be, send what waits, read the replies."""
@@ -130,11 +129,10 @@ class Wire:
                 await self._read_one(connection)
             if self._outdated:
                 await self._drop()
-        except BROKEN as error:
-            self._fail(flying, None, str(error) or type(error).__name__, sent=True)
-            await self._drop()
-        except RedisError as error:  # an answer that is no Redis's
-            self._fail(flying, error, "", sent=True)
+        except Exception as error:  # noqa: BLE001
+            # Whatever it was, the connection is out of step. An answer that is no Redis's is told as it is.
+            told = error if isinstance(error, RedisError) and not isinstance(error, BROKEN) else None
+            self._fail(flying, told, str(error) or type(error).__name__, sent=True)
             await self._drop()
 
     async def _read_one(self, connection: Any) -> None:
@@ -143,8 +141,6 @@ class Wire:
         except (ResponseError, RedisConnectionError) as error:
             # An error reply. redis-py raises some (LOADING) as a connection error, having hung up.
             if not isinstance(error, ResponseError) and type(error) is RedisConnectionError:
-                raise
-            if isinstance(error, RedisTimeoutError):
                 raise
             future = self._flying.popleft()[2]
             if not future.done():
