@@ -122,7 +122,14 @@ class JobFailed(JobError):
     """
 
     def __init__(
-        self, *, job_id: str, task: str, error_type: str, error_message: str, frames: tuple[Frame, ...] = (), attempt: int
+        self,
+        *,
+        job_id: str,
+        task: str,
+        error_type: str,
+        error_message: str,
+        frames: tuple[Frame, ...] = (),
+        attempt: int,
     ) -> None:
         self.task, self.error_type, self.error_message = task, error_type, error_message
         self.frames, self.attempt = frames, attempt
@@ -182,7 +189,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRefused(StoreError):
-    """Redis answered that it will not do it for now, and did nothing. `code`: the first word of its answer (LOADING, ...)."""
+    """Redis answered that it will not do it for now, and did nothing. `code`: its answer's first word (LOADING, ...)."""
 
     def __init__(self, message: str, *, verb: str, url: str, code: str) -> None:
         self.code = code

@@ -99,6 +99,20 @@ def _leaves(exc: BaseException) -> list[BaseException]:
     return leaves
 
 
+def standing(frame: FrameType | None, *, package: str = "aiotq") -> tuple[Frame, ...]:
+    """Where a running thread stands in the user's code, outermost first: from what runs it down to `frame`."""
+    found: list[Frame] = []
+    while frame is not None and len(found) < MAX_FRAMES:
+        root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if root == package or root in PLUMBING:
+            if found:
+                break
+        else:
+            found.append(_frame(frame, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(reversed(found))
+
+
 def _frames(trace: TracebackType | None, package: str) -> tuple[Frame, ...]:
     found: deque[tuple[FrameType, int]] = deque(maxlen=MAX_FRAMES)
     while trace is not None:

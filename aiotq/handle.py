@@ -88,7 +88,13 @@ class Job(Generic[R_co]):
     # --- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self, store: Store) -> Record:
-        return self._decoded(await store.read(self.id))
+        found = self._decoded(await store.read(self.id))
+        until_ms = record.hidden_from_ms(found)
+        if until_ms is not None:
+            place = await store.locate(self.id, generation=found.generation, lines=lines(found))
+            if place.now_ms >= until_ms:
+                raise JobNotFound(job_id=self.id)
+        return found
 
     def _decoded(self, data: bytes | None) -> Record:
         if not data:  # an ended job leaves an empty record for a while

@@ -5,16 +5,14 @@ No I/O, and no clock but a passed one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiotq.errors import Frame
+from aiotq.errors import Frame
 
 PRIORITIES = range(10)  # 0 is first
 DEFAULT_PRIORITY = 5

@@ -44,6 +44,7 @@ HEADER = 19  # bytes
 ENQUEUED_AT = 6  # where the time of enqueuing begins
 MAX_ATTEMPTS_KEPT = 10
 MAX_PAST_MESSAGE = 500  # characters of an error's text in the history; the last error is kept whole besides
+LEAST_TTL_MS = 60_000  # a record's, once it has ended: a late repeat of the request that enqueued the job must find it
 MAX_RAW = 64 << 10  # bytes kept of a record that does not decode
 
 WAITING = "w"
@@ -75,6 +76,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 _HEADER = re.compile(rb"([1-9])([wsfc])([!A-Za-z0-9_-][A-Za-z0-9_-]{3})([0-9]{13})")
 _OURS = re.compile(rb"1([wsfc])([!A-Za-z0-9_-][A-Za-z0-9_-]{3})([0-9]{13})")  # of this version
+_STAMPS = (GENERATION_CHARS * 4).encode()  # a character for each byte
 _decoder = msgspec.json.Decoder(Document)
 _encoder = msgspec.json.Encoder()
 
@@ -84,7 +86,7 @@ _encoder = msgspec.json.Encoder()
 
 def generation(random: bytes) -> str:
     """A generation from 4 random bytes, of a record that is not large."""
-    return "".join([GENERATION_CHARS[byte & 63] for byte in random])
+    return random.translate(_STAMPS).decode()
 
 
 def sized(generation: str, size: int) -> str:
@@ -152,6 +154,15 @@ def decode(job_id: str, data: bytes) -> Record:
             generation=generation.decode(),
         ) from error
     return Record(job_id, generation.decode(), state.decode(), int(enqueued), len(data), doc)
+
+
+def hidden_from_ms(record: Record) -> int | None:
+    """From when on an ended job is as good as gone, its record kept only for late repeats; None: never."""
+    doc = record.doc
+    if record.state not in "sc" or doc.result_ttl_ms is None or doc.result_ttl_ms >= LEAST_TTL_MS:
+        return None
+    finished_ms = doc.finished_ms if doc.finished_ms is not None or not doc.history else doc.history[-1].finished_ms
+    return (finished_ms or 0) + doc.result_ttl_ms
 
 
 def expires_at_ms(record: Record) -> int | None:

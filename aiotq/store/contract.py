@@ -3,6 +3,8 @@
 The workers, the handles and the app know the store by this file alone. Each verb is one atomic script (or one read);
 what becomes of a job is decided by its callers, and only stored here.
 
+The values of the hot path are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
+
 Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
 every verb that has it, means that clock; tests pass a virtual one.
 
@@ -16,6 +18,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
+
+from msgspec import Struct
 
 from aiotq.job import JobStatus
 
@@ -31,8 +35,7 @@ BLOCK_S = 4.0  # how long `wait_token` blocks; a lost token costs at most this
 POLLER_LEASE_MS = 5_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
+class NewJob(Struct, frozen=True, kw_only=True, gc=False):
     """A job on its way in. The store puts the time of enqueuing between `head` and `body`."""
 
     job_id: str
@@ -57,8 +60,7 @@ class Enqueued(Enum):
     EXISTED = 2  # another one: nothing was enqueued
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True, gc=False):
     """An outcome that ends the job: its terminal record, and how long it is kept."""
 
     ticket: str
@@ -67,8 +69,7 @@ class Ended:
     dead: bool = False  # a dead letter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Postponed:
+class Postponed(Struct, frozen=True, kw_only=True, gc=False):
     """An outcome that puts the job in the schedule, with a new generation."""
 
     ticket: str
@@ -77,8 +78,7 @@ class Postponed:
     delay_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutBack:
+class PutBack(Struct, frozen=True, kw_only=True, gc=False):
     """An outcome that puts the job back to the front of its line, its record as it was but for the generation."""
 
     ticket: str
@@ -88,8 +88,7 @@ class PutBack:
 Finished = Ended | Postponed | PutBack
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Struct, frozen=True, kw_only=True, gc=False):
     """A job in this worker's hands."""
 
     ticket: str
@@ -98,8 +97,7 @@ class Claimed:
     cancelled: bool  # a person wants it stopped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchanged:
+class Exchanged(Struct, frozen=True, kw_only=True, gc=False):
     """The reply of `exchange`."""
 
     alive: bool  # False: reclaimed; drop all that is in hand and start under a new id. Nothing was stored or claimed

@@ -109,9 +109,16 @@ class RedisStore:
         try:
             yield
         finally:
-            await self.close()
+            await self._drop()
 
     async def close(self) -> None:
+        broom, self._broom = self._broom, None
+        if broom is None:
+            await self._drop()
+        else:
+            await broom.aclose()
+
+    async def _drop(self) -> None:
         await self._listener.close()
         await self._wire.close()
         await self._blocking.close()

@@ -33,7 +33,7 @@ class Outbox:
 
     def put(self, held: Held, *, now_ms: int) -> None:
         """Take in a job that has its outcome."""
-        finished = settle(held, settings=self._settings, label=self._label, now_ms=now_ms, random=os.urandom(4))
+        finished = settle(held, settings=self._settings, label=self._label, now_ms=now_ms, random=os.urandom)
         self._add(held, finished)
 
     def batch(self) -> list[Decided]:

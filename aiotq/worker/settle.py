@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from aiotq import record as records
 from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded, parse_ticket, ticket
 from aiotq.store.contract import Ended, Postponed, PutBack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiotq.store.contract import Finished
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
 
-LEAST_TTL_MS = 60_000  # a late repeat of the request that enqueued a job must find its record
 
-
-def settle(held: Held, *, settings: WorkerSettings, label: str, now_ms: int, random: bytes) -> Finished:
-    """What the store is told of a decided job. label: the worker's. random: 4 bytes, for a generation."""
+def settle(
+    held: Held, *, settings: WorkerSettings, label: str, now_ms: int, random: Callable[[int], bytes]
+) -> Finished:
+    """What the store is told of a decided job. label: the worker's. random: gives bytes, for a generation."""
     outcome = held.outcome
-    generation = records.generation(random)
     if isinstance(outcome, Returned):
-        return _put_back(held, generation)
+        return _put_back(held, records.generation(random(4)))
     if isinstance(outcome, Retried):
-        return _postpone(held, outcome, generation=generation, label=label, now_ms=now_ms)
+        return _postpone(held, outcome, generation=records.generation(random(4)), label=label, now_ms=now_ms)
     assert isinstance(outcome, Succeeded | Failed | Cancelled)
+    dead = isinstance(outcome, Failed)
+    ttl_ms = settings.failure_ttl_ms if dead else result_ttl_ms(held, settings)
+    if ttl_ms < records.LEAST_TTL_MS and held.record is not None:
+        # The record stays longer than it may be shown, and says itself for how long that is.
+        doc = structs.replace(held.record.doc, result_ttl_ms=ttl_ms)
+        held.record, ttl_ms = structs.replace(held.record, doc=doc), records.LEAST_TTL_MS
     return Ended(
         ticket=held.ticket,
         record=_terminal(held, outcome, generation=held.ticket.split(":", 3)[2], label=label, now_ms=now_ms),
-        ttl_ms=settings.failure_ttl_ms
-        if isinstance(outcome, Failed)
-        else max(LEAST_TTL_MS, result_ttl_ms(held, settings)),
-        dead=isinstance(outcome, Failed),
+        ttl_ms=max(ttl_ms, records.LEAST_TTL_MS),
+        dead=dead,
     )
 
 

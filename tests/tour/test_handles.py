@@ -364,3 +364,18 @@ async def test_a_job_that_has_not_started_in_time_is_expired(app: App) -> None:
                 await job.result(timeout=5)
             assert (await job.info()).reason == "expired"
         assert await in_time.result(timeout=5) == 1
+
+
+async def test_a_result_is_gone_after_its_ttl_and_its_id_is_not_free_at_once(app: App) -> None:
+    @app.task(result_ttl=0.2)
+    async def brief() -> str:
+        return "soon gone"
+
+    async with app.worker():
+        job = await brief.options(job_id="brief").delay()
+        assert await job.result(timeout=5) == "soon gone"
+        async with asyncio.timeout(5):
+            with pytest.raises(JobNotFound):
+                while True:
+                    await job.status()
+        assert (await brief.options(job_id="brief").delay()).existed

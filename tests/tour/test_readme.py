@@ -30,7 +30,8 @@ CHILD_ENV = {
 async def run(*command: str, folder: Path) -> tuple[str, str]:
     """A program of the reader's, to its end: what it printed, and what it said on stderr."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=folder, env=CHILD_ENV, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        sys.executable, *command, cwd=folder, env=CHILD_ENV,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         preexec_fn=processes.die_with_parent,
     )  # fmt: skip
     out, err = await asyncio.wait_for(process.communicate(), 30)
