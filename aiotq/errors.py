@@ -189,7 +189,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRefused(StoreError):
-    """Redis answered that it will not do it for now, and did nothing. `code`: its answer's first word (LOADING, ...)."""
+    """Redis answered that it will not do it for now, and did nothing. `code`: its answer's first word (LOADING)."""
 
     def __init__(self, message: str, *, verb: str, url: str, code: str) -> None:
         self.code = code
