@@ -284,3 +284,13 @@ async def test_the_backlog_counts_what_is_left_in_some_queues(bench: Bench) -> N
     assert (second.queued, second.running, second.scheduled) == (2, 0, True)
     assert not (await bench.store.backlog(["other"])).empty
     assert (await bench.store.backlog(["nothing"])).empty
+
+
+async def test_the_backlog_leaves_out_what_other_queues_have(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("k1", "other:5"), job("k2", "other:5"), job("k3", "other:5", delay_ms=10))
+    await bench.claim(1, queues=("other",))
+
+    assert (await bench.store.backlog(["mail"])).empty
+    other = await bench.store.backlog(["mail", "other"])
+    assert (other.queued, other.running) == (1, 1)

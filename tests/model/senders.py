@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from aiotq.store.contract import Enqueued
 from tests.model.hands import DELAYS_MS, PLACES, QUEUES, new_job, own_lines, replacement
@@ -15,34 +15,34 @@ from tests.model.state import header
 if TYPE_CHECKING:
     from aiotq.store.contract import NewJob, Replacement
 
-IDS = st.sampled_from(["j1", "j2", "j3", "j4", "j:5"])
 LINES = st.builds("{}:{}".format, st.sampled_from(QUEUES), st.sampled_from(PLACES))
-JOBS = st.tuples(IDS, LINES, st.sampled_from([None, *DELAYS_MS]), st.booleans())  # ... its delay, whether it is large
+DELAYS = st.sampled_from([None, None, *DELAYS_MS])
+INSTANTS = st.sampled_from([None, None, None, -60_000, 0, 5_000])  # ... from the start of this life
+JOBS = st.tuples(LINES, DELAYS, INSTANTS, st.booleans(), st.sampled_from([True, True, True, False]))
 
 
 class Senders(Life):
     """Senders and people."""
 
-    @rule(
-        wanted=st.lists(
-            st.tuples(IDS, LINES, st.sampled_from([None, *DELAYS_MS]), st.booleans()), min_size=1, max_size=4
-        )
-    )
-    def enqueue(self, wanted: list[tuple[str, str, int | None, bool]]) -> None:
-        jobs = [
-            new_job(job_id, line, self.stamps.new(large=large), delay_ms=delay_ms)
-            for job_id, line, delay_ms, large in wanted
-        ]
+    @initialize(wanted=st.lists(JOBS, min_size=2, max_size=5), data=st.data())
+    def begin_with_jobs(
+        self, wanted: list[tuple[str, int | None, int | None, bool, bool]], data: st.DataObject
+    ) -> None:
+        self.enqueue(wanted, data)
+
+    @rule(wanted=st.lists(JOBS, min_size=1, max_size=4), data=st.data())
+    def enqueue(self, wanted: list[tuple[str, int | None, int | None, bool, bool]], data: st.DataObject) -> None:
+        jobs: list[NewJob] = []
+        for line, delay_ms, instant_ms, large, fresh in wanted:
+            if fresh or not self.jobs:
+                self.made += 1
+                job_id = f"j:{self.made}"
+            else:
+                job_id = data.draw(st.sampled_from(sorted(self.jobs)))
+            due_ms = None if instant_ms is None or delay_ms is not None else START_MS + instant_ms
+            generation = self.stamps.new(large=large and line.endswith("9"))
+            jobs.append(new_job(job_id, line, generation, delay_ms=delay_ms, due_ms=due_ms))
         self._enqueue(jobs)
-
-    @rule(job_id=IDS, line=LINES, ms=st.sampled_from([-60_000, 0, 1_000, 5_000]))
-    def enqueue_for_an_instant(self, job_id: str, line: str, ms: int) -> None:
-        self._enqueue([new_job(job_id, line, self.stamps.new(), due_ms=START_MS + ms)])
-
-    @precondition(lambda self: self.jobs)
-    @rule(data=st.data())
-    def repeat_an_enqueue(self, data: st.DataObject) -> None:
-        self._enqueue([self.jobs[data.draw(st.sampled_from(sorted(self.jobs)))]])
 
     def _enqueue(self, jobs: list[NewJob]) -> None:
         self.before()
@@ -54,34 +54,43 @@ class Senders(Life):
                 self.line_of[job.job_id] = job.line
         self.pair.agree()
 
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def a_senders_request_comes_twice(self, data: st.DataObject) -> None:
+        if self.replacements and data.draw(st.booleans()):
+            self._replace(data.draw(st.sampled_from(self.replacements[-4:])))
+        else:
+            self._enqueue([self.jobs[data.draw(st.sampled_from(sorted(self.jobs)))]])
+
     # --- a person
 
     @precondition(lambda self: self.model.records)
-    @rule(data=st.data())
-    def read(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.model.records)))
-        assert self.run(self.store.read(job_id)) == self.model.records[job_id]
-        read = header(self.model.records[job_id])
-        if read is not None:
-            self.reads[job_id] = read
-
-    @precondition(lambda self: self.reads)
-    @rule(data=st.data(), kind=st.sampled_from(["cancel", "again", "later"]))
-    def replace(self, data: st.DataObject, kind: str) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.reads)))
-        read = self.reads[job_id]
-        if read[0] not in {"w", "f"} or (kind == "cancel" and read[0] == "f"):
+    @rule(data=st.data(), kind=st.sampled_from(["nothing", "cancel", "again", "later", "mark", "locate"]))
+    def a_person_acts_on_what_was_read(self, data: st.DataObject, kind: str) -> None:
+        """... just now or a while ago."""
+        waiting_or_dead = [name for name, one in self.model.records.items() if (header(one) or " ")[0] in "wf"]
+        if waiting_or_dead and data.draw(st.integers(0, 3), label="reads now"):
+            self._read(data.draw(st.sampled_from(sorted(waiting_or_dead))))
+        if not self.reads or kind == "nothing":
             return
-        suspect = self.model.lost.get(job_id, 0) >= 2
-        lines = own_lines(self.line_of[job_id])
-        wanted = replacement(kind, job_id, read, lines, self.stamps, suspect=suspect)
-        self.replacements.append(wanted)
-        self._replace(wanted)
+        job_id = data.draw(st.sampled_from(sorted(self.reads)))
+        if kind == "mark":
+            self._mark(job_id)
+        elif kind == "locate":
+            self._locate(job_id)
+        elif kind != "cancel" or self.reads[job_id][0] == "w":
+            suspect = self.model.lost.get(job_id, 0) >= 2
+            lines = own_lines(self.line_of[job_id])
+            wanted = replacement(kind, job_id, self.reads[job_id], lines, self.stamps, suspect=suspect)
+            self.replacements.append(wanted)
+            self._replace(wanted)
 
-    @precondition(lambda self: self.replacements)
-    @rule(data=st.data())
-    def repeat_a_replacement(self, data: st.DataObject) -> None:
-        self._replace(data.draw(st.sampled_from(self.replacements[-4:])))
+    def _read(self, job_id: str) -> None:
+        record = self.run(self.store.read(job_id))
+        assert record == self.model.records[job_id]
+        read = header(record)
+        assert read is not None
+        self.reads[job_id] = read
 
     def _replace(self, wanted: Replacement) -> None:
         self.before()
@@ -89,38 +98,38 @@ class Senders(Life):
         assert got == self.model.replace(wanted, now_ms=self.now_ms)
         self.pair.agree()
 
-    @precondition(lambda self: self.reads)
-    @rule(data=st.data())
-    def cancel_or_locate(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.reads)))
+    def _mark(self, job_id: str) -> None:
         generation, lines = self.reads[job_id][1], own_lines(self.line_of[job_id])
         self.before()
-        if data.draw(st.booleans(), label="cancel"):
-            got = self.run(self.store.cancel(job_id, generation=generation, lines=lines))
-            assert got == self.model.cancel(job_id, generation=generation, lines=lines)
-        else:
-            place = self.run(self.store.locate(job_id, generation=generation, lines=lines))
-            wanted = self.model.locate(job_id, generation=generation, lines=lines)
-            assert (place.status, place.worker_id, place.worker) == (wanted.status, wanted.worker_id, wanted.worker)
-            assert place.due_ms == wanted.due_ms
-            assert place.status is None or place.lost == wanted.lost
+        got = self.run(self.store.cancel(job_id, generation=generation, lines=lines))
+        assert got == self.model.cancel(job_id, generation=generation, lines=lines)
         self.pair.agree()
 
-    @rule(queue=st.sampled_from(QUEUES), pause=st.booleans())
-    def pause_or_resume(self, queue: str, *, pause: bool) -> None:
+    def _locate(self, job_id: str) -> None:
+        generation, lines = self.reads[job_id][1], own_lines(self.line_of[job_id])
+        place = self.run(self.store.locate(job_id, generation=generation, lines=lines))
+        wanted = self.model.locate(job_id, generation=generation, lines=lines)
+        assert (place.status, place.worker_id, place.worker) == (wanted.status, wanted.worker_id, wanted.worker)
+        assert place.due_ms == wanted.due_ms
+        assert place.status is None or place.lost == wanted.lost
+
+    @rule(queue=st.sampled_from(QUEUES), verb=st.sampled_from(["pause", "resume", "resume", "look"]))
+    def an_operator_acts(self, queue: str, verb: str) -> None:
         self.before()
-        if pause:
+        if verb == "pause":
             self.run(self.store.pause(queue))
             self.model.pause(queue)
-        else:
+        elif verb == "resume":
             self.run(self.store.resume(queue))
             self.model.resume(queue)
+        else:
+            self._look(queue)
+            return
         self.pair.agree()
 
-    @rule(queues=st.sets(st.sampled_from(QUEUES), min_size=1))
-    def look_at_the_backlog(self, queues: set[str]) -> None:
-        got = self.run(self.store.backlog(sorted(queues)))
-        wanted = self.model.backlog(queues)
+    def _look(self, queue: str) -> None:
+        got = self.run(self.store.backlog([queue]))
+        wanted = self.model.backlog([queue])
         assert got.empty == wanted.empty
         assert (got.queued, got.running) == (wanted.queued, wanted.running)
         assert self.run(self.store.live_workers()) == self.model.live_workers()

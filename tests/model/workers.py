@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from aiotq.store.contract import MAX_CLAIMED, MAX_PROMOTED, MAX_RECLAIMED, Reclaimed, WorkerCard
 from tests.model.hands import DAY_MS, DELAYS_MS, QUEUES, Hand, Request, outcome
 from tests.model.life import LEASE_MS, Life
 
 if TYPE_CHECKING:
-    from aiotq.store.contract import Exchanged
+    from aiotq.store.contract import Exchanged, Finished
 
+ORDERS = st.permutations(QUEUES)
 DELAYS = st.sampled_from(DELAYS_MS)
+LIMITS = st.sampled_from([0, 1, 2, 3, 10])
 LOSSES = st.sampled_from(["", "", "", "reply", "request"])
 OUTCOMES = st.sampled_from(["succeeded", "died", "retried", "returned"])
 
@@ -22,18 +24,19 @@ OUTCOMES = st.sampled_from(["succeeded", "died", "retried", "returned"])
 class Workers(Life):
     """Workers."""
 
-    @precondition(lambda self: len(self.hands) < 3)
-    @rule(queues=st.permutations(QUEUES), count=st.integers(1, 3))
-    def a_worker_comes(self, queues: list[str], count: int) -> None:
+    # --- they come and go
+
+    @initialize(first=ORDERS, second=ORDERS)
+    def begin_with_workers(self, first: list[str], second: list[str]) -> None:
+        self._comes(first)
+        self._comes(second[:2])
+
+    def _comes(self, queues: list[str]) -> Hand:
         self.born += 1
-        hand = Hand(f"w{self.born}", tuple(queues[:count]))
+        hand = Hand(f"w{self.born}", tuple(queues))
         self.hands.append(hand)
         self._register(hand)
-
-    @precondition(lambda self: self.hands)
-    @rule(data=st.data())
-    def a_known_id_is_refused(self, data: st.DataObject) -> None:
-        self._register(data.draw(st.sampled_from(self.hands)))
+        return hand
 
     def _register(self, hand: Hand) -> None:
         card = WorkerCard(
@@ -49,36 +52,65 @@ class Workers(Life):
         assert got == self.model.register(card, now_ms=self.now_ms)
         self.pair.agree()
 
+    @rule(data=st.data(), queues=ORDERS, how=st.sampled_from(["comes", "comes", "goes", "dies", "again"]))
+    def a_worker_comes_or_goes(self, data: st.DataObject, queues: list[str], how: str) -> None:
+        if how == "comes" and len(self.hands) < 3:
+            self._comes(queues)
+        elif self.hands:
+            hand = data.draw(st.sampled_from(self.hands))
+            if how == "again":  # its id is known
+                self._register(hand)
+                return
+            self.hands.remove(hand)
+            if how == "goes":
+                self._retire(hand)
+
+    def _retire(self, hand: Hand) -> None:
+        self.before()
+        got = self.run(self.store.retire(hand.worker_id, now_ms=self.now_ms))
+        seen = self.pair.look()
+        assert got == self.model.retire(hand.worker_id, census=seen)
+        self.pair.agree(seen)
+
+    # --- they work
+
     @precondition(lambda self: self.hands)
-    @rule(
-        data=st.data(), limit=st.sampled_from([0, 1, 2, 3, 10]), lose=st.sampled_from(["", "", "", "reply", "request"])
-    )
+    @rule(data=st.data(), limit=LIMITS, lose=LOSSES)
     def exchange(self, data: st.DataObject, limit: int, lose: str) -> None:
         hand = data.draw(st.sampled_from(self.hands))
-        finished = list(hand.unanswered)
-        free = sorted(hand.held - {one.ticket for one in finished})
+        free = sorted(hand.held - {one.ticket for one in hand.unanswered})
         ending = data.draw(st.lists(st.sampled_from(free), unique=True)) if free else []
-        finished += [outcome(data.draw(OUTCOMES), text, self.stamps, data.draw(DELAYS)) for text in ending]
+        finished = [outcome(data.draw(OUTCOMES), text, self.stamps, data.draw(DELAYS)) for text in ending]
+        self._exchange(hand, finished, limit=limit, suspects=data.draw(st.booleans()), lose=lose)
+
+    @precondition(lambda self: self.hands)
+    @rule(data=st.data(), limit=LIMITS, kind=OUTCOMES, lose=LOSSES)
+    def finish_all(self, data: st.DataObject, limit: int, kind: str, lose: str) -> None:
+        hand = data.draw(st.sampled_from(self.hands))
+        free = sorted(hand.held - {one.ticket for one in hand.unanswered})
+        finished = [outcome(kind, text, self.stamps, data.draw(DELAYS)) for text in free]
+        self._exchange(hand, finished, limit=limit, suspects=True, lose=lose)
+
+    @precondition(lambda self: self.hands)
+    @rule(data=st.data(), lose=LOSSES)
+    def claim_much(self, data: st.DataObject, lose: str) -> None:
+        self._exchange(data.draw(st.sampled_from(self.hands)), [], limit=10, suspects=True, lose=lose)
+
+    def _exchange(self, hand: Hand, finished: list[Finished], *, limit: int, suspects: bool, lose: str) -> None:
+        finished = [*hand.unanswered, *finished]
         request = Request(
             worker_id=hand.worker_id,
             finished=finished,
             queues=hand.queues,
             limit=MAX_CLAIMED if hand.doubt else limit,
-            suspects=hand.may_take_suspect and data.draw(st.booleans()),
+            suspects=suspects and hand.may_take_suspect,
             held=sorted(hand.held - {one.ticket for one in finished}) if hand.doubt else None,
         )
         self.sent.append(request)
-        if lose == "request":  # it may still come later
+        got = None if lose == "request" else self._send(request)  # a lost request may still come later
+        if got is None or lose == "reply":
             hand.unanswered, hand.doubt = finished, True
             return
-        got = self._exchange(request)
-        if lose == "reply":
-            hand.unanswered, hand.doubt = finished, True
-            return
-        self._heard(hand, request, got)
-
-    def _heard(self, hand: Hand, request: Request, got: Exchanged) -> None:
-        """What a worker makes of a reply."""
         if not got.alive:
             self.hands.remove(hand)
             return
@@ -88,7 +120,7 @@ class Workers(Life):
         if not hand.doubt:
             assert hand.held == self.model.active.get(hand.worker_id, set()), "a worker is wrong and can't know it"
 
-    def _exchange(self, request: Request) -> Exchanged:
+    def _send(self, request: Request) -> Exchanged:
         self.before()
         common: dict[str, Any] = {
             "queues": request.queues,
@@ -106,23 +138,9 @@ class Workers(Life):
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def a_request_comes_late_or_twice(self, data: st.DataObject) -> None:
-        self._exchange(data.draw(st.sampled_from(self.sent[-6:])))
+        self._send(data.draw(st.sampled_from(self.sent[-6:])))
 
-    @precondition(lambda self: self.hands)
-    @rule(data=st.data())
-    def a_worker_dies(self, data: st.DataObject) -> None:
-        self.hands.remove(data.draw(st.sampled_from(self.hands)))
-
-    @precondition(lambda self: self.hands)
-    @rule(data=st.data())
-    def a_worker_goes(self, data: st.DataObject) -> None:
-        hand = data.draw(st.sampled_from(self.hands))
-        self.hands.remove(hand)
-        self.before()
-        got = self.run(self.store.retire(hand.worker_id, now_ms=self.now_ms))
-        seen = self.pair.look()
-        assert got == self.model.retire(hand.worker_id, census=seen)
-        self.pair.agree(seen)
+    # --- they watch each other
 
     @precondition(lambda self: self.hands)
     @rule(data=st.data())
@@ -138,33 +156,40 @@ class Workers(Life):
         self.pair.agree()
 
     @precondition(lambda self: self.model.workers)
-    @rule(
-        data=st.data(), limit=st.sampled_from([1, 2, MAX_RECLAIMED]), right=st.sampled_from([True, True, True, False])
-    )
-    def reclaim(self, data: st.DataObject, limit: int, *, right: bool) -> None:
+    @rule(data=st.data(), limit=st.sampled_from([1, 2, MAX_RECLAIMED]), late=st.booleans(), right=st.booleans())
+    def reclaim(self, data: st.DataObject, limit: int, *, late: bool, right: bool) -> None:
         worker_id = data.draw(st.sampled_from([*sorted(self.model.workers), "nobody"]))
         end_ms = self.model.workers.get(worker_id, 0)
-        seen_ms = end_ms if right else data.draw(st.sampled_from([0, end_ms + 1]))
+        if late:
+            self.now_ms = max(self.now_ms, end_ms)
+        self._reclaim(worker_id, end_ms if right else data.draw(st.sampled_from([0, end_ms, end_ms + 1])), limit)
+
+    @precondition(lambda self: self.model.workers)
+    @rule(data=st.data(), limit=st.sampled_from([1, 2, MAX_RECLAIMED]))
+    def a_worker_is_reclaimed_whole(self, data: st.DataObject, limit: int) -> None:
+        """... and may not have noticed."""
+        self._whole(data.draw(st.sampled_from(sorted(self.model.workers))), limit)
+
+    @rule(queues=ORDERS, claims=st.integers(1, 3))
+    def a_new_worker_crashes_at_once(self, queues: list[str], claims: int) -> None:
+        hand = self._comes(queues)
+        self._exchange(hand, [], limit=claims, suspects=True, lose="")
+        self.hands.remove(hand)
+        self._whole(hand.worker_id, MAX_RECLAIMED)
+
+    def _whole(self, worker_id: str, limit: int) -> None:
+        self.now_ms = max(self.now_ms, self.model.workers[worker_id])
+        while self._reclaim(worker_id, self.model.workers[worker_id], limit) is Reclaimed.MORE:
+            pass
+        assert worker_id not in self.model.workers
+
+    def _reclaim(self, worker_id: str, seen_ms: int, limit: int) -> Reclaimed:
         self.before()
         got = self.run(self.store.reclaim(worker_id, seen_ms=seen_ms, limit=limit, now_ms=self.now_ms))
         seen = self.pair.look()
         assert got is self.model.reclaim(worker_id, seen_ms=seen_ms, limit=limit, now_ms=self.now_ms, census=seen)
         self.pair.agree(seen)
-
-    @precondition(lambda self: self.model.workers)
-    @rule(data=st.data())
-    def a_dead_worker_is_reclaimed_whole(self, data: st.DataObject) -> None:
-        worker_id = data.draw(st.sampled_from(sorted(self.model.workers)))
-        self.now_ms = max(self.now_ms, self.model.workers[worker_id])
-        self.before()
-        got = Reclaimed.MORE
-        while got is Reclaimed.MORE:
-            seen_ms = self.model.workers[worker_id]
-            got = self.run(self.store.reclaim(worker_id, seen_ms=seen_ms, limit=2, now_ms=self.now_ms))
-            seen = self.pair.look()
-            assert got is self.model.reclaim(worker_id, seen_ms=seen_ms, limit=2, now_ms=self.now_ms, census=seen)
-            self.pair.agree(seen)
-        assert got is Reclaimed.DONE
+        return got
 
     @rule(worker_id=st.sampled_from(["w1", "w2", "w3"]), limit=st.sampled_from([1, 2, MAX_PROMOTED]))
     def promote(self, worker_id: str, limit: int) -> None:
