@@ -9,10 +9,8 @@ impatient   a job is stuck soon after its cancellation
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -51,9 +49,7 @@ async def keys(valkey: Server, prefix: str) -> AsyncIterator[Keys]:
 
 
 @pytest_asyncio.fixture
-async def any_app(
-    request: pytest.FixtureRequest, server: Server, namespace: str, prefix: str
-) -> AsyncIterator[App]:
+async def any_app(request: pytest.FixtureRequest, server: Server, namespace: str, prefix: str) -> AsyncIterator[App]:
     """An opened app on a fresh namespace, once for each kind of server."""
     async with App(server.url, namespace=namespace) as opened:
         yield opened

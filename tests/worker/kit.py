@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from aiotq.errors import JobError
 from aiotq.store.contract import Reclaimed
 
 if TYPE_CHECKING:
@@ -160,3 +161,11 @@ def fetcher_of(worker: Worker) -> Fetcher:
     """What holds the jobs of a worker that has been started."""
     assert worker._life is not None
     return worker._life.fetcher
+
+
+async def ended(*jobs: Job[Any]) -> None:
+    """Wait until each has ended, in whatever way."""
+    for job in jobs:
+        with suppress(JobError):
+            await job.result(timeout=WITHIN_S)
+        assert (await job.status()).ended

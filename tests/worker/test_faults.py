@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +35,7 @@ async def proxy(valkey: Server, server_folder: Path) -> AsyncIterator[FaultProxy
 
 @pytest.fixture
 async def behind(app: App, proxy: FaultProxy) -> AsyncIterator[App]:
-    """An app of the same namespace whose every connection goes through the proxy; `app` itself has none of the faults."""
+    """An app of the same namespace whose every connection goes through the proxy; `app` has none of the faults."""
     store = app._core.client().store
     await store.exchange("nobody", [], queues=["default"], limit=0)  # so that the server knows the script
     async with App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=LIMIT_S) as faulty:
@@ -144,7 +145,9 @@ async def test_jobs_put_back_by_a_stop_are_put_back_once_whatever_is_lost(
         assert worker.tally["succeeded"] == 4
 
 
-@pytest.mark.parametrize("script", [scripts.REGISTER, scripts.RENEW, scripts.PROMOTE, scripts.RETIRE], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "script", [scripts.REGISTER, scripts.RENEW, scripts.PROMOTE, scripts.RETIRE], ids=lambda s: s.name
+)
 @pytest.mark.parametrize("fault", [Fault.DROP_REPLY, Fault.BLACK_HOLE], ids=lambda fault: fault.name.lower())
 async def test_lost_replies_of_the_other_scripts_do_no_harm(
     app: App, behind: App, proxy: FaultProxy, keys: Keys, events: Events, script: scripts.Script, fault: Fault
@@ -182,11 +185,13 @@ async def test_connections_cut_again_and_again_in_mid_drain_lose_nothing_and_run
     async def job(number: int) -> None:
         ran[number] += 1
 
+    def more_than(so_far: int) -> bool:
+        return ran.total() > so_far
+
     async def cut() -> None:
         nonlocal cuts
         while True:
-            ended = sum(ran.values())
-            await until(lambda: sum(ran.values()) > ended)
+            await until(partial(more_than, ran.total()))
             proxy.cut_all()
             cuts += 1
 
@@ -265,9 +270,7 @@ async def test_a_worker_says_once_that_the_server_is_away_and_once_that_it_is_ba
     assert len(loud) == 2
 
 
-async def test_a_worker_that_starts_before_its_server_waits_for_it(
-    app: App, proxy: FaultProxy, events: Events
-) -> None:
+async def test_a_worker_that_starts_before_its_server_waits_for_it(app: App, proxy: FaultProxy, events: Events) -> None:
     upstream, proxy.upstream = proxy.upstream, "/nowhere"
     early = App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=LIMIT_S)
 

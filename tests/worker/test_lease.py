@@ -138,7 +138,7 @@ async def test_a_worker_reclaimed_while_it_idles_takes_the_next_job_under_a_new_
         return "ran"
 
     async with app.worker(lease=SHORT_S) as worker:
-        await until(lambda: fetcher_of(worker).thirsty.is_set())
+        await until(fetcher_of(worker).thirsty.is_set)
         [old_id] = await keys.workers()
         await keys.reclaim(app._core.client().store, old_id)
         assert await (await job.delay()).result(timeout=5) == "ran"

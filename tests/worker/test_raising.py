@@ -91,7 +91,10 @@ CASES: dict[str, tuple[Callable[[], None], str, str]] = {
 # Python itself turns a StopIteration that leaves a coroutine into a RuntimeError.
 STOPS: dict[str, tuple[Callable[[], None], dict[str, str]]] = {
     "StopIteration": (raises(StopIteration("done")), {"loop": "RuntimeError", "thread": "StopIteration"}),
-    "StopAsyncIteration": (raises(StopAsyncIteration("done")), {"loop": "StopAsyncIteration", "thread": "StopAsyncIteration"}),
+    "StopAsyncIteration": (
+        raises(StopAsyncIteration("done")),
+        {"loop": "StopAsyncIteration", "thread": "StopAsyncIteration"},
+    ),
 }
 
 

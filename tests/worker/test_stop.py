@@ -134,7 +134,7 @@ async def test_a_returned_job_is_run_at_once_by_another_worker(app: App) -> None
         sent = await job.delay()
         await first.reached()
         async with app.worker() as other:
-            await until(lambda: fetcher_of(other).thirsty.is_set())
+            await until(fetcher_of(other).thirsty.is_set)
             one.stop()
             assert await sent.result(timeout=2) == "by the other"
             assert other.tally["succeeded"] == 1
@@ -313,9 +313,8 @@ async def test_a_stop_in_mid_drain_loses_nothing_and_keeps_the_order(app: App, k
             enough.set()
 
     await app.enqueue_many([job.options(job_id=f"job-{number:04}").s(number) for number in range(3_000)])
-    async with app.worker() as worker:
-        async with within():
-            await enough.wait()
+    async with app.worker() as worker, within():
+        await enough.wait()
     assert ran == list(range(len(ran)))
     assert len(ran) < 3_000
     assert await keys.line("default:5") == [f"job-{number:04}" for number in range(len(ran), 3_000)]
@@ -368,7 +367,7 @@ async def test_workers_can_be_made_one_after_the_other(app: App) -> None:
     began_s = loop.time()
     for _ in range(5):
         async with app.worker() as worker:
-            await until(lambda: fetcher_of(worker).thirsty.is_set())  # it sleeps
+            await until(fetcher_of(worker).thirsty.is_set)  # it sleeps
             assert await (await job.delay()).result(timeout=5) == "ran"
     assert loop.time() - began_s < 3  # none is late because of what the one before it left behind
 
@@ -488,9 +487,7 @@ async def test_the_lifespan_ends_after_the_last_job(app: App) -> None:
         await sent.cancel()
 
 
-async def test_a_lifespan_that_raises_as_it_begins_makes_start_raise_and_registers_nobody(
-    app: App, keys: Keys
-) -> None:
+async def test_a_lifespan_that_raises_as_it_begins_makes_start_raise_and_registers_nobody(app: App, keys: Keys) -> None:
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         raise OSError("no database")

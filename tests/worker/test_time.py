@@ -76,8 +76,8 @@ async def test_a_due_time_in_the_past_means_now(app: App) -> None:
         return "ran"
 
     async with app.worker():
-        for options in ({"eta": datetime.now(UTC) - timedelta(days=1)}, {"countdown": 0}):
-            assert await (await note.options(**options).delay()).result(timeout=5) == "ran"
+        for call in (note.options(eta=datetime.now(UTC) - timedelta(days=1)), note.options(countdown=0)):
+            assert await (await call.delay()).result(timeout=5) == "ran"
 
 
 async def test_a_thousand_jobs_due_at_once_all_start_soon(app: App) -> None:
@@ -109,7 +109,11 @@ async def test_a_scheduled_job_keeps_its_queue_and_priority(app: App) -> None:
             await gate.pass_through()
 
     async with app.worker(["mail"], concurrency=1) as worker:
-        for name, options in {"running": {}, "low": {"priority": 9}, "late": {"priority": 0, "countdown": 0.05}}.items():
+        for name, options in {
+            "running": {},
+            "low": {"priority": 9},
+            "late": {"priority": 0, "countdown": 0.05},
+        }.items():
             await note.options(queue="mail", **options).delay(name)
             await gate.reached()
         await until(lambda: _promoted(app))

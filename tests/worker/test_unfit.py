@@ -188,7 +188,7 @@ async def test_garbage_in_a_line_is_put_aside_and_the_worker_goes_on(app: App, k
     async with app.worker():
         assert await app.job("first").result(timeout=10) == "Ada"
     assert {vars(found)["key"] for found in events.of("garbage")} == {line}
-    dead = [member for member in await keys.client.zrange(f"{keys.prefix}dead", 0, -1)]
+    dead = list(await keys.client.zrange(f"{keys.prefix}dead", 0, -1))
     assert any(b"garbage" in member for member in dead)
 
 
