@@ -112,8 +112,11 @@ class Runner:
             self._decided(held)
 
     def close(self) -> None:
-        """No timer fires any more."""
+        """No timer fires any more, and what still runs is cancelled: nobody waits for it."""
         self._deadlines.close()
+        for held in self.running:
+            if held.handle is not None and not held.threaded:
+                held.handle.cancel()
 
     # --- one attempt --------------------------------------------------------------------------------------------
 

@@ -409,6 +409,41 @@ async def test_a_worker_gives_up_on_an_absent_server_after_the_time_it_was_given
     await absent._core.close()
 
 
+async def test_a_worker_that_fails_by_a_mistake_of_ours_raises_it_and_leaves_no_job_running(
+    app: App, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, ended = Gate(), asyncio.Event()
+
+    @app.task
+    async def job() -> None:
+        try:
+            await gate.pass_through()
+        finally:
+            ended.set()
+
+    store = app._core.client().store
+
+    async def broken(*args: Any, **options: Any) -> Any:
+        raise ZeroDivisionError("a mistake of ours")
+
+    worker = app.worker()
+    await worker.start()
+    sent = await job.delay()
+    await gate.reached()
+    [worker_id] = await keys.workers()
+    monkeypatch.setattr(store, "exchange", broken)
+    fetcher_of(worker).wake(hungry=True)
+    with pytest.raises(ExceptionGroup) as raised:
+        async with within():
+            await worker.run()
+    assert raised.group_contains(ZeroDivisionError)
+    async with within():
+        await ended.wait()
+    monkeypatch.undo()
+    await keys.reclaim(store, worker_id)  # as another worker would, once its lease has ended
+    await sent.cancel()
+
+
 # --- the lifespan -------------------------------------------------------------------------------------------------
 
 
