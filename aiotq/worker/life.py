@@ -168,6 +168,8 @@ class Life:
         if not self.started.done():
             self._interrupt()
             return
+        if self.fetcher.stopping:  # by itself, with every slot stuck
+            return
         self.fetcher.stop()
         grace_s = self._settings.grace_s
         self._timers = [
@@ -218,10 +220,9 @@ class Life:
         self._report.started(held, now_ms=held.started_ms or 0)
 
     def _decided(self, held: Held) -> None:
-        if held.why is Why.LOST:
-            return
-        self._report.decided(held)
-        self.fetcher.decided(held)
+        if held.why is not Why.LOST:  # else it is another worker's now
+            self._report.decided(held)
+            self.fetcher.decided(held)
         if len(self.runner.stuck) >= self._settings.concurrency and not self.fetcher.stopping:
             say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
             self.exhausted = True

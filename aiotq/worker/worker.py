@@ -133,7 +133,7 @@ class Worker:
         """
         life = self._started()
         fetcher = life.fetcher
-        while not self._stopping:
+        while not fetcher.stopping:  # told to, or by itself once every slot is stuck
             await _until(fetcher.idle, life)
             left = await life.store.backlog(self.queues)
             if left.empty and fetcher.idle.is_set():
