@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
+from weakref import ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from aiotq.worker.held import Held
 
     Action = Callable[[Held], None]
+    Entry = tuple[float, int, ref[Held], Action]
 
 
 class Deadlines:
     """Calls `action(held)` once its deadline is over, unless the job has been decided by then."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Held, Action]] = []
+        # Weak, as an entry outlives its job, which may be megabytes.
+        self._heap: list[Entry] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._prune_at = 1_000
@@ -29,7 +32,7 @@ class Deadlines:
         """at_s: by the loop's clock (monotonic)."""
         self._count += 1
         heap = self._heap
-        heappush(heap, (at_s, self._count, held, action))
+        heappush(heap, (at_s, self._count, ref(held), action))
         if len(heap) > self._prune_at:
             self._prune()
         if self._timer is None or at_s < self._timer.when():
@@ -44,7 +47,7 @@ class Deadlines:
 
     def _prune(self) -> None:
         """Forget the decided ones, so that long timeouts of short jobs don't pile up."""
-        self._heap = [entry for entry in self._heap if entry[2].outcome is None]
+        self._heap = [entry for entry in self._heap if _waits(entry)]
         heapify(self._heap)
         self._prune_at = max(1_000, 2 * len(self._heap))
 
@@ -57,9 +60,15 @@ class Deadlines:
         self._timer = None
         now_s = asyncio.get_running_loop().time()
         heap = self._heap
-        while heap and (heap[0][0] <= now_s or heap[0][2].outcome is not None):
-            _, _, held, action = heappop(heap)
-            if held.outcome is None:
+        while heap and (heap[0][0] <= now_s or not _waits(heap[0])):
+            _, _, found, action = heappop(heap)
+            held = found()
+            if held is not None and held.outcome is None:
                 action(held)
         if self._heap and self._timer is None:
             self._arm()
+
+
+def _waits(entry: Entry) -> bool:
+    held = entry[2]()
+    return held is not None and held.outcome is None

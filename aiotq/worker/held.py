@@ -29,6 +29,7 @@ class Held:
     """One claimed job. The fetcher owns it; while it runs, the runner writes its last eight fields."""
 
     __slots__ = (
+        "__weakref__",
         "attempt",
         "begun",
         "cancelled",

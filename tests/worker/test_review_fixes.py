@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
+from aiotq.worker.held import Held
 from tests.worker.kit import fetcher_of, within
 
 if TYPE_CHECKING:
@@ -69,3 +71,16 @@ async def test_a_worker_whose_slots_are_all_stuck_with_jobs_that_are_others_by_n
     assert events.of("lease_lost")
     assert events.of("all_stuck")
     await stubborn.let_go(worker)
+
+
+async def test_a_job_that_has_ended_is_forgotten_long_before_its_timeout_would_have_come(app: App) -> None:
+    @app.task(timeout=3600)
+    async def echo(text: str) -> str:
+        return text
+
+    async with app.worker() as worker, within():
+        ids = {job.id for job in await app.enqueue_many([echo.s("x" * 1_000) for _ in range(50)])}
+        await worker.run_until_empty()
+        gc.collect()
+        kept = [it for it in gc.get_objects() if isinstance(it, Held) and it.job_id in ids]
+    assert not kept
