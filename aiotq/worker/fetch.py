@@ -18,7 +18,7 @@ from aiotq.errors import StoreError
 from aiotq.job import Returned
 from aiotq.store.contract import MAX_CLAIMED
 from aiotq.worker.held import Held, Why
-from aiotq.worker.log import about, say
+from aiotq.worker.log import say, say_of
 from aiotq.worker.outage import Outage
 from aiotq.worker.outbox import Outbox
 from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S, THREAD_BOUND_S
@@ -223,8 +223,7 @@ class Fetcher:
         for (held, _), stored in zip(batch, reply.stored, strict=True):
             self.held.pop(held.ticket, None)
             if not stored and not in_doubt:
-                said = "the outcome of %s %s came too late: the job is no longer here"
-                say(logging.WARNING, "refused", said, held.name, held.job_id, **about(held))
+                say_of(held, logging.WARNING, "refused", "ended too late: it is no longer this worker's, or has gone")
         for ticket in reply.gone:
             self._drop(ticket)
         for claim in reply.claimed:
@@ -273,6 +272,7 @@ class Fetcher:
             held.why = Why.LOST
             if held in self.ready:
                 self.ready.remove(held)
+            say_of(held, logging.WARNING, "lost", "is another worker's now; what becomes of it here is dropped")
 
     def _lost_all(self) -> None:
         """Reclaimed: all that was in hand is another worker's now."""

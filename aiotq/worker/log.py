@@ -75,3 +75,8 @@ def about(held: Held) -> dict[str, Any]:
 def say(level: int, event: str, message: str, *arguments: object, exc_info: Any = None, **extra: object) -> None:
     """A line of the worker itself."""
     LOG.log(level, message, *arguments, extra={**extra, "event": event}, exc_info=exc_info)
+
+
+def say_of(held: Held, level: int, event: str, message: str) -> None:
+    """A line of one job, at any rate. message: what follows its task and id."""
+    say(level, event, f"%s %s {message}", held.name, held.job_id, **about(held))

@@ -68,6 +68,7 @@ async def test_a_reclaimed_worker_drops_and_cancels_its_jobs_and_goes_on_under_a
         await gates[0].reached()
         [old_id] = await keys.workers()
         await keys.reclaim(app._core.client().store, old_id)
+        await events.line("lost", job_id=sent.id)
         await events.line("lease_lost", jobs=1)
         await gates[1].reached()
         assert cancelled == [0]
