@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from aiotq.errors import StoreRefused, StoreUnavailable, StoreUnusable
 from aiotq.store import connect
@@ -74,12 +75,26 @@ async def test_a_sender_gets_through_once_the_server_is_a_primary_again(own: _Ow
     store = own.store(timeout_s=5)
     await store.open()
     await own.raw.replicaof("127.0.0.1", "1")
+    before = (await own.raw.info("stats"))["total_error_replies"]
     sending = asyncio.ensure_future(store.enqueue([job("j1")]))
-    await asyncio.sleep(0.05)
+    while (await own.raw.info("stats"))["total_error_replies"] < before + 2:
+        pass  # it has not been refused twice yet
     await own.raw.replicaof("NO", "ONE")
 
     async with asyncio.timeout(5):
         await sending
+
+
+async def _until_refused(own: _Own, word: str, *, times: int = 1) -> None:
+    """Ask until the server has refused so often with that word."""
+    asking: Any = Redis.from_url(own.url)
+    async with asyncio.timeout(5):
+        while times:
+            try:
+                await asking.get("x")
+            except RedisError as error:
+                times -= word in str(error).upper()
+    await asking.aclose()
 
 
 async def test_a_server_without_its_replicas_does_nothing(own: _Own) -> None:
@@ -101,9 +116,9 @@ async def test_a_server_busy_with_another_script_is_waited_for(own: _Own) -> Non
     await own.raw.config_set("lua-time-limit", 20)
     endless = Redis.from_url(own.url, socket_timeout=None)
     looping = asyncio.ensure_future(endless.eval("while true do end", 0))
-    await asyncio.sleep(0.1)
+    await _until_refused(own, "BUSY")
     sending = asyncio.ensure_future(store.enqueue([job("j1")]))
-    await asyncio.sleep(0.1)
+    await _until_refused(own, "BUSY", times=50)
     await own.raw.script_kill()
 
     async with asyncio.timeout(5):
@@ -121,7 +136,7 @@ async def test_a_server_that_is_still_loading_is_waited_for_and_named_if_it_take
         await own.raw.config_set(setting, value)
     await own.raw.mset({f"k{number}": "x" * 2_048 for number in range(300)})
     loading = asyncio.ensure_future(own.raw.execute_command("DEBUG", "RELOAD"))
-    await asyncio.sleep(0.1)
+    await _until_refused(own, "LOADING")
 
     with pytest.raises(StoreRefused) as caught:
         await hasty.enqueue([job("j1")])

@@ -165,10 +165,9 @@ async def test_a_running_job_is_marked_and_its_worker_told(bench: Bench) -> None
     await bench.claim(2, by="w1")
     news = bench.store.cancellations("w1")
     waiting = asyncio.ensure_future(anext(news))
-    for _ in range(200):  # until it listens
-        if (await bench.raw.pubsub_numsub(bench.key("control:w1")))[0][1]:
-            break
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(5):
+        while not (await bench.raw.pubsub_numsub(bench.key("control:w1")))[0][1]:
+            pass  # it does not listen yet
 
     assert await bench.store.cancel("j1", generation="AAAA", lines=LINES)
 

@@ -59,6 +59,7 @@ class FaultProxy:
         self._open.set()
         self._fault, self._match, self._left = Fault.DROP_REPLY, b"", 0
         self._struck = asyncio.Event()
+        self._holding = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_unix_server(self._relay, self._socket, limit=CHUNK)
@@ -85,6 +86,11 @@ class FaultProxy:
     def freeze(self) -> None:
         """Hold everything back, both ways, without a word, until `thaw`."""
         self._open.clear()
+        self._holding.clear()
+
+    async def held(self) -> None:
+        """Wait until something is held back by `freeze`."""
+        await self._holding.wait()
 
     def thaw(self) -> None:
         """Let everything flow again."""
@@ -122,7 +128,7 @@ class FaultProxy:
         seam = b""  # the end of the last piece, since a match may lie across two
         with suppress(OSError):
             while piece := await reader.read(CHUNK):
-                await self._open.wait()
+                await self._pass()
                 window = (seam + piece).lower()
                 if self._left and self._match in window:
                     seam = b""
@@ -135,6 +141,11 @@ class FaultProxy:
                 await link.server.drain()
         link.cut()
 
+    async def _pass(self) -> None:
+        if not self._open.is_set():
+            self._holding.set()
+            await self._open.wait()
+
     def _strike(self) -> Fault:
         self.hits += 1
         self._left -= 1
@@ -145,7 +156,7 @@ class FaultProxy:
     async def _answers(self, reader: asyncio.StreamReader, link: _Link) -> None:
         with suppress(OSError):
             while piece := await reader.read(CHUNK):
-                await self._open.wait()
+                await self._pass()
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
                 if link.fault is Fault.BLACK_HOLE:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from aiotq.job import parse_ticket
 from aiotq.store.contract import Enqueued
 from tests.model.hands import DELAYS_MS, PLACES, QUEUES, new_job, own_lines, replacement
 from tests.model.life import START_MS, Life
@@ -65,15 +66,18 @@ class Senders(Life):
     # --- a person
 
     @precondition(lambda self: self.model.records)
-    @rule(data=st.data(), kind=st.sampled_from(["nothing", "cancel", "again", "later", "mark", "locate"]))
+    @rule(data=st.data(), kind=st.sampled_from(["nothing", "cancel", "again", "later", "mark", "mark", "locate"]))
     def a_person_acts_on_what_was_read(self, data: st.DataObject, kind: str) -> None:
         """... just now or a while ago."""
-        waiting_or_dead = [name for name, one in self.model.records.items() if (header(one) or " ")[0] in "wf"]
-        if waiting_or_dead and data.draw(st.integers(0, 3), label="reads now"):
-            self._read(data.draw(st.sampled_from(sorted(waiting_or_dead))))
+        readable = {name for name, one in self.model.records.items() if (header(one) or " ")[0] in "wf"}
+        running = readable & {parse_ticket(text).job_id for hands in self.model.active.values() for text in hands}
+        if running and data.draw(st.booleans(), label="of a running job"):
+            readable = running
+        if readable and data.draw(st.integers(0, 3), label="reads now"):
+            self._read(data.draw(st.sampled_from(sorted(readable))))
         if not self.reads or kind == "nothing":
             return
-        job_id = data.draw(st.sampled_from(sorted(self.reads)))
+        job_id = data.draw(st.sampled_from([*sorted(set(self.reads) & readable), *sorted(self.reads)]))
         if kind == "mark":
             self._mark(job_id)
         elif kind == "locate":

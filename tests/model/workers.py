@@ -162,7 +162,12 @@ class Workers(Life):
         end_ms = self.model.workers.get(worker_id, 0)
         if late:
             self.now_ms = max(self.now_ms, end_ms)
-        self._reclaim(worker_id, end_ms if right else data.draw(st.sampled_from([0, end_ms, end_ms + 1])), limit)
+        seen_ms = end_ms if right else data.draw(st.sampled_from([0, end_ms, end_ms + 1]))
+        half_way = self._reclaim(worker_id, seen_ms, limit) is Reclaimed.MORE
+        [hand] = [one for one in self.hands if one.worker_id == worker_id] or [None]
+        if half_way and hand is not None and data.draw(st.booleans(), label="goes meanwhile"):
+            self.hands.remove(hand)
+            self._retire(hand)
 
     @precondition(lambda self: self.model.workers)
     @rule(data=st.data(), limit=st.sampled_from([1, 2, MAX_RECLAIMED]))
