@@ -140,6 +140,7 @@ class Renewed:
     alive: bool
     now_ms: int = 0
     suspicious: Sequence[Peer] = ()  # at most 100
+    epoch: int = 0  # another one: the connection broke since the last reply
 
 
 class Reclaimed(Enum):

@@ -326,7 +326,7 @@ class RedisStore:
             Peer(worker_id=odd[i].decode(errors="backslashreplace"), lease_end_ms=int(float(odd[i + 1])))
             for i in range(0, len(odd), 2)
         ]
-        return Renewed(alive=bool(alive), now_ms=now, suspicious=peers)
+        return Renewed(alive=bool(alive), now_ms=now, suspicious=peers, epoch=self._wire.epoch)
 
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
         return Reclaimed(await self._run(scripts.RECLAIM, worker_id, now_ms, seen_ms, limit))

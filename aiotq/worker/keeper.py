@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 WATCH_EVERY_S = 0.25
 BLOCKED_AFTER_S = 0.5
+# Of a heartbeat, after one that failed: an answer that was waited for in vain has cost seconds of the lease already.
+AGAIN_SHARE = 0.05
 
 
 class Keeper:
@@ -47,6 +49,7 @@ class Keeper:
         self._lost, self._running = lost, running
         self.renewed_at_s = monotonic()  # when the last renewal that succeeded was sent; registering counts as one
         self._seen: dict[str, tuple[int, float]] = {}  # odd leases of others: lease end, first seen
+        self._epoch = 0  # of the connection on which they were seen
         self._main: asyncio.AbstractEventLoop | None = None
         self._main_thread = 0
         self._alive_at_s = monotonic()  # when the worker's loop last turned
@@ -122,20 +125,32 @@ class Keeper:
     # --- heartbeat and reclaim ----------------------------------------------------------------------------------
 
     async def _heartbeat(self) -> None:
+        wait_s = self._settings.heartbeat_s
         while True:
-            await asyncio.sleep(self._settings.heartbeat_s)
+            await asyncio.sleep(wait_s)
+            wait_s = self._settings.heartbeat_s
             if monotonic() - self._alive_at_s > self._settings.max_block_s:
                 continue  # the worker's loop stands still: let the jobs go to one that works
-            sent_at_s = monotonic()
             try:
-                reply = await self._store.renew(self._worker_id, lease_ms=self._settings.lease_ms)
-                if not reply.alive:
+                if not await self._beat():
                     self._tell_lost()
                     return await self._for_ever()
-                self.renewed_at_s = sent_at_s
-                await self._reclaim(reply.suspicious)
             except StoreError:  # the fetcher says it aloud
                 self._seen.clear()  # what was seen before the break is no proof of anything
+                wait_s *= AGAIN_SHARE
+
+    async def _beat(self) -> bool:
+        """Renew, and reclaim who did not. False if this worker has been reclaimed."""
+        sent_at_s = monotonic()
+        reply = await self._store.renew(self._worker_id, lease_ms=self._settings.lease_ms)
+        if not reply.alive:
+            return False
+        self.renewed_at_s = sent_at_s
+        if reply.epoch != self._epoch:  # the connection broke: perhaps the others could not renew either
+            self._seen.clear()
+            self._epoch = reply.epoch
+        await self._reclaim(reply.suspicious)
+        return True
 
     async def _for_ever(self) -> None:
         await asyncio.Event().wait()
@@ -175,23 +190,26 @@ class Keeper:
     # --- a task that blocks the loop ----------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        blocked_since_s: float | None = None
-        stack, jobs = "", ""
+        since_s: float | None = None  # blocked since then
+        stack, jobs, said = "", "", False
         main = self._main
         while main is not None:
             await asyncio.sleep(WATCH_EVERY_S)
-            now_s = monotonic()
-            if self._asked_at_s is None:
-                if blocked_since_s is not None:
-                    self._say_blocked(self._alive_at_s - blocked_since_s, stack, jobs)
-                    blocked_since_s = None
+            now_s, asked_at_s = monotonic(), self._asked_at_s
+            if asked_at_s is None:
+                if since_s is not None:
+                    self._say_blocked(self._alive_at_s - since_s, stack, jobs)
+                    since_s = None
                 self._asked_at_s = now_s
                 if main.is_closed():
                     return
                 main.call_soon_threadsafe(self._pong)
-            elif now_s - self._asked_at_s >= BLOCKED_AFTER_S and blocked_since_s is None:
-                blocked_since_s = self._asked_at_s
+            elif since_s is None and now_s - asked_at_s >= BLOCKED_AFTER_S:
+                since_s, said = asked_at_s, False
                 stack, jobs = blocking_stack(self._main_thread), self._running()
+            elif since_s is not None and not said and now_s - since_s >= self._settings.max_block_s:
+                said = True  # while it lasts, as it may never end
+                self._say_blocked(now_s - since_s, blocking_stack(self._main_thread), jobs)
 
     def _pong(self) -> None:
         self._asked_at_s, self._alive_at_s = None, monotonic()

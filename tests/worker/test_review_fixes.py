@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from aiotq import App
+from aiotq.store import connect, scripts
+from aiotq.store.contract import WorkerCard
 from aiotq.worker.held import Held
-from tests.worker.kit import fetcher_of, within
+from aiotq.worker.keeper import Keeper
+from aiotq.worker.settings import WorkerSettings
+from tests.faults.proxy import Fault, FaultProxy
+from tests.worker.kit import WITHIN_S, fetcher_of, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
-    from aiotq import App, Worker
+    from aiotq import Worker
+    from tests.servers import Server
     from tests.worker.kit import Events, Keys
 
 
@@ -84,3 +94,67 @@ async def test_a_job_that_has_ended_is_forgotten_long_before_its_timeout_would_h
         gc.collect()
         kept = [it for it in gc.get_objects() if isinstance(it, Held) and it.job_id in ids]
     assert not kept
+
+
+# --- the keeper ---------------------------------------------------------------------------------------------------
+
+
+async def test_two_heartbeats_in_a_row_that_are_never_answered_do_not_end_the_lease(
+    app: App, valkey: Server, server_folder: Path
+) -> None:
+    async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy, within():
+        behind = App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=0.5)
+        proxy.arm(Fault.BLACK_HOLE, scripts.RENEW.sha, times=2)
+        async with behind, behind.worker(lease=2) as worker:
+            assert worker._life is not None
+            keeper = worker._life._keeper
+            assert keeper is not None
+            registered_at_s = keeper.renewed_at_s
+
+            def renewed() -> bool:
+                assert keeper.lease_good
+                return keeper.renewed_at_s > registered_at_s
+
+            await until(renewed)
+        assert proxy.hits == 2
+
+
+async def test_who_was_seen_late_on_a_connection_that_broke_since_is_given_another_heartbeat(
+    app: App, keys: Keys, valkey: Server, server_folder: Path
+) -> None:
+    store = app._core.client().store
+    for worker_id in ("late", "w1"):
+        card = WorkerCard(worker_id=worker_id, label="", host="", pid=1, queues=("default",), lease_ms=10_000)
+        assert await store.register(card)
+    await keys.end_lease("late")
+    async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy, within():
+        behind = connect(proxy.url, namespace=app._core.settings.namespace, connect_timeout_s=5)
+        settings = WorkerSettings(queues=("default",), lease_s=0.001)  # it looks as often as it is told to
+        keeper = Keeper(behind, settings, worker_id="w1", lost=lambda: None, running=str)
+        assert await keeper._beat()
+        proxy.cut_all()
+        await behind.read("nothing")  # another one found it broken, and connected anew
+
+        assert await keeper._beat()
+        assert "late" in await keys.workers()
+
+        assert await keeper._beat()
+        assert "late" not in await keys.workers()
+        await behind.close()
+    await store.retire("w1")
+
+
+async def test_a_task_that_blocks_the_loop_for_good_is_named_while_it_does(app: App, events: Events) -> None:
+    blocking = App(app.source().url, namespace=app._core.settings.namespace, max_block=0.6)
+    said: list[float] = []
+
+    @blocking.task
+    async def endless() -> None:
+        end_s = monotonic() + WITHIN_S
+        while not events.of("blocked") and monotonic() < end_s:
+            threading.Event().wait(0.01)
+        said.extend(vars(line)["blocked_s"] for line in events.of("blocked"))
+
+    async with blocking, blocking.worker():
+        await (await endless.delay()).result(timeout=2 * WITHIN_S)
+    assert 0.6 <= said[0] < WITHIN_S
