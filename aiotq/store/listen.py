@@ -11,9 +11,10 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from aiotq.errors import StoreError, StoreUnavailable
+from aiotq.errors import StoreError, StoreUnavailable, StoreUnusable
+from aiotq.store.answers import told
 from aiotq.store.wire import BROKEN
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from aiotq.store.dial import Dial
 
 PING_EVERY_S = 10.0  # a connection that answers nothing for as long again is dead
-BACKOFF_CAP_S = 1.0
+BACKOFF_S, BACKOFF_CAP_S = 0.05, 1.0
 MESSAGE = 3  # parts of one: kind, channel, payload or count
 
 
@@ -64,6 +65,7 @@ class Listener:
         self._owner: asyncio.Task[None] | None = None
         self._acks = 0  # answers to (un)subscribe that are still to come
         self._connected_once = False
+        self._backoff_s = BACKOFF_S
 
     def subscribe(self, channel: str) -> Subscription:
         """Listen to a channel."""
@@ -105,30 +107,31 @@ class Listener:
     # --- the owner ----------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        backoff_s = 0.05
         loop = asyncio.get_running_loop()
         since = loop.time()
         try:
             while self._channels:
                 try:
                     await self._connect()
-                    backoff_s, self._connected_once = 0.05, True
+                    self._connected_once = True
                     await self._read()
                     since = loop.time()
                 except (*BROKEN, RedisError, StoreError) as error:
                     await self._drop()
-                    if isinstance(error, StoreError) or (
-                        not self._connected_once and loop.time() - since >= self._limit_s
-                    ):
+                    # What will not mend itself, as this user's rights, is for the subscribers to know.
+                    hopeless = isinstance(error, StoreUnusable | ResponseError)
+                    if hopeless or (not self._connected_once and loop.time() - since >= self._limit_s):
                         self._tell_all(self._told(error))
+                    backoff_s, self._backoff_s = self._backoff_s, min(self._backoff_s * 2, BACKOFF_CAP_S)
                     await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
-                    backoff_s = min(backoff_s * 2, BACKOFF_CAP_S)
         finally:
             self._owner = None
 
     def _told(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):
             return error
+        if isinstance(error, ResponseError):
+            return told(error, verb="listen", url=self._url)
         return StoreUnavailable(
             f"listen: no answer from {self._url} ({error}); start the server, or correct the URL",
             verb="listen",
@@ -184,7 +187,7 @@ class Listener:
         if kind in (b"subscribe", b"unsubscribe"):
             self._acks -= 1
         if kind == b"subscribe":
-            payload = None
+            payload, self._backoff_s = None, BACKOFF_S
         elif kind != b"message":
             return
         for subscription in self._channels.get(channel.decode(), []):

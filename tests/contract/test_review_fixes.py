@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from redis.asyncio import Redis
 
-from aiotq.errors import StoreUnavailable
+from aiotq.errors import StoreUnavailable, StoreUnusable
+from aiotq.store import connect
+from tests import servers
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
     from aiotq.store.contract import Renewed
     from tests.contract.kit import Bench
     from tests.faults.proxy import FaultProxy
@@ -38,3 +44,18 @@ async def test_many_callers_whose_time_ends_one_after_the_other_leave_a_store_th
     assert {type(answer) for answer in answers} == {StoreUnavailable}
     async with asyncio.timeout(0.9):
         assert (await far.renew()).alive
+
+
+async def test_who_may_not_listen_is_told_so(server_folder: Path) -> None:
+    with servers.running("valkey", server_folder) as server:
+        raw: Any = Redis.from_url(server.url)
+        await raw.execute_command("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "+@all", "resetchannels")
+        store = connect(server.url.replace("unix://", "unix://deaf:pw@"), namespace="own", connect_timeout_s=1)
+        ended = cast("AsyncGenerator[bytes | None]", store.ended("j1"))
+
+        with pytest.raises(StoreUnusable, match="right"):
+            async with asyncio.timeout(5):
+                await anext(ended)
+
+        await store.close()
+        await raw.aclose()
