@@ -1,4 +1,4 @@
-"""Redis's clock, as this worker knows it: what the last reply said, and the monotonic time since."""
+"""Redis's clock, as this worker knows it: what replies said, and the monotonic time since."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from time import monotonic
 
 
 class ServerClock:
-    """No clock of the host is trusted. A step of Redis's clock shows with the next reply."""
+    """No clock of the host is trusted. A step of Redis's clock shows with the next reply.
+
+    A reply is late by an unknown part of its round trip. So a time that can be true is kept: of two replies the quicker
+    one is believed, and a slow one does not set the clock back, to before what has been stamped already.
+    """
 
     __slots__ = ("_at_s", "_ms")
 
     def __init__(self) -> None:
-        self._ms, self._at_s = 0, monotonic()
+        self._ms, self._at_s = 0.0, monotonic()
 
-    def set(self, now_ms: int) -> None:
-        """A reply said what time it is."""
-        self._ms, self._at_s = now_ms, monotonic()
+    def set(self, now_ms: int, *, sent_at_s: float) -> None:
+        """A reply said what time it was, at some moment since its request was sent (monotonic)."""
+        at_s = monotonic()
+        latest_ms = now_ms + 1 + (at_s - sent_at_s) * 1000  # it was cut to whole milliseconds
+        self._ms, self._at_s = min(max(self._passed_ms(at_s), float(now_ms)), latest_ms), at_s
 
     def now_ms(self) -> int:
         """Unix milliseconds by Redis's clock; 0 before the first reply."""
-        return self._ms + int((monotonic() - self._at_s) * 1000) if self._ms else 0
+        return int(self._passed_ms(monotonic()))
+
+    def _passed_ms(self, at_s: float) -> float:
+        return self._ms + (at_s - self._at_s) * 1000 if self._ms else 0.0

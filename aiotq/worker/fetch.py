@@ -210,16 +210,20 @@ class Fetcher:
             self._lost_all()
 
     async def flush(self) -> None:
-        """Store the outcomes at hand and claim nothing: a forced stop's last words."""
+        """Store the outcomes at hand and claim nothing: a forced stop's last words. What fails may be repeated."""
         while self._outbox:
-            finished = [finished for _, finished in self._outbox.batch()]
-            ttl_ms = self._settings.failure_ttl_ms
-            await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=ttl_ms)
+            batch, ttl_ms = self._outbox.batch(), self._settings.failure_ttl_ms
+            finished = [finished for _, finished in batch]
+            try:
+                await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=ttl_ms)
+            except BaseException:
+                self._outbox.again(batch)
+                raise
 
     # --- a reply ------------------------------------------------------------------------------------------------
 
     def _take(self, reply: Exchanged, batch: list[Decided], *, in_doubt: bool, limit: int) -> None:
-        self._clock.set(reply.now_ms)
+        self._clock.set(reply.now_ms, sent_at_s=self._asked_at_s)
         for (held, _), stored in zip(batch, reply.stored, strict=True):
             self.held.pop(held.ticket, None)
             if not stored and not in_doubt:
