@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from aiotq.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentJob:
+class CurrentJob(Struct, frozen=True, kw_only=True):
     """The job that the running code belongs to."""
 
     id: str

@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from msgspec import Struct
+
 from aiotq.errors import Frame
 
 PRIORITIES = range(10)  # 0 is first
@@ -101,23 +103,20 @@ class JobInfo:
 # --- outcomes: what an attempt came to; decided in Python, stored by scripts ------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Succeeded:
+class Succeeded(Struct, frozen=True, kw_only=True, gc=False):
     """The task returned."""
 
     result: bytes | None  # JSON, or None if it is not to be stored
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True, gc=False):
     """No further attempt will be made: a dead letter."""
 
     error: ErrorInfo
     reason: str = "error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
+class Retried(Struct, frozen=True, kw_only=True, gc=False):
     """Another attempt in `delay_ms`. `counts`: whether this one is used up (an unknown task uses none)."""
 
     delay_ms: int
@@ -125,15 +124,13 @@ class Retried:
     counts: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True, kw_only=True, gc=False):
     """It was cancelled, or had expired before it started."""
 
     reason: str = "cancelled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Returned:
+class Returned(Struct, frozen=True, kw_only=True, gc=False):
     """Not the job's fault (the worker stops): back to the front of its line, the attempt given back."""
 
 
@@ -171,26 +168,25 @@ def ticket(line: str, generation: str, job_id: str) -> str:
     return f"{line}:{generation}:{job_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Struct, frozen=True, gc=False):
     """A ticket, taken apart."""
 
-    line: str
+    queue: str
+    place: str  # a priority, a letter for the front of one, or SUSPECT
     generation: str
     job_id: str
 
     @property
-    def queue(self) -> str:
-        """The queue of its line."""
-        return self.line.partition(":")[0]
+    def line(self) -> str:
+        """The line it is for."""
+        return f"{self.queue}:{self.place}"
 
     @property
     def suspect(self) -> bool:
         """Whether the job's worker vanished twice or more."""
-        return self.line.endswith(":s")
+        return self.place == SUSPECT
 
 
 def parse_ticket(text: str) -> Ticket:
     """Take a ticket apart. The scripts have checked its form; an id may hold colons."""
-    queue, place, generation, job_id = text.split(":", 3)
-    return Ticket(f"{queue}:{place}", generation, job_id)
+    return Ticket(*text.split(":", 3))

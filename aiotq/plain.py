@@ -35,6 +35,8 @@ def encode(value: Any, *, within: int = 0) -> bytes:
     Raises whatever msgspec or the value's own class raises; `refusal` puts it in words. Cost: msgspec's, and where the
     JSON holds a null or more than 64 brackets a second pass (about twice the time).
     """
+    if value is None:
+        return b"null"
     raw = _encoder.encode(value)
     # JSON has no NaN and no infinity: msgspec writes null. So where there is a null, and only there, one has to look.
     if b"null" in raw and not _is_finite(msgspec.to_builtins(value, enc_hook=_to_json)):

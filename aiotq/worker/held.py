@@ -36,8 +36,10 @@ class Held:
         "claimed_s",
         "data",
         "fence",
+        "generation",
         "handle",
         "job_id",
+        "line",
         "lost",
         "number",
         "outcome",
@@ -56,10 +58,10 @@ class Held:
     def __init__(self, claim: Claimed, *, number: int, fence: int, now_s: float) -> None:
         """number: grows with every job that this worker claims. now_s: monotonic."""
         parts = parse_ticket(claim.ticket)
-        self.ticket, self.job_id, self.queue = claim.ticket, parts.job_id, parts.queue
+        self.ticket, self.queue, self.job_id = claim.ticket, parts.queue, parts.job_id
+        self.line, self.generation, self.suspect = parts.line, parts.generation, parts.suspect
         self.data, self.lost, self.cancelled, self.fence = claim.record, claim.lost, claim.cancelled, fence
         self.number, self.claimed_s = number, now_s
-        self.suspect = parts.suspect  # its worker vanished twice or more
         self.record: Record | None = None  # once decoded
         self.task: RegisteredTask | None = None  # once found
         self.attempt = 0

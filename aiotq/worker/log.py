@@ -47,6 +47,16 @@ class JobLog:
         if level >= logging.WARNING or not self._hush:
             LOG.log(level, message, *arguments, extra={**about(held), **extra, "event": event})
 
+    def hushed(self, event: str) -> bool:
+        """Whether an INFO line of a job need not be made: nobody listens, or it was only counted. Asked for each one."""
+        if not LOG.isEnabledFor(logging.INFO):
+            return True
+        if not self._hush or monotonic() >= self._over_s:
+            return False
+        self._lines += 1
+        self._count(event)
+        return True
+
     def flush(self) -> None:
         """Say what is still to be said of the last second."""
         self._turn(monotonic())

@@ -24,7 +24,7 @@ class Report:
 
     def started(self, held: Held, *, now_ms: int) -> None:
         """An attempt begins."""
-        if not LOG.isEnabledFor(logging.INFO) or held.record is None:
+        if held.record is None or self._log.hushed("started"):
             return
         due_ms = held.record.doc.due_ms or held.record.enqueued_ms + (held.record.doc.delay_ms or 0)
         waited_ms = max(0, now_ms - due_ms)
@@ -78,7 +78,7 @@ class Report:
 
     def _succeeded(self, held: Held, outcome: Succeeded) -> None:
         self.tally["succeeded"] += 1
-        if not LOG.isEnabledFor(logging.INFO):
+        if self._log.hushed("succeeded"):
             return
         took_ms = _took_ms(held)
         self._log.job(

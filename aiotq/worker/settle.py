@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from aiotq import record as records
-from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded, parse_ticket, ticket
+from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded, ticket
 from aiotq.store.contract import Ended, Postponed, PutBack
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def settle(
         held.record, ttl_ms = structs.replace(held.record, doc=doc), records.LEAST_TTL_MS
     return Ended(
         ticket=held.ticket,
-        record=_terminal(held, outcome, generation=held.ticket.split(":", 3)[2], label=label, now_ms=now_ms),
+        record=_terminal(held, outcome, generation=held.generation, label=label, now_ms=now_ms),
         ttl_ms=max(ttl_ms, records.LEAST_TTL_MS),
         dead=dead,
     )
@@ -51,14 +51,10 @@ def result_ttl_ms(held: Held, settings: WorkerSettings) -> int:
     return settings.result_ttl_ms
 
 
-def _line(held: Held) -> str:
-    return parse_ticket(held.ticket).line
-
-
 def _put_back(held: Held, generation: str) -> PutBack:
-    if parse_ticket(held.ticket).generation.startswith(records.LARGE):
+    if held.generation.startswith(records.LARGE):
         generation = records.LARGE + generation[1:]
-    return PutBack(ticket=held.ticket, new_ticket=ticket(_line(held), generation, held.job_id))
+    return PutBack(ticket=held.ticket, new_ticket=ticket(held.line, generation, held.job_id))
 
 
 def _postpone(held: Held, outcome: Retried, *, generation: str, label: str, now_ms: int) -> Postponed:
@@ -79,7 +75,7 @@ def _postpone(held: Held, outcome: Retried, *, generation: str, label: str, now_
     return Postponed(
         ticket=held.ticket,
         record=stored,
-        new_ticket=ticket(_line(held), written, held.job_id),
+        new_ticket=ticket(held.line, written, held.job_id),
         delay_ms=outcome.delay_ms,
     )
 

@@ -100,8 +100,8 @@ def test_a_job_that_goes_to_the_front_has_a_letter_for_its_priority() -> None:
 @given(QUEUE, st.sampled_from([*"0123456789", *job.FRONT, job.SUSPECT]), GENERATION, JOB_ID)
 def test_a_ticket_is_taken_apart_into_what_it_was_made_of(queue: str, place: str, generation: str, job_id: str) -> None:
     parsed = job.parse_ticket(job.ticket(f"{queue}:{place}", generation, job_id))
-    assert parsed == Ticket(f"{queue}:{place}", generation, job_id)
-    assert parsed.queue == queue
+    assert parsed == Ticket(queue, place, generation, job_id)
+    assert parsed.line == f"{queue}:{place}"
     assert parsed.suspect is (place == "s")
 
 
