@@ -9,7 +9,10 @@ local reply, woken, order, lines = {}, {}, {}, {}
 for at = 2, #ARGV, 6 do
   local id, line, generation = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local key, record = prefix .. 'job:' .. id, ARGV[at + 3] .. stamp .. ARGV[at + 4]
-  if call('SET', key, record, 'NX') then
+  local new = call('SET', key, record, 'NX')
+  local found = not new and safe('GETRANGE', key, 2, 5)
+  if found == '' then new = call('SET', key, record, 'NX') end -- it was of a wrong type, and has been put aside
+  if new then
     local ticket, when = line .. ':' .. generation .. ':' .. id, ARGV[at + 5]
     if when == '' then
       local tickets = lines[line]
@@ -24,7 +27,6 @@ for at = 2, #ARGV, 6 do
     end
     reply[#reply + 1] = '0'
   else
-    local found = safe('GETRANGE', key, 2, 5)
     reply[#reply + 1] = found == generation and '1' or '2'
   end
 end
