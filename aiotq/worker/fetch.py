@@ -210,15 +210,11 @@ class Fetcher:
             self._lost_all()
 
     async def flush(self) -> None:
-        """Store the outcomes at hand and claim nothing: a forced stop's last words. What fails may be repeated."""
+        """Store the outcomes at hand and claim nothing: a forced stop's last words. May be repeated if it fails."""
         while self._outbox:
-            batch, ttl_ms = self._outbox.batch(), self._settings.failure_ttl_ms
-            finished = [finished for _, finished in batch]
-            try:
+            with self._outbox.leaving() as finished:
+                ttl_ms = self._settings.failure_ttl_ms
                 await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=ttl_ms)
-            except BaseException:
-                self._outbox.again(batch)
-                raise
 
     # --- a reply ------------------------------------------------------------------------------------------------
 

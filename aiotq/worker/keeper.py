@@ -12,7 +12,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from aiotq.errors import StoreError
+from aiotq.errors import AiotqError, StoreError
 from aiotq.store.contract import Reclaimed
 from aiotq.worker.log import LOG, say
 from aiotq.worker.poll import Poller
@@ -70,6 +70,13 @@ class Keeper:
         self._main, self._main_thread = asyncio.get_running_loop(), threading.get_ident()
         self._ended = self._main.create_future()
         self._thread.start()
+
+    async def watched(self) -> None:
+        """Raises AiotqError when the thread ends untold: without it the lease would, and jobs would run twice."""
+        assert self._ended is not None
+        await asyncio.shield(self._ended)
+        if not self._stopping:
+            raise AiotqError("the keeper's thread has ended, and with it the lease; see its traceback; start anew")
 
     async def stop(self) -> None:
         """End the thread, and wait for it."""

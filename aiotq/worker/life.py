@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aiotq.worker.report import Report
     from aiotq.worker.settings import WorkerSettings
 
+GOODBYE_AGAIN_S = 0.05
+
 
 class Life:
     """Made and used on the worker's loop, once."""
@@ -129,7 +131,7 @@ class Life:
             keeper.renewed_at_s = sent_at_s
             keeper.start()
             try:
-                await self._work_as(worker_id)
+                await self._work_as(worker_id, keeper)
             finally:
                 await keeper.stop()
             if fetcher.stopping or not fetcher.lost.is_set():
@@ -137,13 +139,14 @@ class Life:
         await self._retire(worker_id)
         self._working = None  # ... and the lifespan's end, if it must go at once
 
-    async def _work_as(self, worker_id: str) -> None:
+    async def _work_as(self, worker_id: str, keeper: Keeper) -> None:
         async with asyncio.TaskGroup() as duties:
             # Children of this group: they end with it.
             working = self._working = duties.create_task(self.fetcher.run())
             others = [
                 duties.create_task(hear_tokens(self.store, self.fetcher, queues=self._settings.queues)),
                 duties.create_task(hear_cancels(self.store, self.fetcher, worker_id=worker_id)),
+                duties.create_task(keeper.watched()),
             ]
             working.add_done_callback(lambda _: [other.cancel() for other in others])
             if not self.started.done():
@@ -151,15 +154,29 @@ class Life:
 
     async def _retire(self, worker_id: str) -> None:
         """Say goodbye; what is still in hand goes back to the front of its line. Then see off whose code runs on."""
-        with suppress(StoreError, TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
+                await self._say_goodbye(worker_id)
+        # Cancelled already, they may clean up; a thread can't be cancelled, and who is forced does not wait for one.
+        ending = [
+            held.handle
+            for held in self.runner.running - self.runner.stuck
+            if held.handle is not None and not (self.forced and held.threaded)
+        ]
+        if ending:
+            await asyncio.wait(ending, timeout=LAST_WORDS_S if self.forced else STUCK_AFTER_S)
+
+    async def _say_goodbye(self, worker_id: str) -> None:
+        """Again, if the store has not heard it."""
+        while True:
+            try:
                 await self.fetcher.flush()
                 await self.store.retire(worker_id)
                 for queue in self._settings.queues:  # a token may have come just now to the ear that was closed
                     await self.store.leave_token(queue)
-        ending = [held.handle for held in self.runner.running - self.runner.stuck if held.handle is not None]
-        if ending:  # cancelled already: they may clean up
-            await asyncio.wait(ending, timeout=LAST_WORDS_S if self.forced else STUCK_AFTER_S)
+                return
+            except StoreError:
+                await asyncio.sleep(GOODBYE_AGAIN_S)
 
     # --- how it is stopped --------------------------------------------------------------------------------------
 

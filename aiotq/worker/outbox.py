@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_FINISHED, PutBack
 from aiotq.worker.settle import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
 
     from aiotq.store.contract import Ended, Finished, Postponed
     from aiotq.worker.held import Held
@@ -57,6 +58,16 @@ class Outbox:
         """Take a batch back whose call failed."""
         for held, finished in batch:
             self._add(held, finished)
+
+    @contextmanager
+    def leaving(self) -> Generator[list[Finished]]:
+        """What one call of the store may carry; it comes back in if the call fails."""
+        batch = self.batch()
+        try:
+            yield [finished for _, finished in batch]
+        except BaseException:
+            self.again(batch)
+            raise
 
     def clear(self) -> None:
         """Forget all: they are another worker's jobs now."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -99,6 +100,13 @@ async def stumble(times: int) -> int:
     return os.getpid()
 
 
+async def starve() -> None:
+    """Lets its process open no further file, socket or loop."""
+    _Ledger.write("start")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    _Ledger.write("end")
+
+
 async def die() -> None:
     """Takes its process with it, one way or the other."""
     _Ledger.write("start")
@@ -120,6 +128,7 @@ class Tasks:
         self.block = app.task(block, name="block")
         self.carry = app.task(carry, name="carry")
         self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
+        self.starve = app.task(starve, name="starve")
         self.die = app.task(die, name="die")
 
 

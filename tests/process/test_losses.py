@@ -165,3 +165,15 @@ async def test_jobs_of_a_killed_worker_wait_at_the_front(rig: Rig):
     assert (await first.info()).lost == 1
     await rig.stop(watcher, last)
     await rig.check([first, *behind], may_repeat={first.id})
+
+
+async def test_a_worker_that_can_not_keep_its_lease_any_more_ends(rig: Rig):
+    """Its lease is lost, and for a new one it needs a thread with a loop: there is no file descriptor left for that."""
+    await rig.start_server()
+    worker = await rig.worker("--lease", "1")
+    starving = await rig.tasks.starve.delay()
+    await rig.all_ended([starving])
+    (former,) = await rig.ids_of(worker)
+    await rig.raw.zrem(f"{rig.prefix}workers", former)
+    assert await worker.exit() == 1
+    assert "the keeper's thread has ended" in worker.text

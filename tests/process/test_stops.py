@@ -10,7 +10,8 @@ import time
 import pytest
 
 from aiotq.job import parse_ticket
-from tests.faults.proxy import FaultProxy
+from aiotq.store.scripts import RETIRE
+from tests.faults.proxy import Fault, FaultProxy
 from tests.process.rig import Rig
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -123,6 +124,37 @@ async def test_what_a_claim_in_flight_brings_after_the_signal_goes_back_unstarte
     await rig.all_ended([job])
     await rig.stop(other)
     await rig.check([job])
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP_REQUEST, Fault.DROP_REPLY])
+async def test_a_goodbye_that_got_lost_is_said_again(rig: Rig, fault: Fault):
+    await rig.start_server()
+    await rig.watch_ends()
+    async with FaultProxy(rig.folder / "s", rig.folder / "p") as proxy:
+        worker = await rig.worker(url=proxy.url)
+        jobs = [await rig.tasks.hold.delay() for _ in range(3)]
+        await rig.ledger.until(3)
+        proxy.arm(fault, RETIRE.sha)
+        worker.send_signal(signal.SIGTERM)
+        await worker.line("stopping")
+        worker.send_signal(signal.SIGTERM)
+        assert await worker.exit() == 130
+        assert proxy.hits == 1
+    assert set(await waiting(rig)) == {job.id for job in jobs}
+    rig.open_gate()
+    other = await rig.worker()
+    await rig.all_ended(jobs)
+    assert {(await job.info()).lost for job in jobs} == {0}
+    await rig.stop(other)
+    await rig.check(jobs, may_repeat={job.id for job in jobs})
+
+
+async def test_stopped_before_it_ever_reached_a_server_it_ends_at_once(rig: Rig):
+    worker = await rig.worker(ready=False)
+    await worker.line("store_down")
+    at_s = time.monotonic()
+    await rig.stop(worker)
+    assert time.monotonic() - at_s < MARGIN_S
 
 
 async def test_stopped_before_its_first_step_a_worker_does_not_start(rig: Rig):
