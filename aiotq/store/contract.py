@@ -241,8 +241,11 @@ class Store(Protocol):
         """Drop every connection. Commands in flight fail with StoreUnavailable."""
         ...
 
-    def sibling(self) -> Store:
-        """A store of the same server and namespace with connections of its own, for another thread's loop."""
+    def sibling(self, *, limit_s: float | None = None) -> Store:
+        """A store of the same server and namespace with connections of its own, for another thread's loop.
+
+        limit_s: the longest that one of its calls may take, connecting included, if that is less than this one's.
+        """
         ...
 
     # --- a sender's side

@@ -89,8 +89,9 @@ class RedisStore:
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
         self._broom: AsyncGenerator[None] | None = None
 
-    def sibling(self) -> RedisStore:
-        return RedisStore(self._full_url, namespace=self._namespace, connect_timeout_s=self._limit_s)
+    def sibling(self, *, limit_s: float | None = None) -> RedisStore:
+        limit_s = self._limit_s if limit_s is None else min(limit_s, self._limit_s)
+        return RedisStore(self._full_url, namespace=self._namespace, connect_timeout_s=limit_s)
 
     async def open(self) -> ServerFacts:
         if self.url.startswith("memory://"):  # fakeredis has no INFO

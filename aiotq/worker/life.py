@@ -125,8 +125,10 @@ class Life:
             self._working = None  # a stop now has to interrupt this
             worker_id, sent_at_s = await register(self.store, self._settings, label=self._label)
             fetcher.worker_id = worker_id
+            # However long users are ready to wait for an answer: the lease is not.
+            store = self.store.sibling(limit_s=max(1.0, self._settings.lease_s / 3))
             keeper = self._keeper = Keeper(
-                self.store.sibling(), self._settings, worker_id=worker_id, lost=self._lost, running=self._at_fault
+                store, self._settings, worker_id=worker_id, lost=self._lost, running=self._at_fault
             )
             keeper.renewed_at_s = sent_at_s
             keeper.start()

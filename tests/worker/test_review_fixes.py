@@ -8,6 +8,8 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from aiotq import App
 from aiotq.store import connect, scripts
 from aiotq.store.contract import WorkerCard
@@ -99,12 +101,13 @@ async def test_a_job_that_has_ended_is_forgotten_long_before_its_timeout_would_h
 # --- the keeper ---------------------------------------------------------------------------------------------------
 
 
-async def test_two_heartbeats_in_a_row_that_are_never_answered_do_not_end_the_lease(
-    app: App, valkey: Server, server_folder: Path
+@pytest.mark.parametrize(("connect_timeout", "times"), [(0.5, 2), (60, 1)])
+async def test_heartbeats_that_are_never_answered_do_not_end_the_lease_while_the_server_answers_others(
+    app: App, valkey: Server, server_folder: Path, connect_timeout: float, times: int
 ) -> None:
     async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy, within():
-        behind = App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=0.5)
-        proxy.arm(Fault.BLACK_HOLE, scripts.RENEW.sha, times=2)
+        behind = App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=connect_timeout)
+        proxy.arm(Fault.BLACK_HOLE, scripts.RENEW.sha, times=times)
         async with behind, behind.worker(lease=2) as worker:
             assert worker._life is not None
             keeper = worker._life._keeper
@@ -116,7 +119,7 @@ async def test_two_heartbeats_in_a_row_that_are_never_answered_do_not_end_the_le
                 return keeper.renewed_at_s > registered_at_s
 
             await until(renewed)
-        assert proxy.hits == 2
+        assert proxy.hits == times
 
 
 async def test_who_was_seen_late_on_a_connection_that_broke_since_is_given_another_heartbeat(
