@@ -167,6 +167,19 @@ async def test_jobs_of_a_killed_worker_wait_at_the_front(rig: Rig):
     await rig.check([first, *behind], may_repeat={first.id})
 
 
+async def test_until_empty_waits_for_the_jobs_of_a_killed_worker(rig: Rig):
+    await rig.start_server()
+    await rig.watch_ends()
+    killed = await rig.worker("--lease", "1")
+    jobs = [await rig.tasks.hold.delay() for _ in range(3)]
+    await rig.ledger.until(3)
+    last = await rig.worker("--lease", "1", "--until-empty")
+    await killed.kill()
+    rig.open_gate()
+    assert await last.exit() == 0
+    await rig.check(jobs, may_repeat={job.id for job in jobs})
+
+
 async def test_a_worker_that_can_not_keep_its_lease_any_more_ends(rig: Rig):
     """Its lease is lost, and for a new one it needs a thread with a loop: there is no file descriptor left for that."""
     await rig.start_server()

@@ -134,6 +134,7 @@ async def test_connections_cut_every_50_ms_lose_nothing_and_repeat_nothing(rig: 
     workers = await rig.workers(2)
     jobs: list[Any] = []
     failures: dict[str, int] = {}
+    results: list[asyncio.Task[int]] = []
     rig.raw.connection_pool.connection_kwargs["client_name"] = "test"  # its further connections are no target
     async with again_and_again(cut, every_s=0.05) as cuts:
         while len(cuts) < 40:
@@ -143,7 +144,9 @@ async def test_connections_cut_every_50_ms_lose_nothing_and_repeat_nothing(rig: 
             stumbling = await rig.tasks.stumble.delay(2)
             failures[stumbling.id] = 2
             jobs.append(stumbling)
+            results.append(asyncio.create_task(stumbling.result(timeout=30)))
             await asyncio.sleep(0.03)
+    assert {await result for result in results} <= {worker.pid for worker in workers}
     await rig.all_ended(jobs)
     rig.measured(f"{len(jobs)} jobs, {len(cuts)} times all connections cut")
     await rig.stop(*workers)
