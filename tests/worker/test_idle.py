@@ -6,11 +6,14 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from aiotq import App, RetryPolicy, current_job
+from aiotq.errors import StoreUnavailable
 from tests.worker.kit import Gate, fetcher_of, until, within
 
 if TYPE_CHECKING:
-    from tests.worker.kit import Keys
+    from tests.worker.kit import Events, Keys
 
 WATCHED_S = 6.5
 MOST_SENT_PER_S, MOST_PER_S = 2, 8
@@ -117,6 +120,20 @@ async def test_run_with_until_empty_ends_by_itself(app: App) -> None:
     async with within():
         assert await app.worker().run(until_empty=True) == 0
     assert {await sent.status() for sent in jobs} == {"succeeded"}
+
+
+async def test_run_until_empty_gives_up_on_a_server_that_goes_away(
+    app: App, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = app._core.client().store
+
+    async def gone(*args: Any, **options: Any) -> Any:
+        raise StoreUnavailable("backlog: no answer", verb="backlog", url=store.url, sent=True)
+
+    monkeypatch.setattr(store, "backlog", gone)
+    async with within():
+        assert await app.worker().run(until_empty=True) == 1
+    assert vars(await events.line("gave_up"))["url"] == store.url
 
 
 async def test_two_workers_drain_five_thousand_jobs_each_run_exactly_once(app: App, keys: Keys, namespace: str) -> None:

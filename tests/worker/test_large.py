@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiotq import RetryPolicy, current_job
+from aiotq.errors import StoreUnavailable
 from aiotq.job import LARGE_RECORD
-from tests.worker.kit import Gate, fetcher_of
+from tests.worker.kit import Gate, fetcher_of, within
 
 if TYPE_CHECKING:
     from aiotq import App
@@ -117,4 +118,55 @@ async def test_a_large_job_whose_record_is_read_while_the_worker_stops_goes_back
     assert not ran
     assert await keys.line("default:5") == [job.id]
     assert (await job.info()).attempt == 0
+    await job.cancel()
+
+
+async def test_a_record_that_can_not_be_read_at_first_is_read_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = app._core.client().store
+    read, refusals = store.read, 2
+
+    async def refusing(job_id: str) -> bytes | None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise StoreUnavailable("read: no answer", verb="read", url=store.url, sent=True)
+        return await read(job_id)
+
+    @app.task
+    async def measure(text: str) -> int:
+        return len(text)
+
+    job = await measure.delay("x" * 50_000)
+    monkeypatch.setattr(store, "read", refusing)
+    async with app.worker() as worker:
+        await worker.run_until_empty()
+    monkeypatch.undo()
+    assert await job.result(timeout=5) == 50_000
+    assert refusals == 0
+
+
+async def test_a_forced_stop_does_not_wait_for_a_record_that_is_read(
+    app: App, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def never(job_id: str) -> bytes | None:
+        begun.set()
+        await asyncio.Event().wait()
+        return None
+
+    @app.task
+    async def measure(text: str) -> int:
+        return len(text)
+
+    job = await measure.delay("x" * 50_000)
+    worker = app.worker()
+    monkeypatch.setattr(app._core.client().store, "read", never)
+    await worker.start()
+    async with within():
+        await begun.wait()
+        worker.stop(now=True)
+        assert await worker.run() == 130
+    monkeypatch.undo()
+    assert await keys.line("default:5") == [job.id]
     await job.cancel()

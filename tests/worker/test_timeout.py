@@ -15,7 +15,7 @@ from tests.worker.kit import fetcher_of, until, within
 
 if TYPE_CHECKING:
     from aiotq import App, Job
-    from tests.worker.kit import Events
+    from tests.worker.kit import Events, Keys
 
 AT_ONCE = RetryPolicy(delays=[0])
 
@@ -92,6 +92,18 @@ async def test_each_job_of_many_gets_its_own_timeout(app: App) -> None:
             took_s = (attempt.finished_at - attempt.started_at).total_seconds()
             assert failed.error_message.count(f"{limit_s:g} s") == 1
             assert limit_s - 0.005 <= took_s < limit_s + 0.5
+
+
+async def test_long_timeouts_of_short_jobs_do_not_pile_up(app: App, keys: Keys) -> None:
+    @app.task(timeout=3_600)
+    async def short() -> None: ...
+
+    async with app.worker() as worker:
+        await app.enqueue_many([short.s() for _ in range(3_000)])
+        await worker.run_until_empty()
+        assert worker.tally["succeeded"] == 3_000
+        assert len(fetcher_of(worker)._runner._deadlines._heap) < 2_500
+    await keys.forget_ended()
 
 
 async def test_a_users_own_timeout_inside_is_an_ordinary_failure(app: App) -> None:

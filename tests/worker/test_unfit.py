@@ -192,6 +192,38 @@ async def test_garbage_in_a_line_is_put_aside_and_the_worker_goes_on(app: App, k
     assert any(b"garbage" in member for member in dead)
 
 
+async def test_garbage_in_the_schedule_is_put_aside_and_what_is_due_runs(app: App, keys: Keys, events: Events) -> None:
+    @app.task
+    async def greet(name: str) -> str:
+        return name
+
+    schedule = f"{keys.prefix}schedule"
+    await keys.client.zadd(schedule, {b"\x00 garbage": 1, b"a:b": 2})
+    due = await greet.options(countdown=0.05).delay("Ada")
+    async with app.worker():
+        assert await due.result(timeout=10) == "Ada"
+        line = await events.line("garbage")
+    assert schedule.endswith(vars(line)["key"].rpartition(":")[2])
+    dead = list(await keys.client.zrange(f"{keys.prefix}dead", 0, -1))
+    assert sum(b"schedule" in member for member in dead) == 2
+
+
+async def test_a_key_of_the_wrong_type_is_renamed_aside_and_the_worker_goes_on(
+    app: App, keys: Keys, events: Events
+) -> None:
+    @app.task
+    async def greet(name: str) -> str:
+        return name
+
+    line = f"{keys.prefix}line:default:3"
+    await keys.client.set(line, b"no list")
+    await keys.client.zadd(f"{keys.prefix}lines:default", {b"3": 3})
+    async with app.worker():
+        assert await (await greet.delay("Ada")).result(timeout=10) == "Ada"
+        assert vars(await events.line("garbage"))["key"] == line
+    assert await keys.client.get(f"{keys.prefix}aside:line:default:3") == b"no list"
+
+
 async def test_arguments_that_no_longer_fit_fail_without_a_retry(app: App) -> None:
     older = app_of(app)
 
