@@ -67,6 +67,18 @@ async def test_one_worker_leads_until_its_lease_ends(bench: Bench) -> None:
     assert not (await bench.promote("w1")).leader
 
 
+async def test_a_leader_that_goes_gives_its_lease_up(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.promote("w1")
+    await bench.worker("w3")
+    await bench.retire("w3")
+    assert not (await bench.promote("w2")).leader, "another worker's going changes nothing"
+
+    await bench.retire("w1")
+
+    assert (await bench.promote("w2")).leader
+
+
 async def test_a_leader_keeps_its_lease_by_promoting(bench: Bench) -> None:
     for _ in range(5):
         assert (await bench.promote("w1")).leader

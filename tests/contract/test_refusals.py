@@ -129,12 +129,12 @@ async def test_a_server_busy_with_another_script_is_waited_for(own: _Own) -> Non
 
 
 async def test_a_server_that_is_still_loading_is_waited_for_and_named_if_it_takes_too_long(own: _Own) -> None:
-    patient, hasty = own.store(timeout_s=10), own.store(timeout_s=0.2)
+    patient, hasty = own.store(timeout_s=10), own.store(timeout_s=0.5)
     for store in (patient, hasty):
         await store.open()
     for setting, value in (("key-load-delay", 2_000), ("loading-process-events-interval-bytes", 1_024)):
         await own.raw.config_set(setting, value)
-    await own.raw.mset({f"k{number}": "x" * 2_048 for number in range(300)})
+    await own.raw.mset({f"k{number}": "x" * 2_048 for number in range(500)})
     loading = asyncio.ensure_future(own.raw.execute_command("DEBUG", "RELOAD"))
     await _until_refused(own, "LOADING")
 

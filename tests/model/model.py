@@ -114,10 +114,10 @@ class Model(State):
 
     def cancel(self, job_id: str, *, generation: str, lines: Sequence[str]) -> bool:
         self._begin()
-        held = self._holder([ticket(line, generation, job_id) for line in lines]) is not None
-        if held:
-            self.cancels.add(job_id)
-        return held
+        holder = self._holder([ticket(line, generation, job_id) for line in lines])
+        if holder is not None:
+            self.cancels[job_id] = holder
+        return holder is not None
 
     def live_workers(self) -> dict[str, list[str]]:
         return {card.label: list(card.queues) for name, card in self.cards.items() if self.workers[name] > 0}
@@ -160,6 +160,8 @@ class Model(State):
         back = self.active.pop(worker, set())
         self._to_the_front(back, census)
         self._remove_worker(worker)
+        if self.poller is not None and self.poller[0] == worker:
+            self.poller = None  # another one need not wait for the end of its lease
         return len(back)
 
     def renew(self, worker: str, *, lease_ms: int, now_ms: int) -> Renewed:
@@ -191,7 +193,9 @@ class Model(State):
         assert kept <= hands, f"a reclaim put {kept - hands} into a dead worker's hands"
         back = hands - kept
         assert len(back) == min(limit, len(hands)), f"a reclaim of at most {limit} took {len(back)} of {len(hands)}"
-        self._to_the_front({self._lose(text) for text in back}, census)
+        # A record that is garbage makes stale tickets of its job good again: then which of two is lost first is open.
+        in_order = sorted(back, key=lambda text: text not in census.lines.get(home(parse_ticket(text).line), ()))
+        self._to_the_front({self._lose(text) for text in in_order}, census)
         if kept:
             self.active[worker] = kept
         # Having taken as many as it may, it may need one more call to see that all are back.
@@ -253,7 +257,7 @@ class Model(State):
             gone=gone,
             fence=self.fence,
             active=len(hands),
-            cancels=sorted(running & self.cancels),
+            cancels=sorted(job_id for job_id in running if self.cancels.get(job_id) == worker),
             dropped=found.dropped,
             garbage=found.garbage,
             now_ms=now_ms,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import initialize, rule
 
 from aiotq.job import parse_ticket
 from aiotq.store.contract import Enqueued
 from tests.model.hands import DELAYS_MS, PLACES, QUEUES, new_job, own_lines, replacement
-from tests.model.life import START_MS, Life
+from tests.model.life import DICE, START_MS, Life
 from tests.model.state import header
 
 if TYPE_CHECKING:
@@ -22,24 +22,26 @@ INSTANTS = st.sampled_from([None, None, None, -60_000, 0, 5_000])  # ... from th
 JOBS = st.tuples(LINES, DELAYS, INSTANTS, st.booleans(), st.sampled_from([True, True, True, False]))
 
 
+Wanted = tuple[str, int | None, int | None, bool, bool]
+
+
 class Senders(Life):
     """Senders and people."""
 
-    @initialize(wanted=st.lists(JOBS, min_size=2, max_size=5), data=st.data())
-    def begin_with_jobs(
-        self, wanted: list[tuple[str, int | None, int | None, bool, bool]], data: st.DataObject
-    ) -> None:
-        self.enqueue(wanted, data)
+    @initialize(wanted=st.lists(JOBS, min_size=2, max_size=5), die=DICE)
+    def begin_with_jobs(self, wanted: list[Wanted], die: int) -> None:
+        self.enqueue(wanted, die)
 
-    @rule(wanted=st.lists(JOBS, min_size=1, max_size=4), data=st.data())
-    def enqueue(self, wanted: list[tuple[str, int | None, int | None, bool, bool]], data: st.DataObject) -> None:
+    @rule(wanted=st.lists(JOBS, min_size=1, max_size=4), die=DICE)
+    def enqueue(self, wanted: list[Wanted], die: int) -> None:
+        chance = self.cast(die)
         jobs: list[NewJob] = []
         for line, delay_ms, instant_ms, large, fresh in wanted:
             if fresh or not self.jobs:
                 self.made += 1
                 job_id = f"j:{self.made}"
             else:
-                job_id = data.draw(st.sampled_from(sorted(self.jobs)))
+                job_id = chance.choice(sorted(self.jobs))
             due_ms = None if instant_ms is None or delay_ms is not None else START_MS + instant_ms
             generation = self.stamps.new(large=large and line.endswith("9"))
             jobs.append(new_job(job_id, line, generation, delay_ms=delay_ms, due_ms=due_ms))
@@ -55,29 +57,29 @@ class Senders(Life):
                 self.line_of[job.job_id] = job.line
         self.pair.agree()
 
-    @precondition(lambda self: self.jobs)
-    @rule(data=st.data())
-    def a_senders_request_comes_twice(self, data: st.DataObject) -> None:
-        if self.replacements and data.draw(st.booleans()):
-            self._replace(data.draw(st.sampled_from(self.replacements[-4:])))
-        else:
-            self._enqueue([self.jobs[data.draw(st.sampled_from(sorted(self.jobs)))]])
+    @rule(die=DICE)
+    def a_senders_request_comes_twice(self, die: int) -> None:
+        chance = self.cast(die)
+        if self.replacements and die % 2:
+            self._replace(chance.choice(self.replacements[-4:]))
+        elif self.jobs:
+            self._enqueue([self.jobs[chance.choice(sorted(self.jobs))]])
 
     # --- a person
 
-    @precondition(lambda self: self.model.records)
-    @rule(data=st.data(), kind=st.sampled_from(["nothing", "cancel", "again", "later", "mark", "mark", "locate"]))
-    def a_person_acts_on_what_was_read(self, data: st.DataObject, kind: str) -> None:
+    @rule(die=DICE, kind=st.sampled_from(["nothing", "cancel", "again", "later", "mark", "mark", "locate"]))
+    def a_person_acts_on_what_was_read(self, die: int, kind: str) -> None:
         """... just now or a while ago."""
+        chance = self.cast(die)
         readable = {name for name, one in self.model.records.items() if (header(one) or " ")[0] in "wf"}
         running = readable & {parse_ticket(text).job_id for hands in self.model.active.values() for text in hands}
-        if running and data.draw(st.booleans(), label="of a running job"):
+        if running and chance.random() < 0.5:
             readable = running
-        if readable and data.draw(st.integers(0, 3), label="reads now"):
-            self._read(data.draw(st.sampled_from(sorted(readable))))
+        if readable and chance.random() < 0.75:
+            self._read(chance.choice(sorted(readable)))
         if not self.reads or kind == "nothing":
             return
-        job_id = data.draw(st.sampled_from([*sorted(set(self.reads) & readable), *sorted(self.reads)]))
+        job_id = chance.choice([*sorted(set(self.reads) & readable), *sorted(self.reads)])
         if kind == "mark":
             self._mark(job_id)
         elif kind == "locate":

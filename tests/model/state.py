@@ -47,7 +47,7 @@ class State:
     workers: dict[str, int] = field(default_factory=dict)  # the end of the lease; 0: being reclaimed
     cards: dict[str, WorkerCard] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
-    cancels: set[str] = field(default_factory=set)
+    cancels: dict[str, str] = field(default_factory=dict)  # ... and who held the job as it was marked
     paused: set[str] = field(default_factory=set)
     dead: dict[str, int] = field(default_factory=dict)  # ids of dead letters
     waste: set[str] = field(default_factory=set)  # garbage tickets that were put aside
@@ -100,7 +100,7 @@ class State:
 
     def forget(self, job_id: str) -> None:
         self.lost.pop(job_id, None)
-        self.cancels.discard(job_id)
+        self.cancels.pop(job_id, None)
 
     def _lose(self, text: str) -> str:
         """The ticket of a job whose worker vanished, as it comes back."""

@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import initialize, rule
 
 from aiotq.store.contract import MAX_CLAIMED, MAX_PROMOTED, MAX_RECLAIMED, Reclaimed, WorkerCard
 from tests.model.hands import DAY_MS, DELAYS_MS, QUEUES, Hand, Request, outcome
-from tests.model.life import LEASE_MS, Life
+from tests.model.life import DICE, LEASE_MS, Life
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Exchanged, Finished
 
 ORDERS = st.permutations(QUEUES)
-DELAYS = st.sampled_from(DELAYS_MS)
 LIMITS = st.sampled_from([0, 1, 2, 3, 10])
 LOSSES = st.sampled_from(["", "", "", "reply", "request"])
-OUTCOMES = st.sampled_from(["succeeded", "died", "retried", "returned"])
+OUTCOMES = ("succeeded", "died", "retried", "returned")
 
 
 class Workers(Life):
@@ -52,12 +51,12 @@ class Workers(Life):
         assert got == self.model.register(card, now_ms=self.now_ms)
         self.pair.agree()
 
-    @rule(data=st.data(), queues=ORDERS, how=st.sampled_from(["comes", "comes", "goes", "dies", "again"]))
-    def a_worker_comes_or_goes(self, data: st.DataObject, queues: list[str], how: str) -> None:
+    @rule(die=DICE, queues=ORDERS, how=st.sampled_from(["comes", "comes", "goes", "dies", "again"]))
+    def a_worker_comes_or_goes(self, die: int, queues: list[str], how: str) -> None:
         if how == "comes" and len(self.hands) < 3:
             self._comes(queues)
         elif self.hands:
-            hand = data.draw(st.sampled_from(self.hands))
+            hand = self._somebody(die)
             if how == "again":  # its id is known
                 self._register(hand)
                 return
@@ -74,27 +73,27 @@ class Workers(Life):
 
     # --- they work
 
-    @precondition(lambda self: self.hands)
-    @rule(data=st.data(), limit=LIMITS, lose=LOSSES)
-    def exchange(self, data: st.DataObject, limit: int, lose: str) -> None:
-        hand = data.draw(st.sampled_from(self.hands))
-        free = sorted(hand.held - {one.ticket for one in hand.unanswered})
-        ending = data.draw(st.lists(st.sampled_from(free), unique=True)) if free else []
-        finished = [outcome(data.draw(OUTCOMES), text, self.stamps, data.draw(DELAYS)) for text in ending]
-        self._exchange(hand, finished, limit=limit, suspects=data.draw(st.booleans()), lose=lose)
+    def _somebody(self, die: int) -> Hand:
+        return self.hands[die % len(self.hands)] if self.hands else self._comes(sorted(QUEUES))
 
-    @precondition(lambda self: self.hands)
-    @rule(data=st.data(), limit=LIMITS, kind=OUTCOMES, lose=LOSSES)
-    def finish_all(self, data: st.DataObject, limit: int, kind: str, lose: str) -> None:
-        hand = data.draw(st.sampled_from(self.hands))
+    @rule(die=DICE, limit=LIMITS, lose=LOSSES)
+    def exchange(self, die: int, limit: int, lose: str) -> None:
+        hand, chance = self._somebody(die), self.cast(die)
         free = sorted(hand.held - {one.ticket for one in hand.unanswered})
-        finished = [outcome(kind, text, self.stamps, data.draw(DELAYS)) for text in free]
+        ending = chance.sample(free, chance.randint(0, len(free)))
+        finished = [outcome(chance.choice(OUTCOMES), text, self.stamps, chance.choice(DELAYS_MS)) for text in ending]
+        self._exchange(hand, finished, limit=limit, suspects=chance.random() < 0.5, lose=lose)
+
+    @rule(die=DICE, limit=LIMITS, kind=st.sampled_from(OUTCOMES), delay_ms=st.sampled_from(DELAYS_MS), lose=LOSSES)
+    def finish_all(self, die: int, limit: int, kind: str, delay_ms: int, lose: str) -> None:
+        hand = self._somebody(die)
+        free = sorted(hand.held - {one.ticket for one in hand.unanswered})
+        finished = [outcome(kind, text, self.stamps, delay_ms) for text in free]
         self._exchange(hand, finished, limit=limit, suspects=True, lose=lose)
 
-    @precondition(lambda self: self.hands)
-    @rule(data=st.data(), lose=LOSSES)
-    def claim_much(self, data: st.DataObject, lose: str) -> None:
-        self._exchange(data.draw(st.sampled_from(self.hands)), [], limit=10, suspects=True, lose=lose)
+    @rule(die=DICE, lose=LOSSES)
+    def claim_much(self, die: int, lose: str) -> None:
+        self._exchange(self._somebody(die), [], limit=10, suspects=True, lose=lose)
 
     def _exchange(self, hand: Hand, finished: list[Finished], *, limit: int, suspects: bool, lose: str) -> None:
         finished = [*hand.unanswered, *finished]
@@ -135,17 +134,16 @@ class Workers(Life):
         self.pair.agree()
         return got
 
-    @precondition(lambda self: self.sent)
-    @rule(data=st.data())
-    def a_request_comes_late_or_twice(self, data: st.DataObject) -> None:
-        self._send(data.draw(st.sampled_from(self.sent[-6:])))
+    @rule(die=DICE)
+    def a_request_comes_late_or_twice(self, die: int) -> None:
+        if self.sent:
+            self._send(self.cast(die).choice(self.sent[-6:]))
 
     # --- they watch each other
 
-    @precondition(lambda self: self.hands)
-    @rule(data=st.data())
-    def renew(self, data: st.DataObject) -> None:
-        hand = data.draw(st.sampled_from(self.hands))
+    @rule(die=DICE)
+    def renew(self, die: int) -> None:
+        hand = self._somebody(die)
         self.before()
         got = self.run(self.store.renew(hand.worker_id, lease_ms=LEASE_MS, now_ms=self.now_ms))
         wanted = self.model.renew(hand.worker_id, lease_ms=LEASE_MS, now_ms=self.now_ms)
@@ -155,25 +153,25 @@ class Workers(Life):
             self.hands.remove(hand)
         self.pair.agree()
 
-    @precondition(lambda self: self.model.workers)
-    @rule(data=st.data(), limit=st.sampled_from([1, 2, MAX_RECLAIMED]), late=st.booleans(), right=st.booleans())
-    def reclaim(self, data: st.DataObject, limit: int, *, late: bool, right: bool) -> None:
-        worker_id = data.draw(st.sampled_from([*sorted(self.model.workers), "nobody"]))
+    @rule(die=DICE, limit=st.sampled_from([1, 2, MAX_RECLAIMED]), late=st.booleans(), right=st.booleans())
+    def reclaim(self, die: int, limit: int, *, late: bool, right: bool) -> None:
+        chance = self.cast(die)
+        worker_id = chance.choice([*sorted(self.model.workers), "nobody"])
         end_ms = self.model.workers.get(worker_id, 0)
         if late:
             self.now_ms = max(self.now_ms, end_ms)
-        seen_ms = end_ms if right else data.draw(st.sampled_from([0, end_ms, end_ms + 1]))
+        seen_ms = end_ms if right else chance.choice([0, end_ms, end_ms + 1])
         half_way = self._reclaim(worker_id, seen_ms, limit) is Reclaimed.MORE
-        [hand] = [one for one in self.hands if one.worker_id == worker_id] or [None]
-        if half_way and hand is not None and data.draw(st.booleans(), label="goes meanwhile"):
+        meanwhile = [hand for hand in self.hands if hand.worker_id == worker_id and half_way and chance.random() < 0.5]
+        for hand in meanwhile:
             self.hands.remove(hand)
             self._retire(hand)
 
-    @precondition(lambda self: self.model.workers)
-    @rule(data=st.data(), limit=st.sampled_from([1, 2, MAX_RECLAIMED]))
-    def a_worker_is_reclaimed_whole(self, data: st.DataObject, limit: int) -> None:
+    @rule(die=DICE, limit=st.sampled_from([1, 2, MAX_RECLAIMED]))
+    def a_worker_is_reclaimed_whole(self, die: int, limit: int) -> None:
         """... and may not have noticed."""
-        self._whole(data.draw(st.sampled_from(sorted(self.model.workers))), limit)
+        if self.model.workers:
+            self._whole(self.cast(die).choice(sorted(self.model.workers)), limit)
 
     @rule(queues=ORDERS, claims=st.integers(1, 3))
     def a_new_worker_crashes_at_once(self, queues: list[str], claims: int) -> None:
