@@ -118,6 +118,18 @@ class Keys:
         if records:
             await self.client.unlink(*records)
 
+    async def wait_past(self, job_id: str, *, ms: int) -> None:
+        """Wait until a job was enqueued so long ago, by the server's clock."""
+        record = await self.record(job_id)
+        assert record is not None
+        until_ms = int(record[6:19]) + ms
+
+        async def past() -> bool:
+            seconds, microseconds = await self.client.time()
+            return seconds * 1000 + microseconds // 1000 > until_ms
+
+        await until(past)
+
     async def end_lease(self, worker_id: str) -> int:
         """Let a worker's lease have ended a while ago. Returns the lease end, in Unix ms."""
         seconds, _ = await self.client.time()

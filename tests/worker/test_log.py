@@ -16,7 +16,7 @@ from tests.worker.kit import Gate, ended
 
 if TYPE_CHECKING:
     from aiotq import App
-    from tests.worker.kit import Events
+    from tests.worker.kit import Events, Keys
 
 SECRET = "canary-7f3a"
 
@@ -95,7 +95,7 @@ async def test_a_delayed_jobs_waiting_counts_from_its_due_time(app: App, said: E
     assert vars(await said.line("started", job_id=sent.id))["waited_ms"] < 250
 
 
-async def test_expired_and_cancelled_jobs_say_which(app: App, said: Events) -> None:
+async def test_expired_and_cancelled_jobs_say_which(app: App, said: Events, keys: Keys) -> None:
     gate = Gate()
 
     @app.task
@@ -103,6 +103,7 @@ async def test_expired_and_cancelled_jobs_say_which(app: App, said: Events) -> N
         await gate.pass_through()
 
     late = await wait.options(expires=0.001).delay()
+    await keys.wait_past(late.id, ms=2)
     async with app.worker():
         assert vars(await said.line("cancelled", job_id=late.id))["reason"] == "expired"
         job = await wait.delay()
