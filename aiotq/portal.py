@@ -46,13 +46,25 @@ class Portal:
             self._thread.join(timeout=GOODBYE_S)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.get_loop().run_forever()
-            runner.run(self._say_goodbye())
+        # No asyncio.Runner: its end starts a thread, and from 3.12 on the interpreter lets none start when it ends.
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            loop.run_until_complete(self._say_goodbye())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
 
     async def _say_goodbye(self) -> None:
-        for goodbye in self._goodbyes:
-            await goodbye()
+        try:
+            for goodbye in self._goodbyes:
+                await goodbye()
+        finally:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
 
 _lock = threading.Lock()
