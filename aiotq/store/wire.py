@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _hiredis: Any = hiredis  # its own types leave out what pack_command takes
 _pack: Callable[[tuple[str | bytes | int, ...]], bytes] = _hiredis.pack_command
 BROKEN = (RedisConnectionError, RedisTimeoutError, OSError, EOFError)
+LAST_LOOK_S = 0.02
 
 
 class WireBroken(Exception):
@@ -50,6 +51,7 @@ class Wire:
         self._flying: deque[tuple[float, bytes, asyncio.Future[Any]]] = deque()
         self._owner: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._late = False  # seen at the last look
         self._overdue = False
         self._outdated = False  # what answers is no primary (any more); the next connection may reach the one that is
         self._closed = False
@@ -160,6 +162,12 @@ class Wire:
         self._watch = None
         late = bool(self._flying and self._flying[0][0] <= now)
         late = late or bool(self._waiting and self._waiting[0][0] <= now)
+        if late and not self._late:
+            # Somebody may have blocked the loop, and the answer been there for long: the owner gets to read it first.
+            self._late = True
+            self._watch = loop.call_later(LAST_LOOK_S, self._look)
+            return
+        self._late = False
         if late:
             what = f"no answer after {self._limit_s:g} s"
             self._fail(self._flying, None, what, sent=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aiotq.store import scripts
+from aiotq.store import connect, scripts
 from aiotq.store.contract import MAX_CLAIMED, Enqueued
 from tests.contract.kit import fails, ids, job, succeeded
 from tests.faults.proxy import Fault
@@ -15,6 +16,7 @@ from tests.faults.proxy import Fault
 if TYPE_CHECKING:
     from tests.contract.kit import Bench
     from tests.faults.proxy import FaultProxy
+    from tests.servers import Server
 
 pytestmark = pytest.mark.parametrize("server", ["valkey"], indirect=True)
 
@@ -55,3 +57,19 @@ async def test_an_exchange_into_silence_is_recovered_whole(far: Bench, bench: Be
 
     assert (list(reply.stored), ids(reply.claimed), list(reply.gone)) == ([False], ["j2"], [])
     assert (await bench.census()).records["j1"] == outcome.record
+
+
+async def test_an_answer_that_came_while_the_loop_was_blocked_is_no_silence(
+    bench: Bench, server: Server, namespace: str
+) -> None:
+    limit_s = 0.5
+    store = connect(server.url, namespace=namespace, connect_timeout_s=limit_s)
+    await store.open()
+    sending = asyncio.ensure_future(store.enqueue([job("j1")]))
+    for _ in range(5):  # until it has been sent
+        await asyncio.sleep(0)
+    time.sleep(2 * limit_s)  # noqa: ASYNC251  as a task that blocks its worker's loop
+
+    assert await sending == [Enqueued.NEW]
+    await store.close()
+    assert await bench.waiting() == ["j1"]
