@@ -89,8 +89,9 @@ class Runner:
         self._started(held)
         loop = asyncio.get_running_loop()
         # Its owner is this runner: `running` holds it until it has ended, and the worker's life waits for that. It gets
-        # a context of its own, since this may be called as another job ends, in that one's context.
-        held.handle = loop.create_task(self._attempt(held), context=self.context.copy())
+        # a context of its own, since this may be called as another job ends, in that one's context; and its first step
+        # later, whatever task factory a service has set: an eager one would run each job inside the one before it.
+        held.handle = asyncio.Task(self._attempt(held), loop=loop, context=self.context.copy())
         timeout_s = _timeout_s(held)
         if timeout_s is not None:
             self._deadlines.add(loop.time() + timeout_s, held, self._overdue)

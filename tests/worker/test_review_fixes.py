@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,20 @@ async def test_a_job_that_has_ended_is_forgotten_long_before_its_timeout_would_h
         gc.collect()
         kept = [it for it in gc.get_objects() if isinstance(it, Held) and it.job_id in ids]
     assert not kept
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks in this Python")
+async def test_a_service_whose_tasks_are_eager_may_host_a_worker(app: App) -> None:
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009  not in 3.11
+
+    @app.task
+    async def number(i: int) -> int:
+        return i
+
+    await app.enqueue_many([number.s(i) for i in range(1_000)])
+    async with within(), app.worker(concurrency=300) as worker:
+        await worker.run_until_empty()
+    assert worker.tally["succeeded"] == 1_000
 
 
 # --- the keeper ---------------------------------------------------------------------------------------------------
