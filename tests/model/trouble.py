@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from aiotq.job import parse_ticket
 from tests.model.hands import QUEUES
 from tests.model.life import DICE, START_MS, Life
 from tests.model.state import header
@@ -43,7 +44,9 @@ class Trouble(Life):
         """By hand, or by its TTL."""
         if not self.model.records:
             return
-        job_id = self.cast(die).choice(sorted(self.model.records))
+        held = {parse_ticket(text).job_id for hands in self.model.active.values() for text in hands}
+        running = sorted(held & set(self.model.records))
+        job_id = self.cast(die).choice((die % 2 and running) or sorted(self.model.records))
         self.jobs.pop(job_id, None)  # nobody repeats a request for so long
         if kind == "goes":
             self.pair.raw.delete(self.pair.key(f"job:{job_id}"))

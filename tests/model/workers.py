@@ -143,7 +143,9 @@ class Workers(Life):
 
     @rule(die=DICE)
     def renew(self, die: int) -> None:
-        hand = self._somebody(die)
+        self._renew(self._somebody(die))
+
+    def _renew(self, hand: Hand) -> None:
         self.before()
         got = self.run(self.store.renew(hand.worker_id, lease_ms=LEASE_MS, now_ms=self.now_ms))
         wanted = self.model.renew(hand.worker_id, lease_ms=LEASE_MS, now_ms=self.now_ms)
@@ -162,10 +164,18 @@ class Workers(Life):
             self.now_ms = max(self.now_ms, end_ms)
         seen_ms = end_ms if right else chance.choice([0, end_ms, end_ms + 1])
         half_way = self._reclaim(worker_id, seen_ms, limit) is Reclaimed.MORE
-        meanwhile = [hand for hand in self.hands if hand.worker_id == worker_id and half_way and chance.random() < 0.5]
-        for hand in meanwhile:
+        for hand in [hand for hand in self.hands if hand.worker_id == worker_id and half_way]:
+            self._meanwhile(hand, chance.choice(["goes", "works", "renews", "nothing"]))
+
+    def _meanwhile(self, hand: Hand, what: str) -> None:
+        """A worker that is half reclaimed has not noticed."""
+        if what == "goes":
             self.hands.remove(hand)
             self._retire(hand)
+        elif what == "works":
+            self._exchange(hand, [], limit=10, suspects=True, lose="")
+        elif what == "renews":
+            self._renew(hand)
 
     @rule(die=DICE, limit=st.sampled_from([1, 2, MAX_RECLAIMED]))
     def a_worker_is_reclaimed_whole(self, die: int, limit: int) -> None:
