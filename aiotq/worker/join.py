@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import WorkerCard
-from aiotq.worker.log import LOG, say
+from aiotq.worker.log import say
 from aiotq.worker.outage import Outage
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def register(store: Store, settings: WorkerSettings, *, label: str) -> tup
                 return worker_id, sent_at_s
         except (StoreUnavailable, StoreRefused) as error:
             # One whose reply was lost may stand there without jobs; it is reclaimed as its lease ends.
-            LOG.debug("registering: %s", error)
+            say(logging.DEBUG, "registering", "registering: %s", error)
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
         except asyncio.CancelledError:  # it may be on its way: what follows it on the same connection takes it away

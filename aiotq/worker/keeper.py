@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.errors import AiotqError, StoreError
 from aiotq.store.contract import Reclaimed
-from aiotq.worker.log import LOG, say
+from aiotq.worker.log import say
 from aiotq.worker.poll import Poller
 from aiotq.worker.run import blocking_stack
 
@@ -126,7 +126,8 @@ class Keeper:
             try:
                 return await duty()
             except Exception:  # noqa: BLE001, RUF100  the last stand of a thread that nobody watches
-                LOG.exception("the keeper's %s failed by a mistake in aiotq and goes on; please report it", name)
+                said = "the keeper's %s failed by a mistake in aiotq and goes on; please report it"
+                say(logging.ERROR, "mistake", said, name, exc_info=True)
                 await asyncio.sleep(1)
 
     # --- heartbeat and reclaim ----------------------------------------------------------------------------------

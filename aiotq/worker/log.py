@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,10 @@ class JobLog:
             if self._hush:
                 self._count(event)
         if level >= logging.WARNING or not self._hush:
-            LOG.log(level, message, *arguments, extra={**about(held), **extra, "event": event})
+            _log(level, message, *arguments, extra={**about(held), **extra, "event": event})
 
     def hushed(self, event: str) -> bool:
-        """Whether an INFO line of a job need not be made: nobody listens, or it was only counted. Asked for each one."""
+        """Whether an INFO line of a job need not be made: nobody listens, or it is only counted. Asked for each one."""
         if not LOG.isEnabledFor(logging.INFO):
             return True
         if not self._hush or monotonic() >= self._over_s:
@@ -74,7 +75,7 @@ class JobLog:
         self._hush, self._lines, self._over_s = self._lines > LINES_A_SECOND, 0, now_s + 1.0
         if counts:
             said = ", ".join(f"{number} {event}" for event, number in counts.items())
-            LOG.info("%s in the last second", said, extra={"event": "rate", "counts": dict(counts)})
+            _log(logging.INFO, "%s in the last second", said, extra={"event": "rate", "counts": dict(counts)})
 
 
 def about(held: Held) -> dict[str, Any]:
@@ -84,9 +85,17 @@ def about(held: Held) -> dict[str, Any]:
 
 def say(level: int, event: str, message: str, *arguments: object, exc_info: Any = None, **extra: object) -> None:
     """A line of the worker itself."""
-    LOG.log(level, message, *arguments, extra={**extra, "event": event}, exc_info=exc_info)
+    _log(level, message, *arguments, extra={**extra, "event": event}, exc_info=exc_info)
 
 
 def say_of(held: Held, level: int, event: str, message: str) -> None:
     """A line of one job, at any rate. message: what follows its task and id."""
     say(level, event, f"%s %s {message}", held.name, held.job_id, **about(held))
+
+
+def _log(level: int, message: str, *arguments: object, extra: dict[str, Any], exc_info: Any = None) -> None:
+    try:
+        LOG.log(level, message, *arguments, extra=extra, exc_info=exc_info)
+    except Exception:  # noqa: BLE001  a user's handler or filter: what it raises is no job's fault, and ends no worker
+        if logging.raiseExceptions:  # as logging's own handlers do
+            traceback.print_exc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sys
 import threading
 from time import monotonic
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiotq import App
+from aiotq import App, RetryPolicy, current_job
 from aiotq.store import connect, scripts
 from aiotq.store.contract import WorkerCard
 from aiotq.worker.held import Held
@@ -111,6 +112,36 @@ async def test_a_service_whose_tasks_are_eager_may_host_a_worker(app: App) -> No
     async with within(), app.worker(concurrency=300) as worker:
         await worker.run_until_empty()
     assert worker.tally["succeeded"] == 1_000
+
+
+async def test_a_log_handler_that_raises_harms_no_job_and_no_worker(
+    app: App, events: Events, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raised: set[str] = set()
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raised.add(vars(record)["event"])
+            raise OSError("the log server is away")
+
+    @app.task(retries=1, retry=RetryPolicy(delays=[0]))
+    async def once_more() -> int:
+        if current_job().attempt == 1:
+            raise ValueError("not yet")
+        return 7
+
+    logger, broken = logging.getLogger("aiotq.worker"), Broken()
+    logger.addHandler(broken)
+    try:
+        worker = app.worker()
+        job = await once_more.delay()
+        async with within():
+            assert await worker.run(until_empty=True) == 0
+    finally:
+        logger.removeHandler(broken)
+    assert await job.result(timeout=0) == 7
+    assert {"started", "retried", "succeeded", "stopping", "stopped"} <= raised
+    assert "the log server is away" in capsys.readouterr().err
 
 
 # --- the keeper ---------------------------------------------------------------------------------------------------
