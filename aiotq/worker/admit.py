@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiotq.worker.settings import WorkerSettings
 
 AGAIN_S = 0.1
+READS_AT_ONCE = 8  # megabytes each, perhaps, and the next exchange waits for them: they share its connection
 
 
 class Admission:
@@ -38,6 +39,7 @@ class Admission:
         self._store, self._registry, self._settings, self._clock = store, registry, settings, clock
         self._ready, self._decided, self._late = ready, decided, late
         self._readers: set[asyncio.Task[None]] = set()
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self.reading = 0  # how many jobs wait for their record
 
     def admit(self, held: Held) -> None:
@@ -65,7 +67,8 @@ class Admission:
         try:
             while held.data is None and held.why is None and held.outcome is None:
                 try:
-                    held.data = await self._store.read(held.job_id) or b""
+                    async with self._reads:
+                        held.data = await self._store.read(held.job_id) or b""
                 except StoreError:  # it has been tried for a while, and the fetcher says it aloud
                     await asyncio.sleep(AGAIN_S)
         finally:

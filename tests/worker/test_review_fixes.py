@@ -15,6 +15,7 @@ import pytest
 from aiotq import App, RetryPolicy, current_job
 from aiotq.store import connect, scripts
 from aiotq.store.contract import WorkerCard
+from aiotq.worker.admit import READS_AT_ONCE
 from aiotq.worker.held import Held
 from aiotq.worker.keeper import Keeper
 from aiotq.worker.settings import WorkerSettings
@@ -98,6 +99,33 @@ async def test_a_job_that_has_ended_is_forgotten_long_before_its_timeout_would_h
         gc.collect()
         kept = [it for it in gc.get_objects() if isinstance(it, Held) and it.job_id in ids]
     assert not kept
+
+
+async def test_few_large_records_are_read_at_once_as_the_next_exchange_waits_for_them(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task
+    async def measure(text: str) -> int:
+        return len(text)
+
+    store = app._core.client().store
+    read, reading, most = store.read, 0, 0
+
+    async def counted(job_id: str) -> bytes | None:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        try:
+            return await read(job_id)
+        finally:
+            reading -= 1
+
+    monkeypatch.setattr(store, "read", counted)
+    await app.enqueue_many([measure.s("x" * 20_000) for _ in range(50)])
+    async with within(), app.worker() as worker:
+        await worker.run_until_empty()
+    assert worker.tally["succeeded"] == 50
+    assert most == READS_AT_ONCE
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks in this Python")
