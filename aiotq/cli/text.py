@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from typing import TYPE_CHECKING
+
+from aiotq.store import cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,17 +77,10 @@ def without_passwords(text: str) -> str:
     return text
 
 
-_CAUSE = re.compile(r"no answer from \S+ \((.*)\); ")
-_NUMBER = re.compile(r"Err(?:no|or) (\d+)")
-_REDIS_PY = re.compile(r"^Error \S+ (?:connecting to \S+|while \w+ (?:to|from) socket\.) ")
+_CAUSE = re.compile(r"no answer from \S+ \((.*?)\); ")
 
 
 def reason(text: str) -> str:
     """Why a server can't be reached, in the system's own words: "connection refused"."""
     found = _CAUSE.search(text)
-    cause = found[1] if found else text
-    number = _NUMBER.search(cause)
-    if number and int(number[1]) in errno.errorcode:
-        return os.strerror(int(number[1])).lower()
-    said = printable(_REDIS_PY.sub("", cause).rstrip("."))
-    return said[:1].lower() + said[1:]
+    return printable(cause(found[1] if found else text))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq.store.url import redact
+from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Store
 
-__all__ = ["connect", "redact"]
+__all__ = ["cause", "connect", "redact"]
 
 
 def connect(url: str, *, namespace: str, connect_timeout_s: float) -> Store:

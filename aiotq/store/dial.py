@@ -53,6 +53,9 @@ def dialler(url: str, *, connect_timeout_s: float) -> Dial:
 
 
 def _parsed(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
+    if "://" not in url:
+        meant = redact(f"redis://{url}")
+        raise UsageError(f"the URL {meant.removeprefix('redis://')!r} has no scheme; did you mean {meant}?")
     if not url.startswith(SCHEMES):
         raise UsageError(
             f"the URL {redact(url)!r} is not one that aiotq knows; it starts with one of {', '.join(SCHEMES)}"

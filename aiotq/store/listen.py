@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from aiotq.errors import StoreError, StoreUnavailable, StoreUnusable
 from aiotq.store.answers import told
 from aiotq.store.wire import BROKEN
+from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -133,7 +134,7 @@ class Listener:
         if isinstance(error, ResponseError):
             return told(error, verb="listen", url=self._url)
         return StoreUnavailable(
-            f"listen: no answer from {self._url} ({error}); start the server, or correct the URL",
+            f"listen: no answer from {self._url} ({cause(str(error))}); start the server, or correct the URL",
             verb="listen",
             url=self._url,
             sent=False,

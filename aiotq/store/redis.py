@@ -75,7 +75,8 @@ class RedisStore:
         self._expected = (
             "the built-in server was expected there; look at the log in its directory"
             if url.startswith("embedded://")
-            else "a Redis or Valkey server was expected there; start Redis, or use --url embedded://"
+            else "a Redis or Valkey server was expected there; start Redis, or use --url embedded:// "
+            "(in a program: App('embedded://'), or AIOTQ_URL)"
         )
         self._keys = Keys(namespace)
         to_server = dialler(url, connect_timeout_s=connect_timeout_s)

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aiotq.store.answers import RECONNECT, code
+from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -116,7 +117,7 @@ class Wire:
                 self.epoch += 1
         except Exception as error:  # noqa: BLE001
             # Whatever dialling raised is each waiting caller's answer: nothing of theirs was sent.
-            self._fail(self._waiting, error if not isinstance(error, BROKEN) else None, str(error), sent=False)
+            self._fail(self._waiting, error if not isinstance(error, BROKEN) else None, cause(str(error)), sent=False)
             return
         connection, flying = self._connection, self._flying
         while self._waiting:
@@ -134,7 +135,7 @@ class Wire:
         except Exception as error:  # noqa: BLE001
             # Whatever it was, the connection is out of step. An answer that is no Redis's is told as it is.
             told = error if isinstance(error, RedisError) and not isinstance(error, BROKEN) else None
-            self._fail(flying, told, str(error) or type(error).__name__, sent=True)
+            self._fail(flying, told, cause(str(error)) or type(error).__name__, sent=True)
             await self._drop()
 
     async def _read_one(self, connection: Any) -> None:
