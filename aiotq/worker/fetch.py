@@ -227,6 +227,8 @@ class Fetcher:
         for ticket in reply.gone:
             self._drop(ticket)
         for claim in reply.claimed:
+            if claim.ticket in self.held:  # it stood in its line twice, by somebody's hand
+                continue
             held = Held(claim, number=next(self._numbers), fence=reply.fence, now_s=monotonic())
             held.cancelled |= held.job_id in self._cancels
             self.held[held.ticket] = held

@@ -128,6 +128,22 @@ async def test_few_large_records_are_read_at_once_as_the_next_exchange_waits_for
     assert most == READS_AT_ONCE
 
 
+async def test_a_ticket_that_stands_in_its_line_twice_is_run_once(app: App, keys: Keys) -> None:
+    ran = 0
+
+    @app.task
+    async def count() -> None:
+        nonlocal ran
+        ran += 1
+
+    await count.delay()
+    line = f"{keys.prefix}line:default:5"
+    await keys.client.rpush(line, *await keys.client.lrange(line, 0, -1))
+    async with within(), app.worker() as worker:
+        await worker.run_until_empty()
+    assert ran == 1
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks in this Python")
 async def test_a_service_whose_tasks_are_eager_may_host_a_worker(app: App) -> None:
     asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009  not in 3.11
