@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -68,3 +69,6 @@ def checked(
         job_id=None if job_id is None else checks.job_id("job_id", job_id),
         result_ttl_ms=None if result_ttl is None else checks.milliseconds("result_ttl", result_ttl),
     )
+
+
+NAMES = frozenset(inspect.signature(checked).parameters)

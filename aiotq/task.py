@@ -138,7 +138,14 @@ class Enqueuer(Generic[P, R_co]):
 
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, bytes]:
         codec = self._registered.codec
-        codec.bind(args, kwargs)
+        try:
+            codec.bind(args, kwargs)
+        except TypeError as error:
+            stray = next((name for name in kwargs if name in options.NAMES and f"{name!r}" in str(error)), None)
+            if stray is not None:
+                name = self._registered.fn.__name__
+                error.add_note(f"{stray} is said of a call before it is made: {name}.options({stray}=...).delay(...)")
+            raise
         args_json, kwargs_json = codec.encode_arguments(args, kwargs)
         size, limit = len(args_json) + len(kwargs_json), self._core.settings.max_payload
         if size > limit:

@@ -64,18 +64,18 @@ def _named(module: ModuleType, attribute: str, apps: dict[str, App]) -> App:
         for part in attribute.split("."):
             value = getattr(value, part)
     except AttributeError:
-        told = f"{name!r} has no {printable(attribute)!r}"
+        told, nor = f"{name!r} has no {printable(attribute)!r}", "no App at all"
     else:
         if isinstance(value, App):
             return value
-        told = f"{f'{name}:{attribute}'!r} is no App, but {_kind(value)}"
+        told, nor = f"{f'{name}:{attribute}'!r} is no App, but {_kind(value)}", f"there is no App in {name!r}"
     if apps:
         close = get_close_matches(attribute, apps, n=1)
         best = {close[0]: apps[close[0]]} if close else apps
         raise Mistake(f"{told}. Apps in it: {listed(list(apps))}", _run(name, best))
     if len(default_app().registry):
-        raise Mistake(f"{told}, and no App at all; its tasks are on the default app", f"run: python -m aiotq {name}")
-    raise Mistake(f"{told}, and no App at all", "write app = App() in it and decorate a function with @app.task")
+        raise Mistake(f"{told}, and {nor}; its tasks are on the default app", f"run: python -m aiotq {name}")
+    raise Mistake(f"{told}, and {nor}", "write app = App() in it and decorate a function with @app.task")
 
 
 def _kind(value: object) -> str:

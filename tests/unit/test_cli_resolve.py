@@ -233,3 +233,4 @@ def test_neither_an_app_nor_a_task_leaves_nothing_to_run(write):
     write(hello="x = 1\n")
     assert mistake("hello").lines[0] == "there is no App in 'hello', and no task on the default app"
     assert mistake("hello:app").lines[0] == "'hello' has no 'app', and no App at all"
+    assert mistake("hello:x").lines[0] == "'hello:x' is no App, but an int, and there is no App in 'hello'"

@@ -72,6 +72,14 @@ def test_arguments_that_do_not_fit_are_a_type_error_at_the_call(
         getattr(greet, way)(*args, **kwargs)
 
 
+def test_an_option_among_the_arguments_is_a_type_error_that_shows_where_it_goes() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'countdown'") as raised:
+        greet.delay("a", countdown=5)  # pyright: ignore[reportCallIssue]
+    assert raised.value.__notes__ == [
+        "countdown is said of a call before it is made: greet.options(countdown=...).delay(...)"
+    ]
+
+
 @pytest.mark.parametrize("way", ["delay", "s", "delay_sync"])
 def test_an_argument_that_json_cannot_carry_is_refused_at_the_call(way: str) -> None:
     with socket.socket() as a_socket, pytest.raises(SerializationError, match=r"greet\(name=\.\.\.\).*socket"):
