@@ -27,14 +27,14 @@ async def waiting(rig: Rig) -> list[str]:
 async def test_workers_stopped_one_after_the_other_in_mid_drain_run_each_job_once(rig: Rig, number: signal.Signals):
     await rig.start_server()
     await rig.watch_ends()
-    jobs = await rig.app.enqueue_many([rig.tasks.nap.s(0.02) for _ in range(4_000)])
+    jobs = await rig.app.enqueue_many([rig.tasks.nap.s(0.02) for _ in range(2_500)])
     worker = await rig.worker("-c", "50")
     for _ in range(2):
         successor = asyncio.create_task(rig.worker("-c", "50"))
-        await rig.ledger.until(300, "end", pid=worker.pid)
+        await rig.ledger.until(200, "end", pid=worker.pid)
         await rig.stop(worker, number=number)
         worker = await successor
-    assert len(rig.ledger.ends()) < 4_000
+    assert len(rig.ledger.ends()) < 2_500
     await rig.all_ended(jobs)
     await rig.stop(worker)
     await rig.check(jobs)
