@@ -97,7 +97,7 @@ class Job(Generic[R_co]):
         return found
 
     def _decoded(self, data: bytes | None) -> Record:
-        if not data:  # an ended job leaves an empty record for a while
+        if not data:
             raise JobNotFound(job_id=self.id)
         return record.decode(self.id, data)
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOAD_TRIES = 10  # of a script that somebody flushes again and again
+ANSWER_WITHIN_S = 5.0  # a connection that is silent for longer is replaced, however long a caller would wait
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
 _ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
 _SCHEDULE_PAGE = 5_000
@@ -85,7 +86,7 @@ class RedisStore:
             self._keep_broom()
             return await to_server()
 
-        self._wire = Wire(dial, limit_s=connect_timeout_s)
+        self._wire = Wire(dial, limit_s=min(connect_timeout_s, ANSWER_WITHIN_S))
         self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
         self._broom: AsyncGenerator[None] | None = None

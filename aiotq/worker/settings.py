@@ -9,7 +9,7 @@ STUCK_AFTER_S = 5.0  # a job that has not ended this long after its cancellation
 READ_AHEAD_S = 0.010  # beside its free slots a worker claims what it will start within this time
 READ_AHEAD_MOST = 6  # ... but never more than this times its concurrency
 GIVE_BACK_S = 0.05  # a claimed job that could not be started for this long goes back: another worker may be free
-THREAD_BOUND_S = 1.0  # once threads were the bottleneck, for so long no more is claimed than there are free ones
+THREAD_BOUND_S = 0.1  # once threads were the bottleneck, for so long no more is claimed than there are free ones
 LOOK_S = 4.0  # a worker with jobs in hand asks at least this often; what was published to it may have been missed
 
 
