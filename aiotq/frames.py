@@ -39,8 +39,9 @@ def describe(exc: BaseException, *, package: str = "aiotq") -> ErrorInfo:
 
 
 def type_name(cls: type) -> str:
-    """The name of a builtin ("ValueError"), or "module:Qualname"."""
-    return clean(cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}:{cls.__qualname__}")
+    """The name of a builtin or of one of aiotq's own ("ValueError", "JobTimeout"), else "module:Qualname"."""
+    plain = cls.__module__.partition(".")[0] in {"builtins", "aiotq"}
+    return clean(cls.__qualname__ if plain else f"{cls.__module__}:{cls.__qualname__}")
 
 
 def clean(text: str) -> str:

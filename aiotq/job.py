@@ -58,7 +58,7 @@ MOVES: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
 class ErrorInfo:
     """What an attempt raised."""
 
-    type: str  # "ValueError", or "module:Name" for a class that is not a builtin
+    type: str  # "ValueError", "JobTimeout"; "module:Name" for a class that is neither a builtin nor aiotq's
     message: str
     frames: tuple[Frame, ...] = ()  # the user's own, outermost first
 

@@ -50,7 +50,7 @@ MAX_RAW = 64 << 10  # bytes kept of a record that does not decode
 WAITING = "w"
 STATES: Mapping[str, JobStatus] = {"s": JobStatus.SUCCEEDED, "f": JobStatus.FAILED, "c": JobStatus.CANCELLED}
 
-CANCELLED = "aiotq.errors:JobCancelled"  # stands in the history for the error of an attempt that was cancelled
+CANCELLED = "JobCancelled"  # stands in the history for the error of an attempt that was cancelled
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -268,7 +268,7 @@ def undecodable(
     be read, else now.
     """
     if error is None:
-        error = ErrorInfo(type="aiotq.errors:InvalidRecord", message=f"the record of job {job_id} does not decode")
+        error = ErrorInfo(type="InvalidRecord", message=f"the record of job {job_id} does not decode")
     try:
         enqueued_ms = header(data)[3]
     except InvalidRecord:

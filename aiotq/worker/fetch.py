@@ -18,7 +18,7 @@ from aiotq.errors import StoreError
 from aiotq.job import Returned
 from aiotq.store.contract import MAX_CLAIMED
 from aiotq.worker.held import Held, Why
-from aiotq.worker.log import say, say_of
+from aiotq.worker.log import say, say_garbage, say_of
 from aiotq.worker.outage import Outage
 from aiotq.worker.outbox import Outbox
 from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S, THREAD_BOUND_S
@@ -241,9 +241,7 @@ class Fetcher:
         for job_id in reply.cancels:
             self.cancel(job_id)
         self._cancels.clear()
-        for key in reply.garbage:
-            said = "something that is not aiotq's was found in %s and put aside: see the dead letters"
-            say(logging.ERROR, "garbage", said, key, key=key)
+        say_garbage(reply.garbage)
         self._start_ready()
 
     def _start_ready(self) -> None:

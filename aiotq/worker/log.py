@@ -13,6 +13,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aiotq.worker.held import Held
 
 LOG = logging.getLogger("aiotq.worker")
@@ -99,3 +101,10 @@ def _log(level: int, message: str, *arguments: object, extra: dict[str, Any], ex
     except Exception:  # noqa: BLE001  a user's handler or filter: what it raises is no job's fault, and ends no worker
         if logging.raiseExceptions:  # as logging's own handlers do
             traceback.print_exc()
+
+
+def say_garbage(keys: Iterable[str]) -> None:
+    """That something which is not aiotq's was found in these keys."""
+    for key in keys:
+        said = "something that is not aiotq's was found in %s and put aside: see the dead letters"
+        say(logging.ERROR, "garbage", said, key, key=key)

@@ -8,14 +8,13 @@ milliseconds).
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
 from aiotq.store.contract import MAX_PROMOTED, POLLER_LEASE_MS
-from aiotq.worker.log import say
+from aiotq.worker.log import say_garbage
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Promoted, Store
@@ -54,14 +53,7 @@ class Poller:
                 await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
                 backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
                 continue
-            for key in reply.garbage:
-                say(
-                    logging.ERROR,
-                    "garbage",
-                    "something that is not aiotq's was found in %s and put aside",
-                    key,
-                    key=key,
-                )
+            say_garbage(reply.garbage)
             await self._until_next(reply)
 
     async def _until_next(self, reply: Promoted) -> None:

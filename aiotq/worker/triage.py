@@ -76,7 +76,7 @@ def _put_back(
 
 def _lost(times: int) -> ErrorInfo:
     return ErrorInfo(
-        type="aiotq.errors:WorkerVanished",
+        type="WorkerVanished",
         message=f"its worker vanished {times} times while it ran (killed, crashed, or out of memory); "
         "it is not run again by itself; look at what it does, then retry or discard it",
     )

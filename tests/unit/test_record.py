@@ -343,7 +343,7 @@ def test_a_dead_letter_of_garbage_says_what_reading_it_raised() -> None:
     dead = record.decode("j1", record.undecodable("j1", b"garbage", generation="abcd", now_ms=1, error=error))
     shown = record.info(dead, None)
     assert shown.error is not None
-    assert shown.error.type == "aiotq.errors:InvalidRecord"
+    assert shown.error.type == "InvalidRecord"
     assert "the record begins with b'garbage'" in shown.error.message
 
 

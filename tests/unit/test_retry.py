@@ -255,7 +255,7 @@ def test_an_error_in_decide_is_the_failure_of_the_job_and_names_both(raised: Bas
 def test_what_decide_returns_has_to_be_a_duration(answer: Any) -> None:
     outcome = verdict(ValueError(), policy=RetryPolicy(decide=lambda *_: answer), error=ErrorInfo(type="E", message=""))
     assert isinstance(outcome, Failed)
-    assert outcome.error.type == "aiotq.errors:UsageError"
+    assert outcome.error.type == "UsageError"
     assert f"failed: what it returned={answer!r} is not allowed" in outcome.error.message
     assert outcome.error.message.endswith("it was asked about E")
 

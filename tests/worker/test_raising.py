@@ -86,7 +86,7 @@ CASES: dict[str, tuple[Callable[[], None], str, str]] = {
     "text that exits": (raises(HostileExit()), "tests.worker.test_raising:HostileExit", "can't be shown"),
     "lone surrogate": (raises(ValueError("a \udc80 b")), "ValueError", "\\udc80"),
     "long text": (raises(ValueError("x" * 1_000_000)), "ValueError", "xxx"),
-    "SerializationError": (raises(SerializationError("the user's own")), "aiotq.errors:SerializationError", "own"),
+    "SerializationError": (raises(SerializationError("the user's own")), "SerializationError", "own"),
 }
 # Python itself turns a StopIteration that leaves a coroutine into a RuntimeError.
 STOPS: dict[str, tuple[Callable[[], None], dict[str, str]]] = {

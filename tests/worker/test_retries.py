@@ -102,7 +102,7 @@ async def test_retry_asks_for_another_attempt_after_its_own_delay_and_uses_one_u
 
     async with app.worker():
         failed = await failure(await again.delay())
-    assert failed.error_type == "aiotq.retry:Retry"
+    assert failed.error_type == "Retry"
     assert failed.error_message == "not yet"
     assert len(at_s) == 3
     assert all(0.19 <= later - before < 1 for before, later in itertools.pairwise(at_s))

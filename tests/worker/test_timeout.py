@@ -44,11 +44,11 @@ async def test_a_timeout_ends_the_attempt_and_is_retried_as_any_failure(app: App
         job = await slow.delay()
         failed = await failure(job)
         info = await job.info()
-    assert failed.error_type == "aiotq.errors:JobTimeout"
+    assert failed.error_type == "JobTimeout"
     assert "0.05 s" in failed.error_message
     assert failed.frames[0].function == "slow"  # where it was
     assert ended == [1, 2]
-    assert [attempt.error and attempt.error.type for attempt in info.attempts] == ["aiotq.errors:JobTimeout"] * 2
+    assert [attempt.error and attempt.error.type for attempt in info.attempts] == ["JobTimeout"] * 2
 
 
 async def test_the_timeout_of_a_call_goes_before_the_tasks(app: App) -> None:
@@ -126,7 +126,7 @@ async def test_a_task_that_returns_a_value_after_its_timeout_has_failed_all_the_
         return "too late"
 
     async with app.worker():
-        assert (await failure(await swallows.delay())).error_type == "aiotq.errors:JobTimeout"
+        assert (await failure(await swallows.delay())).error_type == "JobTimeout"
 
 
 async def test_a_cleanup_that_fails_after_a_timeout_is_its_cause(app: App) -> None:
@@ -139,7 +139,7 @@ async def test_a_cleanup_that_fails_after_a_timeout_is_its_cause(app: App) -> No
 
     async with app.worker():
         failed = await failure(await fails_as_it_cleans_up.delay())
-    assert failed.error_type == "aiotq.errors:JobTimeout"
+    assert failed.error_type == "JobTimeout"
     assert "ConnectionError: already closed" in failed.error_message
 
 
@@ -177,7 +177,7 @@ async def test_a_task_that_swallows_its_cancellation_is_stuck_and_keeps_only_its
     async with app.worker(concurrency=2) as worker:
         job = await stubborn.delay()
         failed = await failure(job)  # stored while its code goes on
-        assert failed.error_type == "aiotq.errors:JobTimeout"
+        assert failed.error_type == "JobTimeout"
         line = await events.line("stuck", job_id=job.id)
         assert line.levelname == "ERROR"
         assert f"{__file__.rpartition('/')[2]}:" in line.getMessage()
@@ -234,7 +234,7 @@ async def test_a_worker_whose_slots_are_all_stuck_ends_with_exit_code_1(
         assert await worker.run() == 1
     assert worker.stuck  # only the end of the process ends such code
     assert events.of("all_stuck")
-    assert [(await failure(job)).error_type for job in jobs] == ["aiotq.errors:JobTimeout"] * 2
+    assert [(await failure(job)).error_type for job in jobs] == ["JobTimeout"] * 2
     runner = fetcher_of(worker)._runner
     ending = [held.handle for held in runner.running if held.handle is not None]
     let_go.set()
@@ -262,7 +262,7 @@ async def test_a_thread_that_overruns_its_timeout_has_failed_and_keeps_its_threa
     async with app.worker(threads=1) as worker:
         job = await overruns.delay()
         failed = await failure(job)
-        assert failed.error_type == "aiotq.errors:JobTimeout"
+        assert failed.error_type == "JobTimeout"
         assert await events.line("stuck", job_id=job.id)
         waiting = await needs_a_thread.delay()
         assert await (await needs_none.delay()).result(timeout=10) == "ran beside it"
@@ -292,5 +292,5 @@ async def test_a_thread_that_returns_soon_after_its_timeout_has_failed_without_b
             await begun.wait()
         await until(lambda: any(held.why for held in fetcher_of(worker)._runner.running))
         let_go.set()
-        assert (await failure(job)).error_type == "aiotq.errors:JobTimeout"
+        assert (await failure(job)).error_type == "JobTimeout"
     assert not events.of("stuck")

@@ -86,7 +86,7 @@ async def test_a_job_of_an_unknown_task_becomes_a_dead_letter_after_unknown_for(
     async with patience, patience.worker():
         failed = await failure(job)
         info = await job.info()
-    assert failed.error_type == "aiotq.errors:UnknownTask"
+    assert failed.error_type == "UnknownTask"
     assert "shop:send_mail" in failed.error_message
     assert (info.reason, info.attempt) == ("unknown task", 0)
     assert await keys.client.zscore(f"{keys.prefix}dead", job.id) is not None
@@ -170,7 +170,7 @@ async def test_a_record_that_does_not_decode_is_a_dead_letter_at_once_with_its_b
         failed = await failure(job)
         info = await job.info()
         assert await (await greet.delay("Bob")).result(timeout=10) == "Bob"
-    assert failed.error_type == "aiotq.errors:InvalidRecord"
+    assert failed.error_type == "InvalidRecord"
     assert (info.reason, info.attempt) == ("invalid record", 0)
     assert raw_of(await keys.record(job.id)) == broken.replace(b"####", record[2:6])
     assert await keys.client.zscore(f"{keys.prefix}dead", job.id) is not None
@@ -239,7 +239,7 @@ async def test_arguments_that_no_longer_fit_fail_without_a_retry(app: App) -> No
     async with app.worker():
         failed = await failure(job)
         info = await job.info()
-    assert failed.error_type == "aiotq.errors:SerializationError"
+    assert failed.error_type == "SerializationError"
     assert "do not fit" in failed.error_message
     assert info.attempt == 1
 
@@ -271,7 +271,7 @@ async def test_arguments_larger_than_this_workers_max_payload_are_not_decoded(ap
     small.task(take._registered.fn, name=take.name, retries=5)
     async with small, small.worker():
         failed = await failure(job)
-    assert failed.error_type == "aiotq.errors:PayloadTooLarge"
+    assert failed.error_type == "PayloadTooLarge"
     assert (await job.info()).attempt == 0
 
 
@@ -292,7 +292,7 @@ async def test_a_result_that_json_cannot_carry_fails_without_a_retry(app: App, w
     task = app.task(on_loop if where == "loop" else in_thread, name="give", retries=5)
     async with app.worker():
         failed = await failure(await task.delay())
-    assert failed.error_type == "aiotq.errors:SerializationError"
+    assert failed.error_type == "SerializationError"
     assert failed.attempt == 1
 
 
@@ -307,7 +307,7 @@ async def test_a_result_over_max_result_fails_without_a_retry_and_is_not_stored(
         assert len(await (await give.delay(998)).result(timeout=10)) == 998  # 1,000 with its quotes
         job = await give.delay(999)
         failed = await failure(job)
-    assert failed.error_type == "aiotq.errors:ResultTooLarge"
+    assert failed.error_type == "ResultTooLarge"
     assert "1,001" in failed.error_message
     assert failed.attempt == 1
     assert len(await keys.record(job.id) or b"") < 1_000
@@ -329,7 +329,7 @@ async def test_a_serialization_error_of_the_users_own_code_is_an_ordinary_failur
     task = app.task(on_loop if where == "loop" else in_thread, name="outer", retries=2, retry=RetryPolicy(delays=[0]))
     async with app.worker():
         failed = await failure(await task.delay())
-    assert failed.error_type == "aiotq.errors:SerializationError"
+    assert failed.error_type == "SerializationError"
     assert failed.attempt == 3
 
 
