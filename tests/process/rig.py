@@ -45,7 +45,7 @@ class Rig:
     pid: int = 0  # the server's
     _server: ExitStack = field(default_factory=ExitStack)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _workers: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
+    crew: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(path=self.folder / "ledger")
@@ -112,7 +112,7 @@ class Rig:
             "GATE": str(self.folder / "gate"),
         }
         started = await spawn(TARGET, *options, env=env)
-        self._workers.append(started)
+        self.crew.append(started)
         if ready:
             await started.line("ready")
         return started
@@ -131,7 +131,7 @@ class Rig:
     async def worker_of(self, worker_id: str) -> WorkerProcess:
         """The process that is registered under an id."""
         pid = int(await self.raw.hget(f"{self.prefix}worker:{worker_id}", "pid"))
-        return next(worker for worker in self._workers if worker.pid == pid)
+        return next(worker for worker in self.crew if worker.pid == pid)
 
     async def ids_of(self, worker: WorkerProcess) -> set[str]:
         """The ids under which a process is registered."""
@@ -237,7 +237,7 @@ class Rig:
 
     async def close(self) -> None:
         """End what was started."""
-        for worker in self._workers:
+        for worker in self.crew:
             await worker.kill()
         if self.ends is not None:
             await self.ends.pubsub.aclose()
