@@ -1,6 +1,6 @@
 """What a test may not leave behind: keys without an end, asyncio tasks, threads, processes.
 
-The keys that may stay without a TTL, and why (DESIGN.md §3):
+The keys that may stay without a TTL, and why (ARCHITECTURE.md, the keys):
 
     fence, queues, paused   one each; bounded by the number of queues
     job:<id>                while the job waits or runs: its ticket lies in exactly one place
@@ -35,32 +35,38 @@ class Keyspace:
     endless: set[str] = field(default_factory=set[str])  # keys without a TTL
 
 
+LOOK = {"string": ("GET",), "list": ("LRANGE",), "zset": ("ZRANGE",), "set": ("SMEMBERS",), "hash": ("HKEYS",)}
+RANGES = {"LRANGE", "ZRANGE"}
+
+
+async def _all(raw: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
+    """The replies to many commands, in one round trip."""
+    pipeline = raw.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    return await pipeline.execute() if commands else []
+
+
 async def read(raw: Any, prefix: str) -> Keyspace:
     """Read the keys with that prefix. raw: a redis.asyncio client."""
     space = Keyspace()
-    async for key in raw.scan_iter(match=_literal(prefix) + "*", count=1_000):
-        name = _text(key).removeprefix(prefix)
-        if await raw.pttl(key) == -1:
-            space.endless.add(name)
-        kind = _text(await raw.type(key))
-        if kind == "string" and name.startswith("job:"):
-            space.strings[name.removeprefix("job:")] = await raw.get(key) or b""
-        elif kind == "list" and name.startswith("line:"):
-            space.tickets[name] = [_text(ticket) for ticket in await raw.lrange(key, 0, -1)]
-        elif kind == "zset":
-            values = [_text(member) for member in await raw.zrange(key, 0, -1)]
-            if name == "schedule":
-                space.tickets[name] = values
-            else:
-                space.members[name] = set(values)
-        elif kind == "set":
-            values = [_text(member) for member in await raw.smembers(key)]
-            if name.startswith("active:"):
-                space.tickets[name] = values
-            else:
-                space.members[name] = set(values)
-        elif kind == "hash":
-            space.members[name] = {_text(name) for name in await raw.hkeys(key)}
+    keys = [key async for key in raw.scan_iter(match=_literal(prefix) + "*", count=1_000)]
+    names = [_text(key).removeprefix(prefix) for key in keys]
+    ttls_ms = await _all(raw, [("PTTL", key) for key in keys])
+    space.endless.update(name for name, ttl_ms in zip(names, ttls_ms, strict=True) if ttl_ms == -1)
+    kinds = [_text(kind) for kind in await _all(raw, [("TYPE", key) for key in keys])]
+    looks = [
+        (name, kind, (*LOOK[kind], key)) for name, kind, key in zip(names, kinds, keys, strict=True) if kind in LOOK
+    ]
+    ranges = [(*command, 0, -1) if command[0] in RANGES else command for _, _, command in looks]
+    for (name, kind, _), found in zip(looks, await _all(raw, ranges), strict=True):
+        if kind == "string":
+            if name.startswith("job:"):
+                space.strings[name.removeprefix("job:")] = found or b""
+        elif name == "schedule" or (kind == "list" and name.startswith("line:")) or name.startswith("active:"):
+            space.tickets[name] = [_text(value) for value in found]
+        elif kind != "list":
+            space.members[name] = {_text(value) for value in found}
     return space
 
 

@@ -1,6 +1,6 @@
 """What really ran: the ledger that the tasks of tasks.py write, and what must be true of it in the end.
 
-The invariants, of every scenario (FAULTS.md §2.0):
+The invariants, of every scenario:
 
     every acknowledged job has ended, in the store and in one terminal state
     every one that succeeded has run to its end; every one that is a dead letter is one that the test expects
