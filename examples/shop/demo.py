@@ -136,6 +136,7 @@ async def watch(jobs: list[Job[str]], workers: list[Process], progress: Progress
             progress.failed += 1
             failed.add(job.id)
 
+    early: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             followers = [group.create_task(follow(worker)) for worker in workers]
@@ -144,8 +145,10 @@ async def watch(jobs: list[Job[str]], workers: list[Process], progress: Progress
             await (live if console.is_terminal else plain)(progress, console)
             for follower in followers:
                 follower.cancel()
-    except* EndedEarly as early:
-        raise early.exceptions[0] from None
+    except* EndedEarly as several:
+        early = several.exceptions[0]
+    if early is not None:  # raised in there, it would come out in a group of its own
+        raise early
     return failed
 
 
