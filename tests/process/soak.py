@@ -16,7 +16,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,14 +212,7 @@ class Soak:
         ledger = self.rig.ledger
         ended = {entry.job_id for entry in ledger.ends()}
         for job_id, data in (await self._records()).items():
-            state = decode(job_id, data) if data else None
-            if state is None:
-                if job_id in self.acked or job_id in ended:
-                    self.wrong.append(f"{job_id} has vanished")
-            elif state.state == "f" and state.doc.reason == "lost":
-                continue  # its workers were killed too often
-            elif state.state != "s" or job_id not in ended:
-                self.wrong.append(f"{job_id} is {state.state} ({state.doc.reason}), and has {job_id in ended=}")
+            self._judge_record(job_id, data, ended=job_id in ended)
         runs: dict[tuple[str, int], int] = {}  # by job and attempt: who ran it last
         again = 0
         for entry in ledger.starts():
@@ -235,14 +227,27 @@ class Soak:
         space = await leaks.read(self.rig.raw, self.rig.prefix)
         self.wrong += leaks.find_leaks(space)
         self.wrong += [f"{name} still holds {tickets[:3]}" for name, tickets in space.tickets.items() if tickets]
-        mistakes = Counter(
-            line[:400] for worker in self.rig.crew for line in worker.output if "mistake" in line or "Traceback" in line
-        )
-        self.wrong += [f"{count} x {line}" for line, count in mistakes.items()]
+        self._judge_words()
         self.rig.measured(
             f"{len(self.acked)} acknowledged, {len(self.unsure)} unsure, {len(self.refused)} refused; "
             f"{again} attempts started again, {len(self.wrong)} things wrong"
         )
+
+    def _judge_record(self, job_id: str, data: bytes | None, *, ended: bool) -> None:
+        state = decode(job_id, data) if data else None
+        if state is None:
+            if job_id in self.acked or ended:
+                self.wrong.append(f"{job_id} has vanished")
+        elif state.state == "f" and state.doc.reason == "lost":
+            return  # its workers were killed too often
+        elif state.state != "s" or not ended:
+            self.wrong.append(f"{job_id} is {state.state} ({state.doc.reason}), and has {'' if ended else 'not '}ended")
+
+    def _judge_words(self) -> None:
+        for worker in self.rig.crew:
+            for word in ("Traceback", "mistake in aiotq"):
+                if (at := worker.text.find(word)) >= 0:
+                    self.wrong.append(f"worker {worker.pid} said: {worker.text[at : at + 3_000]}")
 
 
 async def main() -> int:
