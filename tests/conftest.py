@@ -16,6 +16,7 @@ After each test nothing may be left: no key without an end, no asyncio task, no 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from tests import leaks, processes, servers
 from tests.clock import VirtualClock
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
 
 KINDS: tuple[servers.Kind, ...] = get_args(servers.Kind)
 CONNECT_TIMEOUT_S = 5.0
+# Two runs of one commit try the same examples there; everywhere else each run tries others.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 _sessions_own: set[int] = set()  # pids of servers that live as long as the run
 
 
