@@ -54,6 +54,7 @@ class Soak:
     refused: list[str] = field(default_factory=list[str])
     failures: dict[str, int] = field(default_factory=dict[str, int])
     wrong: list[str] = field(default_factory=list[str])
+    struck: list[str] = field(default_factory=list[str])  # what was done when, for the report of a run that went wrong
     _proxies: AsyncExitStack = field(default_factory=AsyncExitStack)
     _count: int = 0
 
@@ -101,6 +102,7 @@ class Soak:
 
     async def _strike(self, fault: str, group: asyncio.TaskGroup) -> None:
         entry = worker, proxy = self.dice.choice(self.workers)
+        self.struck.append(f"{time.monotonic():.2f} {fault} {worker.pid}")
         match fault:
             case "kill" | "stop":
                 self.excused.add(worker.pid)
@@ -112,11 +114,13 @@ class Soak:
                 await self._hire()
             case "freeze":
                 seconds = self.dice.choice([0.3, 1.0, 1.75 * LEASE_S])
+                self.struck[-1] += f" for {seconds} s"
                 if seconds > LEASE_S / 2:
                     self.excused.add(worker.pid)
                 group.create_task(self._freeze(worker, seconds))
             case "slow":
-                proxy.delay_s = self.dice.choice([0.0, 0.0, 0.05, 0.3])
+                proxy.delay_s = self.dice.choice([0.0, 0.0, 0.05, 0.1])  # more is too slow to connect within a lease
+                self.struck[-1] += f" by {proxy.delay_s} s"
             case "cut":
                 for _, each in self.workers:
                     each.cut_all()
@@ -125,11 +129,13 @@ class Soak:
                 if match == scripts.RENEW.sha:
                     self.excused.add(worker.pid)
                 proxy.arm(Fault[fault.upper()], match, times=times)
+                self.struck[-1] += f" {times} times at {match}"
             case _:
                 await self._strike_server(fault)
 
     async def _strike_server(self, fault: str) -> None:
         raw, seconds = self.rig.raw, self.dice.choice([0.2, 1.0, 1.5 * LEASE_S])
+        self.struck[-1] += f" for {seconds} s"
         match fault:
             case "flush":
                 await raw.script_flush()
@@ -219,7 +225,8 @@ class Soak:
             run = entry.job_id, entry.attempt
             again += run in runs
             if run in runs and runs[run] not in self.excused:
-                self.wrong.append(f"{run} ran again in {entry.pid} after {runs[run]}, to which nothing had happened")
+                said = f"{run} ran again in {entry.pid} at {entry.at_s:.2f} after {runs[run]}"
+                self.wrong.append(f"{said}, to which nothing had happened")
             runs[run] = entry.pid
             if entry.attempt > 1 + self.failures.get(entry.job_id, 0):
                 self.wrong.append(f"{run}: an attempt was used up")
@@ -261,7 +268,7 @@ async def main() -> int:
     finally:
         await rig.close()
         shutil.rmtree(folder, ignore_errors=True)
-    for line in soak.wrong[:30]:
+    for line in (*soak.wrong[:30], *(soak.struck if soak.wrong else ())):
         rig.measured(f"seed {seed}: {line}")
     return bool(soak.wrong)
 

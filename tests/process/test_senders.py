@@ -159,12 +159,12 @@ async def five():
     return [await note.delay() for _ in range(5)]
 """
 
-ONE_LOOP_AFTER_THE_OTHER = """
+PROGRAMS = {
+    "one_loop_after_the_other": """
 for _ in range(4):
     asyncio.run(five())
-"""
-
-TWO_LOOPS_AT_ONCE = """
+""",
+    "two_loops_at_once": """
 async def some():
     for _ in range(2):
         await asyncio.gather(*(note.delay() for _ in range(5)))
@@ -174,9 +174,8 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-"""
-
-A_FORK_AFTER_CONNECTING = """
+""",
+    "a_fork_after_connecting": """
 async def main():
     await five()
     child = os.fork()
@@ -188,9 +187,8 @@ async def main():
     await five()
 
 asyncio.run(main())
-"""
-
-A_FORK_AFTER_ENQUEUING_FROM_SYNC_CODE = """
+""",
+    "a_fork_after_enqueuing_from_sync_code": """
 for _ in range(5):
     note.delay_sync()
 child = os.fork()
@@ -200,9 +198,8 @@ if child:
     assert os.waitpid(child, 0)[1] == 0
     for _ in range(5):
         note.delay_sync()
-"""
-
-THREADS_WITHOUT_LOOPS = """
+""",
+    "threads_without_loops": """
 def five_times():
     for _ in range(5):
         note.delay_sync()
@@ -212,9 +209,8 @@ async def main():
     await five()
 
 asyncio.run(main())
-"""
-
-NO_GOODBYE_WHILE_WAITING_FOR_A_RESULT = """
+""",
+    "no_goodbye_while_waiting_for_a_result": """
 async def main():
     for _ in range(19):
         await note.delay()
@@ -224,19 +220,19 @@ async def main():
     sys.exit(0)
 
 asyncio.run(main())
-"""
-
-NO_GOODBYE_AND_A_JOB_ON_ITS_WAY = """
+""",
+    "no_goodbye_and_a_job_on_its_way": """
 async def main():
     for _ in range(20):
         await note.delay()
     asyncio.create_task(five())
 
 asyncio.run(main())
-"""
+""",
+}
 
-SCRIPTS = {name.lower(): text for name, text in globals().copy().items() if isinstance(text, str) and "\n" in text}
-SCRIPTS = {name: text for name, text in SCRIPTS.items() if name.isidentifier() and name not in {"prelude", "__doc__"}}
+# Python 3.12 and later warn of what is tried here on purpose.
+FORKS_BESIDE_A_THREAD = "ignore:This process:DeprecationWarning"
 
 
 def environment(rig: Rig) -> dict[str, str]:
@@ -244,19 +240,13 @@ def environment(rig: Rig) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "URL": rig.url, "NAMESPACE": rig.namespace}
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", PROGRAMS)
 async def test_a_program_enqueues_all_its_jobs_and_ends_silently_with(rig: Rig, name: str):
     await rig.start_server()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-X", "dev", "-W", "error", "-c", PRELUDE + SCRIPTS[name]),
+        *(sys.executable, "-X", "dev", "-W", "error", "-W", FORKS_BESIDE_A_THREAD, "-c", PRELUDE + PROGRAMS[name]),
         cwd=ROOT,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONASYNCIODEBUG": "1",
-            "URL": rig.url,
-            "NAMESPACE": rig.namespace,
-        },
+        env={**environment(rig), "PYTHONASYNCIODEBUG": "1"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
