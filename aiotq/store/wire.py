@@ -1,8 +1,8 @@
 """One connection and its one owner.
 
-Callers hand over a command and get a future; the owner, an asyncio task that lives while there is something to do,
-sends what has gathered in one write and reads the replies in their order. So a command in flight is never cancelled: a
-caller that goes away only drops its future, and the connection stays in step (redis-py #2665, CVE-2023-28859).
+Callers hand over a command and get a future; the wire writes it at once, and sets the futures in the order in which the
+replies come. So a command in flight is never cancelled: a caller that goes away only drops its future, and the
+connection stays in step (redis-py #2665, CVE-2023-28859).
 
 A wire never repeats a command. When a connection breaks, each call learns whether it had been sent.
 """
@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aiotq.store.answers import RECONNECT, code
+from aiotq.store.link import linked
 from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio.connection import AbstractConnection
+
+    from aiotq.store.link import Link
 
 _hiredis: Any = hiredis  # its own types leave out what pack_command takes
 _pack: Callable[[tuple[str | bytes | int, ...]], bytes] = _hiredis.pack_command
@@ -47,30 +50,34 @@ class Wire:
         """dial: makes a new connected connection. limit_s: how long a call may take, connecting included."""
         self._dial = dial
         self._limit_s = limit_s
-        self._connection: AbstractConnection | None = None
-        self._waiting: deque[tuple[float, bytes, asyncio.Future[Any]]] = deque()
-        self._flying: deque[tuple[float, bytes, asyncio.Future[Any]]] = deque()
-        self._owner: asyncio.Task[None] | None = None
+        self._link: Link | None = None  # None: not connected, or what answers is to be left
+        self._old: Link | None = None  # what answers is no primary (any more): left once its replies are in
+        self._waiting: deque[tuple[float, bytes, asyncio.Future[Any]]] = deque()  # for a connection
+        self._flying: deque[tuple[float, asyncio.Future[Any]]] = deque()  # for their replies
+        self._dialling: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._late = False  # seen at the last look
-        self._overdue = False
-        self._outdated = False  # what answers is no primary (any more); the next connection may reach the one that is
+        self._overdue = False  # dialling took too long
         self._closed = False
         self.epoch = 0  # grows with each new connection
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
-        """Send a command; the future has its reply, or a ResponseError, or WireBroken."""
+        """Send a command; the future has its reply, or a RedisError, or WireBroken."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         if self._closed:
             future.set_exception(WireBroken("the store is closed", sent=False))
             return future
         deadline = loop.time() + self._limit_s
-        self._waiting.append((deadline, _pack(command), future))
+        packed = _pack(command)
+        if self._link is not None:
+            self._flying.append((deadline, future))
+            self._link.write(packed)
+        else:
+            self._waiting.append((deadline, packed, future))
+            self._connect()
         if self._watch is None:
             self._watch = loop.call_at(deadline, self._look)
-        if self._owner is None:
-            self._begin()
         return future
 
     async def close(self) -> None:
@@ -79,82 +86,81 @@ class Wire:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        owner = self._owner
-        if owner is not None:
-            owner.cancel()
-            await asyncio.wait([owner])
-        self._fail_all("the store was closed")
-        await self._drop()
+        if self._dialling is not None:
+            dialling = self._dialling
+            dialling.cancel()
+            await asyncio.wait([dialling])
+        self._drop()
+        self._fail(sent="the store was closed", unsent="the store was closed")
 
-    # --- the owner ----------------------------------------------------------------------------------------------
+    # --- connecting ---------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        # The one owner of this connection; `close` waits for it.
-        self._owner = asyncio.get_running_loop().create_task(self._serve())
-        self._owner.add_done_callback(self._ended)
+    def _connect(self) -> None:
+        if self._dialling is None and self._old is None:
+            # Owned by this wire; `close` waits for it.
+            self._dialling = asyncio.get_running_loop().create_task(self._reach())
+            self._dialling.add_done_callback(self._reached)
 
-    async def _serve(self) -> None:
+    async def _reach(self) -> None:
+        """Connect, and send what has waited for it."""
         try:
-            while self._waiting:
-                await self._round()
-        except asyncio.CancelledError:
-            await self._drop()
-            raise
-
-    def _ended(self, owner: asyncio.Task[None]) -> None:
-        """The owner has ended. Not said by itself: one that is cancelled before its first step says nothing."""
-        overdue, self._overdue, self._owner = self._overdue, False, None
-        if owner.cancelled() and not overdue:  # the loop ends, or `close`
-            self._fail_all("the event loop has ended")
-        elif self._waiting and not self._closed:
-            self._begin()
-
-    async def _round(self) -> None:
-        """Connect if need be, send what waits, read the replies."""
-        try:
-            if self._connection is None:
-                self._connection = await self._dial()
-                self.epoch += 1
+            connection = await self._dial()
         except Exception as error:  # noqa: BLE001
             # Whatever dialling raised is each waiting caller's answer: nothing of theirs was sent.
-            self._fail(self._waiting, error if not isinstance(error, BROKEN) else None, cause(str(error)), sent=False)
+            told = None if isinstance(error, BROKEN) else error
+            while self._waiting:
+                _tell(self._waiting.popleft()[2], told or WireBroken(cause(str(error)), sent=False))
             return
-        connection, flying = self._connection, self._flying
+        self.epoch += 1
+        self._link = link = linked(connection, replied=self._replied, lost=self._lost)
         while self._waiting:
-            entry = self._waiting.popleft()
-            if not entry[2].done():  # an unsent call of a caller that went away is withdrawn
-                flying.append(entry)
-        if not flying:
-            return
-        try:
-            await connection.send_packed_command([entry[1] for entry in flying], check_health=False)
-            while flying:
-                await self._read_one(connection)
-            if self._outdated:
-                await self._drop()
-        except Exception as error:  # noqa: BLE001
-            # Whatever it was, the connection is out of step. An answer that is no Redis's is told as it is.
-            told = error if isinstance(error, RedisError) and not isinstance(error, BROKEN) else None
-            self._fail(flying, told, cause(str(error)) or type(error).__name__, sent=True)
-            await self._drop()
+            deadline, packed, future = self._waiting.popleft()
+            if not future.done():  # an unsent call of a caller that went away is withdrawn
+                self._flying.append((deadline, future))
+                link.write(packed)
 
-    async def _read_one(self, connection: Any) -> None:
-        try:
-            reply = await connection.read_response(disable_decoding=True)
-        except (ResponseError, RedisConnectionError) as error:
-            # An error reply. redis-py raises some (LOADING) as a connection error, having hung up.
-            if not isinstance(error, ResponseError) and type(error) is RedisConnectionError:
-                raise
-            future = self._flying.popleft()[2]
-            if not future.done():
-                future.set_exception(error)
-            if not isinstance(error, ResponseError):
-                raise
-            self._outdated |= code(error) in RECONNECT
-            return
-        future = self._flying.popleft()[2]
-        if not future.done():
+    def _reached(self, dialling: asyncio.Task[None]) -> None:
+        """Dialling has ended. Not said by itself: a task that is cancelled before its first step says nothing."""
+        overdue, self._overdue, self._dialling = self._overdue, False, None
+        if dialling.cancelled() and not overdue and not self._closed:  # the loop ends
+            self._fail(sent="the event loop has ended", unsent="the event loop has ended")
+        elif self._waiting and not self._closed and self._link is None:
+            self._connect()
+
+    # --- replies ------------------------------------------------------------------------------------------------
+
+    def _replied(self, reply: Any) -> None:
+        """The next reply. Cost: one future set, no task woken but the caller's."""
+        if not self._flying:
+            return  # nobody asked: a message that no command of ours brings
+        future = self._flying.popleft()[1]
+        if isinstance(reply, RedisError):
+            _tell(future, reply)
+            if code(reply) in RECONNECT:
+                self._leave()
+        elif not future.done():
             future.set_result(reply)
+        if self._old is not None and not self._flying:
+            self._drop()
+            if self._waiting:
+                self._connect()
+
+    def _leave(self) -> None:
+        """Send nothing more there; the next connection may reach one that can serve."""
+        if self._link is not None:
+            self._old, self._link = self._link, None
+
+    def _lost(self, error: Exception) -> None:
+        """The connection broke; an answer that is no Redis's is told as it is."""
+        self._link = self._old = None
+        told = error if isinstance(error, RedisError) and not isinstance(error, BROKEN) else None
+        said = cause(str(error)) or type(error).__name__
+        while self._flying:
+            _tell(self._flying.popleft()[1], told or WireBroken(said, sent=True))
+        if self._waiting and not self._closed:
+            self._connect()
+
+    # --- time ---------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """At the earliest deadline: has somebody waited too long? One lazy timer for all calls."""
@@ -164,44 +170,43 @@ class Wire:
         late = bool(self._flying and self._flying[0][0] <= now)
         late = late or bool(self._waiting and self._waiting[0][0] <= now)
         if late and not self._late:
-            # Somebody may have blocked the loop, and the answer been there for long: the owner gets to read it first.
+            # Somebody may have blocked the loop, and the answer been there for long: it is read first.
             self._late = True
             self._watch = loop.call_later(LAST_LOOK_S, self._look)
             return
-        self._late = False
         if late:
-            what = f"no answer after {self._limit_s:g} s"
-            self._fail(self._flying, None, what, sent=True)
-            self._fail(self._waiting, None, what, sent=False, until=now)
-            if self._owner is not None:
-                self._overdue = True
-                self._owner.cancel()
+            self._give_up(now)
+        self._late = False
         deadlines = [queue[0][0] for queue in (self._flying, self._waiting) if queue]
         if deadlines:
             self._watch = loop.call_at(min(deadlines), self._look)
 
-    def _fail(
-        self,
-        calls: deque[tuple[float, bytes, asyncio.Future[Any]]],
-        error: Exception | None,
-        cause: str,
-        *,
-        sent: bool,
-        until: float | None = None,
-    ) -> None:
-        while calls and (until is None or calls[0][0] <= until):
-            future = calls.popleft()[2]
-            if not future.done():
-                future.set_exception(error or WireBroken(cause, sent=sent))
+    def _give_up(self, now: float) -> None:
+        """Too late: what was sent has no answer, what waits since then was never sent, and the connection goes."""
+        said = f"no answer after {self._limit_s:g} s"
+        self._drop()
+        while self._flying:
+            _tell(self._flying.popleft()[1], WireBroken(said, sent=True))
+        while self._waiting and self._waiting[0][0] <= now:
+            _tell(self._waiting.popleft()[2], WireBroken(said, sent=False))
+        if self._dialling is not None:
+            self._overdue = True
+            self._dialling.cancel()  # `_reached` begins anew for those that still wait
+        elif self._waiting:
+            self._connect()
 
-    def _fail_all(self, cause: str) -> None:
-        self._fail(self._flying, None, cause, sent=True)
-        self._fail(self._waiting, None, cause, sent=False)
+    def _drop(self) -> None:
+        link, self._link, self._old = self._link or self._old, None, None
+        if link is not None:
+            link.drop()
 
-    async def _drop(self) -> None:
-        connection, self._connection, self._outdated = self._connection, None, False
-        if connection is not None:
-            try:
-                await connection.disconnect(nowait=True)
-            except (RedisError, OSError):
-                return  # it is gone either way
+    def _fail(self, *, sent: str, unsent: str) -> None:
+        while self._flying:
+            _tell(self._flying.popleft()[1], WireBroken(sent, sent=True))
+        while self._waiting:
+            _tell(self._waiting.popleft()[2], WireBroken(unsent, sent=False))
+
+
+def _tell(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
