@@ -88,7 +88,10 @@ class Job(Generic[R_co]):
     # --- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self, store: Store) -> Record:
-        found = self._decoded(await store.read(self.id))
+        return await self._shown(store, self._decoded(await store.read(self.id)))
+
+    async def _shown(self, store: Store, found: Record) -> Record:
+        """The record, if it may still be shown."""
         until_ms = record.hidden_from_ms(found)
         if until_ms is not None:
             place = await store.locate(self.id, generation=found.generation, lines=lines(found))
@@ -129,11 +132,11 @@ class Job(Generic[R_co]):
         return found
 
     async def _listen(self, store: Store) -> Record:
-        """Wait to be told of the job's end. Reads the record once subscribed, and after each reconnect."""
+        """Wait to be told of the job's end. Sees the record once subscribed, and after each reconnect."""
         news = cast("AsyncGenerator[bytes | None]", store.ended(self.id))
         async with aclosing(news):
             async for told in news:
-                found = self._decoded(told) if told else await self._read(store)
+                found = await self._shown(store, self._decoded(told)) if told else await self._read(store)
                 if found.status is not None:
                     return found
         return await self._read(store)

@@ -33,6 +33,7 @@ MAX_BATCH_BYTES = 1 << 20
 
 BLOCK_S = 4.0  # how long `wait_token` blocks; a lost token costs at most this
 POLLER_LEASE_MS = 5_000
+WAITS_MS = 90_000  # for so long after somebody has begun to wait for a job's end all ends are published
 
 
 class NewJob(Struct, frozen=True, kw_only=True, gc=False):
@@ -93,8 +94,8 @@ class Claimed(Struct, frozen=True, kw_only=True, gc=False):
 
     ticket: str
     record: bytes | None  # None: too large to come along; `read` it
-    lost: int  # how often its worker vanished
-    cancelled: bool  # a person wants it stopped
+    lost: int = 0  # how often its worker vanished
+    cancelled: bool = False  # a person wants it stopped
 
 
 class Exchanged(Struct, frozen=True, kw_only=True, gc=False):
@@ -279,9 +280,10 @@ class Store(Protocol):
         ...
 
     def ended(self, job_id: str) -> AsyncIterator[bytes | None]:
-        """Once subscribed, and once after each reconnect, yields None ("read it now"); the record when the job ends.
+        """Yields the record as it is once subscribed and after each reconnect, and when the job ends.
 
-        A record too large to be published is yielded as None.
+        None: there is none, or one too large to come along; read it. Ends are published for `WAITS_MS` after the last
+        (re)connect: a waiter asks anew before that is over.
         """
         ...
 

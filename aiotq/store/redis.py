@@ -24,6 +24,7 @@ from aiotq.store.contract import (
     MAX_PROMOTED,
     MAX_RECLAIMED,
     POLLER_LEASE_MS,
+    WAITS_MS,
     Backlog,
     Claimed,
     Ended,
@@ -61,10 +62,45 @@ _ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
 _SCHEDULE_PAGE = 5_000
 
 
-def _when(job: NewJob) -> str:
+def _where(job: NewJob) -> str:
+    """Its line, and when, as enqueue.lua takes it."""
     if job.due_ms is not None:
-        return f"@{job.due_ms}"
-    return "" if job.delay_ms is None else f"+{job.delay_ms}"
+        return f"{job.line}@{job.due_ms}"
+    return job.line if job.delay_ms is None else f"{job.line}+{job.delay_ms}"
+
+
+def _outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int], list[int] | None]:
+    """As exchange.lua takes them, those that ended first: how many these are, the arguments, and the place of each in
+    that order (None: as given).
+    """
+    argv: list[str | bytes | int] = []
+    others: list[str | bytes | int] = []
+    first: list[int] = []
+    rest: list[int] = []
+    for index, outcome in enumerate(finished):
+        if type(outcome) is Ended and not outcome.dead:
+            argv += (outcome.ticket, outcome.record, outcome.ttl_ms)
+            first.append(index)
+            continue
+        rest.append(index)
+        if type(outcome) is Ended:
+            others += (outcome.ticket, "d", outcome.record, outcome.ttl_ms, "")
+        elif type(outcome) is Postponed:
+            others += (outcome.ticket, "l", outcome.record, outcome.delay_ms, outcome.new_ticket)
+        else:
+            others += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
+    return len(first), argv + others if others else argv, first + rest if rest and first else None
+
+
+def _claimed(rows: list[bytes], known: list[Any]) -> list[Claimed]:
+    """rows: ticket and record of each; known: index from 1, lost and cancelled of those of whom there is more to say."""
+    claimed = [Claimed(ticket=rows[i].decode(), record=rows[i + 1]) for i in range(0, len(rows), 2)]
+    for i in range(0, len(known), 3):
+        plain = claimed[known[i] - 1]
+        claimed[known[i] - 1] = Claimed(
+            ticket=plain.ticket, record=plain.record, lost=known[i + 1], cancelled=known[i + 2] == b"1"
+        )
+    return claimed
 
 
 class RedisStore:
@@ -206,7 +242,8 @@ class RedisStore:
     ) -> Sequence[Enqueued]:
         argv: list[str | bytes | int] = [now_ms]
         for job in jobs:
-            argv += (job.job_id, job.line, job.generation, job.head, job.body, _when(job))
+            where = job.line if job.delay_ms is None and job.due_ms is None else _where(job)
+            argv += (job.job_id, where, job.head, job.body)
         answer: bytes = await self._repeat(lambda: self._run(scripts.ENQUEUE, *argv), timeout_s=timeout_s)
         return [_ENQUEUED[byte - 48] for byte in answer]
 
@@ -250,7 +287,9 @@ class RedisStore:
         subscription = self._listener.subscribe(self._keys.done(job_id))
         try:
             while True:
-                yield await subscription.next() or None
+                news = await subscription.next()
+                # Subscribed (anew): from now on its end is published, and what it is by now is seen here.
+                yield news or await self._repeat(lambda: self._run(scripts.WATCH, job_id, WAITS_MS))
         finally:
             self._listener.unsubscribe(subscription)
 
@@ -290,29 +329,25 @@ class RedisStore:
         failure_ttl_ms: int = 0,
         now_ms: int = 0,
     ) -> Exchanged:
-        argv: list[str | bytes | int] = [
-            worker_id, now_ms, limit, int(suspects), failure_ttl_ms,
-            len(queues), len(finished), int(held is not None), *queues,
-        ]  # fmt: skip
-        for outcome in finished:
-            if type(outcome) is Ended:
-                argv += (outcome.ticket, "e", outcome.record, outcome.ttl_ms, "1" if outcome.dead else "")
-            elif type(outcome) is Postponed:
-                argv += (outcome.ticket, "l", outcome.record, outcome.delay_ms, outcome.new_ticket)
-            else:
-                argv += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
-        argv += held or ()
-        reply = await self._run(scripts.EXCHANGE, *argv)
+        n_ended, outcomes, order = _outcomes(finished)
+        reply = await self._run(
+            scripts.EXCHANGE,
+            *(worker_id, now_ms, limit, int(suspects), failure_ttl_ms),
+            *(len(queues), n_ended, len(finished) - n_ended, int(held is not None)),
+            *queues,
+            *outcomes,
+            *(held or ()),
+        )
         if not reply[0]:
             return Exchanged(alive=False)
-        _, stored, fence, active, now, due_us, dropped, rows, gone, cancels, garbage = reply
+        _, flags, fence, active, now, due_us, dropped, rows, known, gone, cancels, garbage = reply
+        stored = [byte == 49 for byte in flags]
+        if order is not None:
+            stored = [said for _, said in sorted(zip(order, stored, strict=True))]
         return Exchanged(
             alive=True,
-            stored=[byte == 49 for byte in stored],
-            claimed=[
-                Claimed(ticket=rows[i].decode(), record=rows[i + 1], lost=rows[i + 2], cancelled=rows[i + 3] == b"1")
-                for i in range(0, len(rows), 4)
-            ],
+            stored=stored,
+            claimed=_claimed(rows, known),
             gone=[ticket.decode() for ticket in gone],
             fence=fence,
             active=active,

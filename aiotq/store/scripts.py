@@ -34,6 +34,7 @@ PAUSE = Script("pause")
 RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
+WATCH = Script("watch")
 ALL = (
     ENQUEUE,
     EXCHANGE,
@@ -49,4 +50,5 @@ ALL = (
     RESUME,
     TOKEN,
     BACKLOG,
+    WATCH,
 )

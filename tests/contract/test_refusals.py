@@ -175,7 +175,7 @@ async def test_a_user_of_this_namespace_alone_can_do_it_all(own: _Own) -> None:
     await store.open()
     await store.enqueue([job("j1")])
     ended = store.ended("j1")
-    assert await anext(ended) is None
+    assert await anext(ended) == await store.read("j1")
     await ended.aclose()  # type: ignore[attr-defined]
     foreign = connect(own.url.replace("unix://", "unix://owner:pw@"), namespace="other", connect_timeout_s=1)
     with pytest.raises(StoreUnusable):

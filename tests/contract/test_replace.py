@@ -146,7 +146,7 @@ async def test_ending_a_job_forgets_what_was_kept_beside_it(bench: Bench) -> Non
 async def test_an_end_by_replacement_is_published(bench: Bench) -> None:
     await bench.enqueue(job("j1"))
     ended = bench.store.ended("j1")
-    assert await anext(ended) is None
+    assert await anext(ended) == await bench.store.read("j1")
 
     await bench.replace(replacement("j1"))
 

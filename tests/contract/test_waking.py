@@ -105,7 +105,7 @@ async def test_the_end_of_a_job_comes_to_whoever_waits_for_it(bench: Bench) -> N
     outcome = succeeded(second)
 
     async with _ends(bench, "j2") as ended, asyncio.timeout(5):
-        assert await anext(ended) is None, "once subscribed: read it now"
+        assert await anext(ended) == await bench.store.read("j2"), "once subscribed: as it is now"
         await bench.exchange(succeeded(first), outcome)
         assert await anext(ended) == outcome.record
 
@@ -116,7 +116,7 @@ async def test_a_large_record_is_not_published_but_its_end_is(bench: Bench) -> N
     outcome = succeeded(await bench.one(), body=b"x" * 100_000)
 
     async with _ends(bench, "j1") as ended, asyncio.timeout(5):
-        assert await anext(ended) is None
+        assert await anext(ended) == await bench.store.read("j1")
         await bench.exchange(outcome)
         assert await anext(ended) is None
 
@@ -129,7 +129,7 @@ async def test_any_number_may_wait_for_one_job_and_each_is_told(bench: Bench) ->
     outcome = succeeded(await bench.one())
 
     async with asyncio.timeout(5), _ends(bench, "j1") as first, _ends(bench, "j1") as second:
-        assert [await anext(first), await anext(second)] == [None, None]
+        assert [await anext(first), await anext(second)] == [await bench.store.read("j1")] * 2
         await bench.exchange(outcome)
         assert [await anext(first), await anext(second)] == [outcome.record] * 2
 
@@ -155,11 +155,41 @@ async def test_after_a_broken_subscription_the_waiting_are_told_to_look_for_them
     async with _ends(bench, "j1") as ended, asyncio.timeout(5):
         await anext(ended)
         await bench.raw.client_kill_filter(_type="pubsub")
-        await bench.exchange(succeeded(held))
-        assert await anext(ended) is None
+        outcome = succeeded(held)
+        await bench.exchange(outcome)
+        assert await anext(ended) == outcome.record
         await bench.enqueue(job("j2"))
         outcome = succeeded(await bench.one())
         async with _ends(bench, "j2") as second:
             await anext(second)
             await bench.exchange(outcome)
             assert await anext(second) == outcome.record, "it listens again"
+
+
+async def test_ends_are_published_only_while_somebody_has_said_of_late_that_he_waits(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"), job("j2"))
+    first, second = await bench.claim()
+    heard = bench.raw.pubsub()
+    try:
+        await heard.subscribe(bench.key("done:j1"), bench.key("done:j2"))
+        await bench.exchange(succeeded(first))
+        async with _ends(bench, "j2") as ended, asyncio.timeout(5):
+            await anext(ended)
+            assert 0 < await bench.raw.pttl(bench.key("waits")) <= 90_000
+            await bench.exchange(succeeded(second))
+            while (message := await heard.get_message(timeout=1)) is None or message["type"] != "message":
+                pass
+        assert message["channel"].decode() == bench.key("done:j2"), "nobody had said that he waits for j1"
+    finally:
+        await heard.aclose()
+
+
+async def test_an_end_before_the_subscription_is_seen_by_it(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"))
+    outcome = succeeded(await bench.one())
+    await bench.exchange(outcome)
+
+    async with _ends(bench, "j1") as ended, asyncio.timeout(5):
+        assert await anext(ended) == outcome.record

@@ -1,29 +1,38 @@
 -- enqueue.lua: put a batch of jobs in their lines or the schedule. Idempotent by id.
 -- KEYS    1 prefix
--- ARGV    1 now, Unix ms or 0   then six a job: id, line, generation, record up to the time, record after it,
---         when ("" now | "+ms" from now | "@ms" Unix ms)
+-- ARGV    1 now, Unix ms or 0   then four a job: id, line and when ("" now | "+ms" from now | "@ms" Unix ms) in one,
+--         record up to the time (its bytes 3 to 6 are the generation), record after it
 -- RETURNS a byte a job: 0 it was new | 1 this very job was there (its generation) | 2 another one was
+-- COST    a new job at batches of 100: SET, a part of RPUSH
 local now_ms = clock(ARGV[1])
-local stamp = string.format('%013d', now_ms)
+local stamp, jobs = string.format('%013d', now_ms), prefix .. 'job:'
 local reply, woken, order, lines = {}, {}, {}, {}
-for at = 2, #ARGV, 6 do
-  local id, line, generation = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local key, record = prefix .. 'job:' .. id, ARGV[at + 3] .. stamp .. ARGV[at + 4]
+-- Where jobs of this line and time go: their tickets gather in it, unless they are scheduled each by itself.
+local function place_of(where)
+  local line, sign, ms = match(where, '^(.*:.)([@+]?)(%d*)$')
+  local found = { line = line .. ':', tickets = {} }
+  if sign ~= '' then
+    found.due_ms = tonumber(ms) + (sign == '+' and now_ms or 0)
+  else
+    order[#order + 1] = found
+  end
+  lines[where] = found
+  return found
+end
+for at = 2, #ARGV, 4 do
+  local id, head = ARGV[at], ARGV[at + 2]
+  local key, record, generation = jobs .. id, head .. stamp .. ARGV[at + 3], sub(head, 3, 6)
   local new = call('SET', key, record, 'NX')
   local found = not new and safe('GETRANGE', key, 2, 5)
   if found == '' then new = call('SET', key, record, 'NX') end -- it was of a wrong type, and has been put aside
   if new then
-    local ticket, when = line .. ':' .. generation .. ':' .. id, ARGV[at + 5]
-    if when == '' then
-      local tickets = lines[line]
-      if not tickets then
-        tickets = {}
-        lines[line], order[#order + 1] = tickets, line
-      end
-      tickets[#tickets + 1] = ticket
+    local place = lines[ARGV[at + 1]] or place_of(ARGV[at + 1])
+    local ticket = place.line .. generation .. ':' .. id
+    if place.due_ms then
+      schedule_at(place.due_ms, ticket)
     else
-      local ms = tonumber(sub(when, 2))
-      schedule_at(sub(when, 1, 1) == '+' and now_ms + ms or ms, ticket)
+      local tickets = place.tickets
+      tickets[#tickets + 1] = ticket
     end
     reply[#reply + 1] = '0'
   else
@@ -31,8 +40,8 @@ for at = 2, #ARGV, 6 do
   end
 end
 for i = 1, #order do
-  local queue, place = match(order[i], '^(.*):(.)$')
-  push(to_front(place), queue, place, lines[order[i]], woken)
+  local queue, place = match(order[i].line, '^(.*):(.):$')
+  push(to_front(place), queue, place, order[i].tickets, woken)
 end
 wake(woken)
 return table.concat(reply)

@@ -1,31 +1,43 @@
 -- exchange.lua: finish a batch of jobs and claim the next, in one atomic call. The heart of a worker.
 -- KEYS    1 prefix
 -- ARGV    1 worker id   2 now, Unix ms or 0   3 limit of the claim   4 "1" if it may take a suspect   5 failure TTL, ms
---         6 number of queues   7 number of outcomes   8 "1" if in doubt   then the queues, then five an outcome:
---         ticket, kind, record, ms, new ticket or "1" for a dead letter
---           kind "e" ended (ms: its TTL) | "l" later, in the schedule (ms: from now) | "b" back to the front of its line
---         then, in doubt, every other ticket that the worker holds
+--         6 number of queues   7 number of jobs that ended   8 number of other outcomes   9 "1" if in doubt
+--         then the queues; three an ended job: ticket, record, its TTL in ms; five another outcome: ticket, kind, record,
+--         ms, new ticket, where kind is "d" a dead letter (ms: its TTL) | "l" later, in the schedule (ms: from now)
+--         | "b" back to the front of its line; then, in doubt, every other ticket that the worker holds
 -- RETURNS {0} reclaimed: nothing was done. Else {1, a byte an outcome ("1" stored), fence, active, now, next due µs or false,
---         dropped, {ticket, record or false, lost, "1" if cancelled, ...}, {gone...}, {ids to cancel...}, {garbage keys...}}
+--         dropped, {ticket, record or false, ...}, {index of a claimed job, lost, "1" if cancelled, ...}, {gone...},
+--         {ids to cancel...}, {garbage keys...}}
+-- COST    a job, finished and claimed at batches of 100: SET, a part of SREM, SADD, LPOP and MGET; PUBLISH if anybody waits
 local id, limit, failure_ttl_ms = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
-local n_queues, n_outcomes, doubt = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local n_queues, n_ended, n_others, doubt = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
 local CHUNK, HALF_BATCH, LARGE = 64, 524288, 16384 -- 64 records of at most 16 KiB are 1 MiB
-local active = prefix .. 'active:' .. id
+local find = string.find
+local active, jobs = prefix .. 'active:' .. id, prefix .. 'job:'
 local lease_end = safe('ZSCORE', prefix .. 'workers', id)
 if not lease_end or tonumber(lease_end) <= 0 then return { 0 } end
 local now_ms, now_us = clock(ARGV[2])
 local woken, dropped = {}, 0
-local marks = call('EXISTS', prefix .. 'lost', prefix .. 'cancels') > 0
+local lost_key, cancels_key, paused_key, waits_key = prefix .. 'lost', prefix .. 'cancels', prefix .. 'paused', prefix .. 'waits'
+local some = call('EXISTS', lost_key, cancels_key, paused_key, waits_key) > 0 -- mostly there is none of them
+local marks = some and call('EXISTS', lost_key, cancels_key) > 0
+local heard = some and call('EXISTS', waits_key) > 0
 begin()
 
 -- 1. Outcomes, each behind the fence: whoever removes the ticket from `active` owns it.
 local stored, back = {}, {}
-local first = 9 + n_queues
-local function finish(at)
+local function store_end(job_id, record, ttl_ms)
+  if marks then forget(job_id) end
+  if not call('SET', jobs .. job_id, record, 'XX', 'PX', ttl_ms) then return false end
+  if heard then call('PUBLISH', prefix .. 'done:' .. job_id, #record <= LARGE and record or '') end
+  return true
+end
+local function id_of(ticket) return sub(ticket, find(ticket, ':', 1, true) + 8) end -- <queue>:p:gggg:<id>
+local function other(at)
   local ticket, kind = ARGV[at], ARGV[at + 1]
   if safe('SREM', active, ticket) == 0 then return false end
-  local job_id = match(ticket, '^[^:]*:.:....:(.+)$')
-  local key = prefix .. 'job:' .. job_id
+  local job_id = id_of(ticket)
+  local key = jobs .. job_id
   if kind == 'b' then
     local size = safe('STRLEN', key)
     if size == 0 and call('EXISTS', key) == 0 then forget(job_id) return false end
@@ -34,40 +46,52 @@ local function finish(at)
     back[#back + 1] = ARGV[at + 4]
     return true
   end
-  local record = ARGV[at + 2]
   if kind == 'l' then
-    if not call('SET', key, record, 'XX') then forget(job_id) return false end
+    if not call('SET', key, ARGV[at + 2], 'XX') then forget(job_id) return false end
     schedule_at(now_ms + tonumber(ARGV[at + 3]), ARGV[at + 4])
     return true
   end
-  if marks then forget(job_id) end
-  if not call('SET', key, record, 'XX', 'PX', ARGV[at + 3]) then return false end
-  if ARGV[at + 4] == '1' then bury(job_id, now_ms, failure_ttl_ms) end
-  call('PUBLISH', prefix .. 'done:' .. job_id, #record <= LARGE and record or '')
+  if not store_end(job_id, ARGV[at + 2], ARGV[at + 3]) then return false end
+  bury(job_id, now_ms, failure_ttl_ms)
   return true
 end
-for i = 1, n_outcomes do stored[i] = finish(first + (i - 1) * 5) and '1' or '0' end
+local first = 10 + n_queues
+if n_ended > 0 then
+  local tickets = {}
+  for i = 1, n_ended do tickets[i] = ARGV[first + (i - 1) * 3] end
+  local mine, seen = safe('SMISMEMBER', active, unpack(tickets)), {}
+  safe('SREM', active, unpack(tickets))
+  for i = 1, n_ended do
+    local ticket, at = tickets[i], first + (i - 1) * 3
+    local owned = mine[i] == 1 and not seen[ticket]
+    seen[ticket] = true
+    stored[i] = owned and store_end(id_of(ticket), ARGV[at + 1], ARGV[at + 2]) and '1' or '0'
+  end
+end
+first = first + n_ended * 3
+for i = 1, n_others do stored[#stored + 1] = other(first + (i - 1) * 5) and '1' or '0' end
+first = first + n_others * 5 -- of the tickets held in doubt
 for i = #back, 1, -1 do -- backwards, so that they keep their order at the front
   local queue, place = parse(back[i])
   push(true, queue, place, { back[i] }, woken)
 end
 
 -- 2. What the claim or the doubt found: tickets, checked against their records.
-local claimed, taken = {}, {}
+local claimed, taken, taken_ids = {}, {}, {}
 local function drop(ticket, job_id, gone)
   dropped = dropped + 1
   if doubt then call('SREM', active, ticket) end
   if gone then forget(job_id) end
 end
 local function keep(ticket, job_id, record)
-  taken[#taken + 1] = job_id
-  local n = #claimed
-  claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4] = ticket, record, 0, '0'
+  local n = #taken + 1
+  taken[n], taken_ids[n] = ticket, job_id
+  claimed[n * 2 - 1], claimed[n * 2] = ticket, record
 end
 local function check(ticket, job_id, generation, record, header)
-  local state, written = match(header, '^%d([wsfc])(....)%d%d%d%d%d%d%d%d%d%d%d%d%d')
+  if sub(header, 2, 6) == 'w' .. generation and find(header, '^%d') then return keep(ticket, job_id, record) end
+  local state = match(header, '^%d([wsfc])....%d%d%d%d%d%d%d%d%d%d%d%d%d')
   if not state then return keep(ticket, job_id, record) end -- no record of ours: its claimer makes a dead letter of it
-  if state == 'w' and written == generation then return keep(ticket, job_id, record) end
   drop(ticket, job_id, false)
 end
 local function missing(ticket, job_id, key)
@@ -81,7 +105,7 @@ local function resolve(tickets, sources)
   local bytes = 0
   for from = 1, #tickets, CHUNK do
     if bytes > HALF_BATCH then return from end
-    local keys, rows = {}, {}
+    local keys, rows, ids, generations, places, n = {}, {}, {}, {}, {}, 0
     for i = from, math.min(from + CHUNK - 1, #tickets) do
       local queue, _, generation, job_id = parse(tickets[i])
       if not queue then
@@ -89,26 +113,25 @@ local function resolve(tickets, sources)
         if doubt then call('SREM', active, tickets[i]) end
         put_aside(tickets[i], sources and prefix .. 'line:' .. sources[i][1] .. ':' .. sources[i][2] or active, now_ms)
       else
-        local at = false -- one too large to come along, by its generation: its header is enough
-        if sub(generation, 1, 1) ~= '!' then
-          at = #keys + 1
-          keys[at] = prefix .. 'job:' .. job_id
+        n = n + 1
+        rows[n], ids[n], generations[n], places[n] = tickets[i], job_id, generation, false
+        if sub(generation, 1, 1) ~= '!' then -- else too large to come along: its header is enough
+          keys[#keys + 1] = jobs .. job_id
+          places[n] = #keys
         end
-        rows[#rows + 1] = { tickets[i], job_id, generation, at }
       end
     end
     local records = #keys > 0 and call('MGET', unpack(keys)) or {}
-    for i = 1, #rows do
-      local row = rows[i]
-      local key, record = prefix .. 'job:' .. row[2], row[4] and records[row[4]]
+    for i = 1, n do
+      local record = places[i] and records[places[i]]
       local header = record and sub(record, 1, 19) or ''
-      if not row[4] then header = safe('GETRANGE', key, 0, 18) end
+      if not places[i] then header = safe('GETRANGE', jobs .. ids[i], 0, 18) end
       if header == '' then
-        missing(row[1], row[2], key)
+        missing(rows[i], ids[i], jobs .. ids[i])
       else
         if record and #record > LARGE then record = false end -- grown by another hand
         if record then bytes = bytes + #record end
-        check(row[1], row[2], row[3], record, header)
+        check(rows[i], ids[i], generations[i], record, header)
       end
     end
   end
@@ -118,13 +141,13 @@ end
 local gone = {}
 if doubt then
   local held, lies, found = {}, {}, {}
-  for i = first + n_outcomes * 5, #ARGV do held[ARGV[i]] = true end
+  for i = first, #ARGV do held[ARGV[i]] = true end
   local members = safe('SMEMBERS', active)
   for i = 1, #members do
     lies[members[i]] = true
     if not held[members[i]] and #found < limit then found[#found + 1] = members[i] end
   end
-  for i = first + n_outcomes * 5, #ARGV do
+  for i = first, #ARGV do
     if not lies[ARGV[i]] then gone[#gone + 1] = ARGV[i] end
   end
   resolve(found)
@@ -132,12 +155,16 @@ end
 
 -- 4. The claim: queues in order, lines by priority; at most one suspect, and none beside another.
 local paused = {}
-for _, queue in ipairs(safe('SMEMBERS', prefix .. 'paused')) do paused[queue] = true end
+for _, queue in ipairs(some and safe('SMEMBERS', paused_key) or {}) do paused[queue] = true end
 local may_suspect, took_suspect = ARGV[4] == '1', false
+local due_us = next_due(now_us)
 if limit > 0 and not doubt then
-  promote_due(limit, now_ms, woken)
+  if due_us and due_us <= 0 then
+    promote_due(limit, now_ms, woken)
+    due_us = next_due(now_us)
+  end
   local tickets, sources = {}, {}
-  for q = 9, 8 + n_queues do
+  for q = 10, 9 + n_queues do
     local queue = ARGV[q]
     local lines = prefix .. 'lines:' .. queue
     local places = paused[queue] and {} or safe('ZRANGE', lines, 0, 15)
@@ -149,9 +176,9 @@ if limit > 0 and not doubt then
         local got = safe('LPOP', line, want) or {}
         if #got < want or call('EXISTS', line) == 0 then call('ZREM', lines, place) end
         if place == 's' and #got > 0 then took_suspect = true end
+        local source, n = { queue, place }, #tickets
         for i = 1, #got do
-          tickets[#tickets + 1] = got[i]
-          sources[#tickets] = { queue, place }
+          tickets[n + i], sources[n + i] = got[i], source
         end
       end
     end
@@ -165,32 +192,30 @@ if limit > 0 and not doubt then
 end
 
 -- 5. What is known of the claimed, and their fence.
-local fence = 0
+local fence, known = 0, {}
 if #taken > 0 then
-  if not doubt then
-    local tickets = {}
-    for i = 1, #taken do tickets[i] = claimed[i * 4 - 3] end
-    safe('SADD', active, unpack(tickets))
-  end
+  if not doubt then safe('SADD', active, unpack(taken)) end
   fence = safe('INCR', prefix .. 'fence')
   if marks then
-    local lost, cancels = safe('HMGET', prefix .. 'lost', unpack(taken)), safe('HMGET', prefix .. 'cancels', unpack(taken))
+    local lost, stops = safe('HMGET', lost_key, unpack(taken_ids)), safe('HMGET', cancels_key, unpack(taken_ids))
     for i = 1, #taken do
-      claimed[i * 4 - 1] = tonumber(lost[i] or 0)
-      claimed[i * 4] = cancels[i] and '1' or '0'
+      if lost[i] or stops[i] then
+        local n = #known
+        known[n + 1], known[n + 2], known[n + 3] = i, tonumber(lost[i] or 0), stops[i] and '1' or '0'
+      end
     end
   end
 end
 local cancels = {}
-if marks and safe('HLEN', prefix .. 'cancels') <= 300 then -- more: they come by the channel
-  local all = call('HGETALL', prefix .. 'cancels')
+if marks and safe('HLEN', cancels_key) <= 300 then -- more: they come by the channel
+  local all = call('HGETALL', cancels_key)
   for i = 1, #all, 2 do
     if all[i + 1] == id then cancels[#cancels + 1] = all[i] end
   end
 end
 
 -- 6. A token on each queue that still has claimable jobs. A suspect that this worker may not take leaves none: it would spin.
-for q = 9, 8 + n_queues do
+for q = 10, 9 + n_queues do
   local queue = ARGV[q]
   if not paused[queue] and not woken[queue] then
     local places = safe('ZRANGE', prefix .. 'lines:' .. queue, 0, 1)
@@ -199,5 +224,5 @@ for q = 9, 8 + n_queues do
 end
 wake(woken)
 return {
-  1, table.concat(stored), fence, safe('SCARD', active), now_ms, next_due(now_us), dropped, claimed, gone, cancels, garbage,
+  1, table.concat(stored), fence, safe('SCARD', active), now_ms, due_us, dropped, claimed, known, gone, cancels, garbage,
 }
