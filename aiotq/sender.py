@@ -1,8 +1,8 @@
 """What is enqueued at the same time goes out together.
 
-While one batch is in flight the next one gathers, so batches grow with load by themselves and a lone job is sent at
-once. Each job gets its own answer. The flush is a task of its own, that lives while there is something to send: a
-caller awaits a future, and one that goes away takes its unsent job back.
+While batches are on their way the next one gathers, so they grow with load by themselves and a lone job is sent at once.
+Each job gets its own answer. A batch is a task of its own: a caller awaits a future, and one that goes away takes its
+unsent job back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_ENQUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from aiotq.store.contract import Enqueued, NewJob, Store
 
@@ -27,6 +27,8 @@ E = TypeVar("E", bound=Exception)
 # at least the rest for its round trip, and nobody waits longer than the time-out in all.
 UNSENT_SHARE = 0.8
 OPEN_AGAIN_S = 0.1
+FLYERS = 2  # batches on their way at once
+HALF_LEAST = 16  # jobs that are worth a second batch beside one on its way
 
 
 class Sender:
@@ -38,8 +40,8 @@ class Sender:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Entry] = deque()
-        self._flying: list[Entry] = []
-        self._flush: asyncio.Task[None] | None = None
+        self._flyers: set[asyncio.Task[None]] = set()  # each has one batch on its way; this owns them
+        self._flying: list[list[Entry]] = []  # these batches
         self._opened = False
 
     def send(self, job: NewJob) -> asyncio.Future[Enqueued]:
@@ -47,26 +49,40 @@ class Sender:
         loop = self._loop
         future: asyncio.Future[Enqueued] = loop.create_future()
         self._waiting.append((job, future, loop.time()))
-        if self._flush is None:
-            # The owner of all sending. It ends when nothing is left to send; `asyncio.run` cancels it with its loop.
-            self._flush = loop.create_task(self._send_all())
+        flyers = len(self._flyers)
+        if not flyers or (flyers < FLYERS and len(self._waiting) >= HALF_LEAST and self._opened):
+            self._launch()
         return future
 
     async def send_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
-        """Send jobs in bounded batches, one after the other. Returns their answers in their order.
+        """Send jobs in bounded batches; the next one is made while one is on its way. Returns their answers in their order.
 
         Raises StoreError for the first batch that fails; a note on it says how many jobs were queued before.
         """
         answers: list[Enqueued] = []
-        for batch in batches(jobs):
-            try:
-                until = self._loop.time() + self._timeout_s
-                await self.open(until)
-                answers += await self._store.enqueue(batch, timeout_s=until - self._loop.time())
-            except StoreError as error:
-                error.add_note(f"{len(answers):,} jobs of this enqueue_many() were queued before that")
-                raise
+        flight: asyncio.Task[Sequence[Enqueued]] | None = None
+        try:
+            for batch in batches(jobs):
+                if flight is not None:
+                    answers += await flight
+                # Owned by this call, which waits for it below.
+                flight = self._loop.create_task(self._send_now(batch))
+                await asyncio.sleep(0)  # it goes out now
+            if flight is not None:
+                answers += await flight
+        except StoreError as error:
+            error.add_note(f"{len(answers):,} jobs of this enqueue_many() were queued before that")
+            raise
+        finally:
+            if flight is not None and not flight.done():
+                flight.cancel()
+                await asyncio.wait([flight])
         return answers
+
+    async def _send_now(self, batch: list[NewJob]) -> Sequence[Enqueued]:
+        until = self._loop.time() + self._timeout_s
+        await self.open(until)
+        return await self._store.enqueue(batch, timeout_s=until - self._loop.time())
 
     async def open(self, until: float) -> None:
         """Look at the server, once. Raises StoreError if it can't serve, or has not answered by `until` (loop time)."""
@@ -81,37 +97,59 @@ class Sender:
 
     async def drain(self) -> None:
         """Wait until all that was handed over has its answer; nothing more may be handed over then."""
-        flush = self._flush
-        if flush is None:
-            return
-        asked = [future for _, future, _ in (*self._flying, *self._waiting) if not future.done()]
+        flying = [entry for batch in self._flying for entry in batch]
+        asked = [future for _, future, _ in (*flying, *self._waiting) if not future.done()]
         if asked:
             await asyncio.wait(asked)
-        flush.cancel()  # what is left is for callers that went away
-        await asyncio.wait([flush])
+        flyers = list(self._flyers)
+        for flyer in flyers:  # what is left is for callers that went away
+            flyer.cancel()
+        if flyers:
+            await asyncio.wait(flyers)
 
-    async def _send_all(self) -> None:
-        try:
+    def _launch(self) -> None:
+        # Owned by `_flyers` until it ends; `asyncio.run` cancels it with its loop.
+        flyer = self._loop.create_task(self._fly())
+        self._flyers.add(flyer)
+        flyer.add_done_callback(self._landed)
+
+    async def _fly(self) -> None:
+        """Take one batch after the other on its way, for as long as there are any."""
+        while self._waiting:
+            batch = self._next_batch(self._most())
+            if batch:
+                self._flying.append(batch)
+                try:
+                    await self._send_batch(batch)
+                finally:
+                    self._flying.remove(batch)
+            # Callers that were just answered may have their next job at hand: it goes with the next batch.
+            await asyncio.sleep(0)
+
+    def _most(self) -> int:
+        """How many jobs go with the next batch. Of two flyers each gets half: one is made while the other is stored."""
+        if len(self._flyers) < FLYERS:
+            return MAX_ENQUEUE
+        jobs = len(self._waiting) + sum(map(len, self._flying))
+        return min(MAX_ENQUEUE, max(HALF_LEAST, (jobs + 1) // 2))
+
+    def _landed(self, flyer: asyncio.Task[None]) -> None:
+        """A flyer has ended, or was cancelled, perhaps before its first step: the loop ends."""
+        self._flyers.discard(flyer)
+        if flyer.cancelled():
             while self._waiting:
-                self._flying = self._next_batch()
-                if self._flying:
-                    await self._send_batch(self._flying)
-                self._flying = []
-                # Callers that were just answered may have their next job at hand: it goes with the next batch.
-                await asyncio.sleep(0)
-        finally:
-            self._flush = None
-            for job, future, _ in self._waiting:  # some are left only if it was cancelled: the loop ends
+                job, future, _ = self._waiting.popleft()
                 _fail(future, self._cut_off(job, sent=False))
-            self._waiting.clear()
+        elif self._waiting and not self._flyers:  # handed over just after its last look
+            self._launch()
 
-    def _next_batch(self) -> list[Entry]:
-        """The oldest jobs that fit a batch, without those taken back; those that have waited too long fail."""
+    def _next_batch(self, most: int) -> list[Entry]:
+        """The oldest jobs that fit a batch of at most `most`, without those taken back; those that have waited too long fail."""
         waiting, now = self._waiting, self._loop.time()
         too_old = now - self._timeout_s * UNSENT_SHARE
         batch: list[Entry] = []
         size = 0
-        while waiting and len(batch) < MAX_ENQUEUE:
+        while waiting and len(batch) < most:
             entry = job, future, since = waiting[0]
             if future.done():
                 waiting.popleft()
@@ -132,8 +170,7 @@ class Sender:
         """One round trip. Whatever comes of it is each job's own answer."""
         until = batch[0][2] + self._timeout_s
         try:
-            if not self._opened:
-                await self.open(until)
+            await self.open(until)
             jobs = [job for job, _, _ in batch]
             answers = await self._store.enqueue(jobs, timeout_s=until - self._loop.time())
             for (_, future, _), answer in zip(batch, answers, strict=True):
