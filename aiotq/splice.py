@@ -4,6 +4,7 @@ first attempt. Byte for byte what record.py makes (a test holds them to that), i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -44,11 +45,11 @@ class First:
 
 
 def succeeded(
-    record: Record, data: bytes, result: bytes | None, *, worker: bytes, started_ms: int, finished_ms: int
+    record: Record, data: bytes, result: bytes | None, *, worker: str, started_ms: int, finished_ms: int
 ) -> bytes | None:
     """As `record.after` of a first attempt that succeeded; None where that takes more than a splice.
 
-    data: the bytes of `record`. worker: the label, as JSON. Cost: 1 µs.
+    data: the bytes of `record`. worker: the label. Cost: 1 µs.
     """
     doc = record.doc
     if (
@@ -66,5 +67,11 @@ def succeeded(
         or len(data) + len(worker) + _ROOM + (len(result) if result else 0) > LARGE_RECORD
     ):
         return None
+    label = _json(worker)
     said = b"" if result is None else b',"v":' + result
-    return b'1s%b,"n":1,"h":[[1,%d,%d,%b]]%b}' % (data[2:-1], started_ms, finished_ms, worker, said)
+    return b'1s%b,"n":1,"h":[[1,%d,%d,%b,null,null]]%b}' % (data[2:-1], started_ms, finished_ms, label, said)
+
+
+@lru_cache(16)
+def _json(text: str) -> bytes:
+    return msgspec.json.encode(text)

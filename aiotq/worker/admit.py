@@ -9,7 +9,7 @@ from aiotq.errors import StoreError
 from aiotq.worker.triage import triage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiotq.registry import Registry
     from aiotq.store.contract import Store
@@ -32,10 +32,10 @@ class Admission:
         clock: ServerClock,
         *,
         ready: Callable[[Held], None],
-        decided: Callable[[Held], None],
+        decided: Callable[[Sequence[Held]], None],
         late: Callable[[], None],
     ) -> None:
-        """ready, decided: called once a job, one of them. late: called besides when a record had to be read first."""
+        """ready, decided: called once for each job, one of them. late: called besides when a record had to be read first."""
         self._store, self._registry, self._settings, self._clock = store, registry, settings, clock
         self._ready, self._decided, self._late = ready, decided, late
         self._readers: set[asyncio.Task[None]] = set()
@@ -56,7 +56,7 @@ class Admission:
             self._ready(held)
         else:
             held.outcome = outcome
-            self._decided(held)
+            self._decided([held])
 
     def close(self) -> None:
         """Read nothing more."""

@@ -17,6 +17,10 @@ class ServerClock:
     def __init__(self) -> None:
         self._ms, self._at_s = 0.0, monotonic()
 
+    def at(self, at_s: float) -> int:
+        """`now_ms` of that moment (monotonic), for whoever has looked at the clock already."""
+        return int(self._ms + (at_s - self._at_s) * 1000) if self._ms else 0
+
     def set(self, now_ms: int, *, sent_at_s: float) -> None:
         """A reply said what time it was, at some moment since its request was sent (monotonic)."""
         at_s = monotonic()

@@ -15,9 +15,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
-from aiotq.job import Returned
+from aiotq.job import SUSPECT, Returned
 from aiotq.store.contract import MAX_CLAIMED
-from aiotq.worker.held import Held, Why
+from aiotq.worker.held import Why, claimed
 from aiotq.worker.log import say, say_garbage, say_of
 from aiotq.worker.outage import Outage
 from aiotq.worker.outbox import Outbox
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiotq.store.contract import Exchanged, Store
     from aiotq.worker.admit import Admission
     from aiotq.worker.clock import ServerClock
+    from aiotq.worker.held import Held
     from aiotq.worker.outbox import Decided
     from aiotq.worker.run import Runner
     from aiotq.worker.settings import WorkerSettings
@@ -65,6 +66,7 @@ class Fetcher:
         self._outbox = Outbox(settings, label=label)
         self._wake = asyncio.Event()
         self._numbers = count()
+        self._suspects: set[str] = set()  # of the tickets held; one at most, but for what a doubt brings
         self._cancels: set[str] = set()  # ids of jobs that shall stop and are not in hand: perhaps on their way
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
         self._thread_bound_until_s = 0.0  # until then, claim only for free threads
@@ -182,8 +184,8 @@ class Fetcher:
         batch = self._outbox.batch()
         in_doubt, self.doubt, self.hungry = self.doubt, False, False
         limit = MAX_CLAIMED if in_doubt else self.room()
-        leaving = {held.ticket for held, _ in batch}
-        staying = [held for held in self.held.values() if held.ticket not in leaving]
+        leaving = {held.ticket for held, _ in batch} if in_doubt or self._suspects else set[str]()
+        staying = [ticket for ticket in self.held if ticket not in leaving] if in_doubt else None
         self.thirsty.clear()
         sent_at_s = monotonic()
         try:
@@ -192,8 +194,8 @@ class Fetcher:
                 [finished for _, finished in batch],
                 queues=self._settings.queues,
                 limit=limit,
-                suspects=not any(held.suspect for held in staying),
-                held=[held.ticket for held in staying] if in_doubt else None,
+                suspects=self._suspects <= leaving,
+                held=staying,
                 failure_ttl_ms=self._settings.failure_ttl_ms,
             )
         except BaseException:
@@ -221,17 +223,21 @@ class Fetcher:
     def _take(self, reply: Exchanged, batch: list[Decided], *, in_doubt: bool, limit: int) -> None:
         self._clock.set(reply.now_ms, sent_at_s=self._asked_at_s)
         for (held, _), stored in zip(batch, reply.stored, strict=True):
-            self.held.pop(held.ticket, None)
+            self._let_go(held.ticket)
             if not stored and not in_doubt:
                 say_of(held, logging.WARNING, "refused", "ended too late: it is no longer this worker's, or has gone")
         for ticket in reply.gone:
             self._drop(ticket)
+        now_s, fence, numbers = monotonic(), reply.fence, self._numbers
         for claim in reply.claimed:
             if claim.ticket in self.held:  # it stood in its line twice, by somebody's hand
                 continue
-            held = Held(claim, number=next(self._numbers), fence=reply.fence, now_s=monotonic())
-            held.cancelled |= held.job_id in self._cancels
+            held = claimed(claim, number=next(numbers), fence=fence, now_s=now_s)
+            if self._cancels:
+                held.cancelled |= held.job_id in self._cancels
             self.held[held.ticket] = held
+            if held.place == SUSPECT:
+                self._suspects.add(held.ticket)
             self._admission.admit(held)
         self.doubt |= reply.active != len(self.held)
         if in_doubt or reply.dropped or len(reply.claimed) >= limit:
@@ -255,18 +261,25 @@ class Fetcher:
         if not self._lease_good() and monotonic() - self._asked_at_s >= self._settings.heartbeat_s:
             self.wake(doubt=True)  # ask first
             return
+        now_s, free = monotonic(), runner.free
         waiting: list[Held] = []
-        while ready and runner.free > 0:
+        while ready and free > 0:
             held = ready.popleft()
             if held.threaded and runner.free_threads <= 0:
                 waiting.append(held)
             else:
-                runner.start(held)
+                runner.start(held, now_s)
+                free -= 1
         ready.extendleft(reversed(waiting))
+
+    def _let_go(self, ticket: str) -> Held | None:
+        if self._suspects:
+            self._suspects.discard(ticket)
+        return self.held.pop(ticket, None)
 
     def _drop(self, ticket: str) -> None:
         """A job is another worker's now."""
-        held = self.held.pop(ticket, None)
+        held = self._let_go(ticket)
         if held is not None:
             self._runner.cancel(held, Why.LOST)
             held.why = Why.LOST

@@ -22,7 +22,7 @@ from aiotq.worker.run import Runner
 from aiotq.worker.settings import STUCK_AFTER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from aiotq.registry import Registry
@@ -58,7 +58,7 @@ class Life:
         self.forced = False  # it was told to wait for nothing
         self.exhausted = False  # every slot holds a job that can't be ended
         clock = ServerClock()
-        self.runner = Runner(settings, clock, started=self._begun, decided=self._decided, freed=self._freed)
+        self.runner = Runner(settings, clock, started=report.started, decided=self._decided, freed=self._freed)
         self._admission = Admission(
             store, registry, settings, clock, ready=self._ready, decided=self._decided, late=self._freed
         )
@@ -235,13 +235,11 @@ class Life:
     def _ready(self, held: Held) -> None:
         self.fetcher.ready.append(held)
 
-    def _begun(self, held: Held) -> None:
-        self._report.started(held, now_ms=held.started_ms or 0)
-
-    def _decided(self, held: Held) -> None:
-        if held.why is not Why.LOST:  # else it is another worker's now
-            self._report.decided(held)
-            self.fetcher.decided(held)
+    def _decided(self, jobs: Sequence[Held]) -> None:
+        for held in jobs:
+            if held.why is not Why.LOST:  # else it is another worker's now
+                self._report.decided(held)
+                self.fetcher.decided(held)
         if len(self.runner.stuck) >= self._settings.concurrency and not self.fetcher.stopping:
             say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
             self.exhausted = True

@@ -50,14 +50,17 @@ class JobLog:
         if level >= logging.WARNING or not self._hush:
             _log(level, message, *arguments, extra={**about(held), **extra, "event": event})
 
-    def hushed(self, event: str) -> bool:
-        """Whether an INFO line of a job need not be made: nobody listens, or it is only counted. Asked for each one."""
-        if not LOG.isEnabledFor(logging.INFO):
-            return True
-        if not self._hush or monotonic() >= self._over_s:
-            return False
+    def hushed(self, event: str, now_s: float | None = None) -> bool:
+        """Whether an INFO line of a job need not be made: nobody listens, or it is only counted. Asked for each one.
+
+        now_s: monotonic, from who has looked at the clock already.
+        """
+        if not self._hush or (monotonic() if now_s is None else now_s) >= self._over_s:
+            return not LOG.isEnabledFor(logging.INFO)
         self._lines += 1
-        self._count(event)
+        self._counts[event] += 1
+        if self._timer is None:
+            self._arm()
         return True
 
     def flush(self) -> None:
@@ -66,8 +69,12 @@ class JobLog:
 
     def _count(self, event: str) -> None:
         self._counts[event] += 1
-        if self._timer is None:  # nothing more may come that would end this second
-            self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
+        if self._timer is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        """Nothing more may come that would end this second."""
+        self._timer = asyncio.get_running_loop().call_later(1.0, self.flush)
 
     def _turn(self, now_s: float) -> None:
         """A second is over."""

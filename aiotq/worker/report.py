@@ -22,10 +22,11 @@ class Report:
         self.tally: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._log = JobLog()
 
-    def started(self, held: Held, *, now_ms: int) -> None:
+    def started(self, held: Held) -> None:
         """An attempt begins."""
-        if held.record is None or self._log.hushed("started"):
+        if self._log.hushed("started", held.started_s) or held.record is None:
             return
+        now_ms = held.started_ms or 0
         due_ms = held.record.doc.due_ms or held.record.enqueued_ms + (held.record.doc.delay_ms or 0)
         waited_ms = max(0, now_ms - due_ms)
         self._log.job(
@@ -53,9 +54,10 @@ class Report:
 
     def decided(self, held: Held) -> None:
         """It has its outcome."""
+        if type(held.outcome) is Succeeded:
+            self._succeeded(held, held.outcome)
+            return
         match held.outcome:
-            case Succeeded():
-                self._succeeded(held, held.outcome)
             case Retried():
                 self._retried(held, held.outcome)
             case Failed():

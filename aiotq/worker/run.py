@@ -29,8 +29,10 @@ from aiotq.worker.log import LOG, about, say
 from aiotq.worker.settings import READ_AHEAD_MOST, READ_AHEAD_S, STUCK_AFTER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from aiotq.record import Record
+    from aiotq.registry import RegisteredTask
     from aiotq.worker.clock import ServerClock
     from aiotq.worker.settings import WorkerSettings
 
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 class Runner:
     """Runs jobs in slots.
 
-    `started` is called as an attempt begins, `decided` once a job with its outcome set, `freed` when a slot is free.
+    `started` is called as an attempt begins, `decided` with jobs that have their outcome, once each, `freed` when slots
+    are free. What ends in one turn of the loop is taken together at its end, by one look at the clock.
     """
 
     def __init__(
@@ -47,10 +50,11 @@ class Runner:
         clock: ServerClock,
         *,
         started: Callable[[Held], None],
-        decided: Callable[[Held], None],
+        decided: Callable[[Sequence[Held]], None],
         freed: Callable[[], None],
     ) -> None:
         self._settings, self._clock = settings, clock
+        self._loop = asyncio.get_running_loop()
         self._started, self._decided, self._freed = started, decided, freed
         self._limiter: anyio.CapacityLimiter | None = None
         self._deadlines = Deadlines()
@@ -59,6 +63,7 @@ class Runner:
         self.running: set[Held] = set()  # a slot each, until its coroutine or thread has ended
         self.threads = 0  # of these, in threads
         self.stuck: set[Held] = set()  # of these, those whose outcome is stored already
+        self._ends: list[tuple[Held, Outcome]] = []  # attempts that have ended in this turn of the loop
         self.average_s = 1.0  # how long a job has its slot, of late
 
     @property
@@ -79,29 +84,31 @@ class Runner:
         """Free slots for jobs that run in a thread."""
         return self._settings.threads - self.threads
 
-    def start(self, held: Held) -> None:
-        """Begin an attempt. The job has a record and a task."""
+    def start(self, held: Held, now_s: float) -> None:
+        """Begin an attempt. The job has a record and a task. now_s: monotonic. Cost: 3 µs, two of them asyncio's."""
+        task, record = held.task, held.record
+        assert task is not None
+        assert record is not None
         self.running.add(held)
         if held.threaded:
             self.threads += 1
-        held.started_s = monotonic()
-        held.started_ms = self._clock.now_ms()
+        held.started_s, held.started_ms = now_s, self._clock.at(now_s)
         self._started(held)
-        loop = asyncio.get_running_loop()
         # Its owner is this runner: `running` holds it until it has ended, and the worker's life waits for that. It gets
         # a context of its own, since this may be called as another job ends, in that one's context; and its first step
         # later, whatever task factory a service has set: an eager one would run each job inside the one before it.
-        held.handle = asyncio.Task(self._attempt(held), loop=loop, context=self.context.copy())
-        timeout_s = _timeout_s(held)
+        held.handle = asyncio.Task(self._attempt(held, task, record), loop=self._loop, context=self.context.copy())
+        timeout_ms = record.doc.timeout_ms
+        timeout_s = task.timeout_s if timeout_ms is None else timeout_ms / 1000
         if timeout_s is not None:
-            self._deadlines.add(loop.time() + timeout_s, held, self._overdue)
+            self._deadlines.add(self._loop.time() + timeout_s, held, self._overdue)
 
     def cancel(self, held: Held, why: Why) -> None:
         """Ask a running job to stop, at its next await. The first reason counts."""
         if held.why is not None or held.outcome is not None or held.handle is None:
             return
         held.why = why
-        self._deadlines.add(asyncio.get_running_loop().time() + STUCK_AFTER_S, held, self._give_up)
+        self._deadlines.add(self._loop.time() + STUCK_AFTER_S, held, self._give_up)
         if held.begun and not held.threaded:  # else it sees `why` as it begins; a thread can't be stopped
             held.handle.cancel()
 
@@ -110,7 +117,7 @@ class Runner:
         if held.outcome is None:
             self.cancel(held, Why.STOPPING)
             held.outcome = self._stopped(held)
-            self._decided(held)
+            self._decided([held])
 
     def close(self) -> None:
         """No timer fires any more, and what still runs is cancelled: nobody waits for it."""
@@ -121,42 +128,43 @@ class Runner:
 
     # --- one attempt --------------------------------------------------------------------------------------------
 
-    async def _attempt(self, held: Held) -> None:
+    async def _attempt(self, held: Held, task: RegisteredTask, record: Record) -> None:
+        """Run the user's function, and make an outcome of whatever it does. Cost: 3 µs beside the function's own."""
         held.begun = True
+        outcome: Outcome
         try:
-            outcome = await self._outcome(held)
+            if held.why is not None:
+                raise asyncio.CancelledError
+            doc = record.doc
+            args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
+            CURRENT.set(
+                CurrentJob(
+                    id=held.job_id,
+                    attempt=held.attempt,
+                    retries=task.retries if doc.retries is None else doc.retries,
+                    task=task.name,
+                    queue=held.queue,
+                    priority=doc.priority,
+                    enqueued_ms=record.enqueued_ms,
+                    fence=held.fence,
+                    state=self.state,
+                )
+            )
+            if task.is_async:
+                value = await task.fn(*args, **kwargs)
+            else:
+                value = await self._in_thread(partial(task.fn, *args, **kwargs))
+            if held.why is not None and held.why is not Why.STOPPING:
+                raise asyncio.CancelledError  # it swallowed its cancellation; what it returned comes too late
+            outcome = self._returned(task, value)
         except BaseException as error:  # noqa: BLE001  the wall between a user's code and the worker: nothing gets past
             outcome = self._raised(held, error)
-        self._ended(held, outcome)
+        ends = self._ends
+        ends.append((held, outcome))
+        if len(ends) == 1:
+            self._loop.call_soon(self._sweep)
 
-    async def _outcome(self, held: Held) -> Outcome:
-        """Run the user's function. Raises whatever it raises."""
-        if held.why is not None:
-            raise asyncio.CancelledError
-        task, record = held.task, held.record
-        assert task is not None
-        assert record is not None
-        doc = record.doc
-        args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
-        CURRENT.set(
-            CurrentJob(
-                id=held.job_id,
-                attempt=held.attempt,
-                retries=_retries(held),
-                task=task.name,
-                queue=held.queue,
-                priority=doc.priority,
-                enqueued_ms=record.enqueued_ms,
-                fence=held.fence,
-                state=self.state,
-            )
-        )
-        if task.is_async:
-            value = await task.fn(*args, **kwargs)
-        else:
-            value = await self._in_thread(partial(task.fn, *args, **kwargs))
-        if held.why is not None and held.why is not Why.STOPPING:
-            raise asyncio.CancelledError  # it swallowed its cancellation; what it returned comes too late
+    def _returned(self, task: RegisteredTask, value: Any) -> Outcome:
         if not task.store_result:
             return Succeeded(result=None)
         result = task.codec.encode_result(value)
@@ -209,17 +217,21 @@ class Runner:
             final=final,
         )
 
-    def _ended(self, held: Held, outcome: Outcome) -> None:
-        self.running.discard(held)
-        if held.threaded:
-            self.threads -= 1
-        took_s = monotonic() - held.started_s
-        self.average_s += 0.05 * (took_s - self.average_s)
-        if held in self.stuck:
-            self.stuck.discard(held)
-        elif held.outcome is None:
-            held.outcome = outcome
-            self._decided(held)
+    def _sweep(self) -> None:
+        """Take the attempts that have ended: their slots are free, their outcomes count. Cost: 1 µs each."""
+        ends, self._ends = self._ends, []
+        now_s, running, decided = monotonic(), self.running, list[Held]()
+        for held, outcome in ends:
+            running.discard(held)
+            if held.threaded:
+                self.threads -= 1
+            self.average_s += 0.05 * (now_s - held.started_s - self.average_s)
+            if held in self.stuck:
+                self.stuck.discard(held)
+            elif held.outcome is None:
+                held.outcome = outcome
+                decided.append(held)
+        self._decided(decided)
         self._freed()
 
     # --- what goes wrong ----------------------------------------------------------------------------------------
