@@ -42,8 +42,8 @@ class Admission:
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self.reading = 0  # how many jobs wait for their record
 
-    def admit(self, held: Held) -> None:
-        """A claimed job: to be run, or decided at once."""
+    def admit(self, held: Held, now_ms: int) -> None:
+        """A claimed job: to be run, or decided at once. now_ms: Unix milliseconds, by Redis's clock."""
         if held.data is None:
             self.reading += 1
             # Its owner is this set, until it has ended.
@@ -51,7 +51,7 @@ class Admission:
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
             return
-        outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=self._clock.now_ms())
+        outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=now_ms)
         if outcome is None:
             self._ready(held)
         else:
@@ -74,5 +74,5 @@ class Admission:
         finally:
             self.reading -= 1
         if held.why is None and held.outcome is None:
-            self.admit(held)
+            self.admit(held, self._clock.now_ms())
             self._late()

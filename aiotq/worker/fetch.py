@@ -24,7 +24,7 @@ from aiotq.worker.outbox import Outbox
 from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S, THREAD_BOUND_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from aiotq.store.contract import Exchanged, Store
     from aiotq.worker.admit import Admission
@@ -79,11 +79,13 @@ class Fetcher:
         self.doubt |= doubt
         self._wake.set()
 
-    def decided(self, held: Held) -> None:
-        """A job has its outcome."""
-        if self.held.get(held.ticket) is held:  # else it is another worker's now
-            self._outbox.put(held, now_ms=self._clock.now_ms())
-            self._wake.set()
+    def decided(self, jobs: Iterable[Held]) -> None:
+        """Jobs have their outcomes."""
+        now_ms, put, mine = self._clock.now_ms(), self._outbox.put, self.held
+        for held in jobs:
+            if mine.get(held.ticket) is held:  # else it is another worker's now
+                put(held, now_ms=now_ms)
+        self._wake.set()
 
     def freed(self) -> None:
         """A slot is free."""
@@ -105,7 +107,7 @@ class Fetcher:
             held.cancelled = True
             if held in self.ready:
                 self.ready.remove(held)
-                self._admission.admit(held)  # which refuses it now
+                self._admission.admit(held, self._clock.now_ms())  # which refuses it now
             else:
                 self._runner.cancel(held, Why.ASKED)
 
@@ -178,7 +180,7 @@ class Fetcher:
         while self.ready:
             held = self.ready.popleft()
             held.outcome = Returned()
-            self.decided(held)
+            self.decided([held])
 
     async def _exchange(self) -> None:
         batch = self._outbox.batch()
@@ -228,7 +230,7 @@ class Fetcher:
                 say_of(held, logging.WARNING, "refused", "ended too late: it is no longer this worker's, or has gone")
         for ticket in reply.gone:
             self._drop(ticket)
-        now_s, fence, numbers = monotonic(), reply.fence, self._numbers
+        now_s, now_ms, fence, numbers = monotonic(), self._clock.now_ms(), reply.fence, self._numbers
         for claim in reply.claimed:
             if claim.ticket in self.held:  # it stood in its line twice, by somebody's hand
                 continue
@@ -238,7 +240,7 @@ class Fetcher:
             self.held[held.ticket] = held
             if held.place == SUSPECT:
                 self._suspects.add(held.ticket)
-            self._admission.admit(held)
+            self._admission.admit(held, now_ms)
         self.doubt |= reply.active != len(self.held)
         if in_doubt or reply.dropped or len(reply.claimed) >= limit:
             self.hungry = True

@@ -239,7 +239,7 @@ class Life:
         for held in jobs:
             if held.why is not Why.LOST:  # else it is another worker's now
                 self._report.decided(held)
-                self.fetcher.decided(held)
+        self.fetcher.decided(jobs)
         if len(self.runner.stuck) >= self._settings.concurrency and not self.fetcher.stopping:
             say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
             self.exhausted = True

@@ -7,13 +7,13 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiotq.store.contract import MAX_BATCH_BYTES, MAX_FINISHED, PutBack
+from aiotq.store.contract import MAX_BATCH_BYTES, MAX_FINISHED, Ended, PutBack
 from aiotq.worker.settle import settle
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from aiotq.store.contract import Ended, Finished, Postponed
+    from aiotq.store.contract import Finished, Postponed
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
 
@@ -35,18 +35,20 @@ class Outbox:
     def put(self, held: Held, *, now_ms: int) -> None:
         """Take in a job that has its outcome."""
         finished = settle(held, settings=self._settings, label=self._label, now_ms=now_ms, random=os.urandom)
-        self._add(held, finished)
+        if type(finished) is Ended:
+            self._over.append((held, finished))
+        else:
+            self._add(held, finished)
 
     def batch(self) -> list[Decided]:
         """Take out what one call of the store may carry."""
         batch: list[Decided] = []
-        size = 0
-        while self._over and len(batch) < MAX_FINISHED:
-            finished = self._over[0][1]
-            size += 128 + len(finished.record)
+        size, over = 0, self._over
+        for _ in range(min(MAX_FINISHED, len(over))):
+            size += 128 + len(over[0][1].record)
             if batch and size > MAX_BATCH_BYTES:
                 break
-            batch.append(self._over.popleft())
+            batch.append(over.popleft())
         if self._back and len(batch) < MAX_FINISHED:
             self._back.sort(key=_by_claim)
             first = max(0, len(self._back) - (MAX_FINISHED - len(batch)))
