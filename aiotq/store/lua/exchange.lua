@@ -12,7 +12,7 @@
 local id, limit, failure_ttl_ms = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local n_queues, n_ended, n_others, doubt = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
 local CHUNK, HALF_BATCH, LARGE = 64, 524288, 16384 -- 64 records of at most 16 KiB are 1 MiB
-local find = string.find
+local find, AFTER_LINE = string.find, '^' .. REST
 local active, jobs = prefix .. 'active:' .. id, prefix .. 'job:'
 local lease_end = safe('ZSCORE', prefix .. 'workers', id)
 if not lease_end or tonumber(lease_end) <= 0 then return { 0 } end
@@ -89,17 +89,18 @@ local function keep(ticket, job_id, record)
   claimed[n * 2 - 1], claimed[n * 2] = ticket, record
 end
 local function check(ticket, job_id, generation, record, header)
-  if sub(header, 2, 6) == 'w' .. generation and find(header, '^%d') then return keep(ticket, job_id, record) end
+  if sub(header, 2, 6) == 'w' .. generation then return keep(ticket, job_id, record) end
   local state = match(header, '^%d([wsfc])....%d%d%d%d%d%d%d%d%d%d%d%d%d')
   if not state then return keep(ticket, job_id, record) end -- no record of ours: its claimer makes a dead letter of it
   drop(ticket, job_id, false)
 end
-local function missing(ticket, job_id, key)
+local function missing(ticket, job_id)
+  local key = jobs .. job_id
   -- Of a wrong type: put aside by GET. Empty: its claimer makes a dead letter of it.
   if call('EXISTS', key) == 1 and safe('GET', key) then return keep(ticket, job_id, '') end
   drop(ticket, job_id, true)
 end
--- sources: the queue and place that each came from; nil: `active`. Returns the index of the first ticket that was not
+-- sources: the line that each came from; nil: `active`. Returns the index of the first ticket that was not
 -- looked at, once the batch is full; else nil.
 local function resolve(tickets, sources)
   local bytes = 0
@@ -107,14 +108,20 @@ local function resolve(tickets, sources)
     if bytes > HALF_BATCH then return from end
     local keys, rows, ids, generations, places, n = {}, {}, {}, {}, {}, 0
     for i = from, math.min(from + CHUNK - 1, #tickets) do
-      local queue, _, generation, job_id = parse(tickets[i])
-      if not queue then
-        dropped = dropped + 1
-        if doubt then call('SREM', active, tickets[i]) end
-        put_aside(tickets[i], sources and prefix .. 'line:' .. sources[i][1] .. ':' .. sources[i][2] or active, now_ms)
+      local ticket, source = tickets[i], sources and sources[i]
+      local generation, job_id
+      if source and sub(ticket, 1, source.length) == source.name then -- as nearly all: only the rest is to be parsed
+        generation, job_id = match(ticket, AFTER_LINE, source.length + 1)
+      else
+        local _
+        _, _, generation, job_id = parse(ticket)
+      end
+      if not generation then
+        drop(ticket)
+        put_aside(ticket, source and prefix .. 'line:' .. sub(source.name, 1, -2) or active, now_ms)
       else
         n = n + 1
-        rows[n], ids[n], generations[n], places[n] = tickets[i], job_id, generation, false
+        rows[n], ids[n], generations[n], places[n] = ticket, job_id, generation, false
         if sub(generation, 1, 1) ~= '!' then -- else too large to come along: its header is enough
           keys[#keys + 1] = jobs .. job_id
           places[n] = #keys
@@ -127,7 +134,7 @@ local function resolve(tickets, sources)
       local header = record and sub(record, 1, 19) or ''
       if not places[i] then header = safe('GETRANGE', jobs .. ids[i], 0, 18) end
       if header == '' then
-        missing(rows[i], ids[i], jobs .. ids[i])
+        missing(rows[i], ids[i])
       else
         if record and #record > LARGE then record = false end -- grown by another hand
         if record then bytes = bytes + #record end
@@ -176,7 +183,8 @@ if limit > 0 and not doubt then
         local got = safe('LPOP', line, want) or {}
         if #got < want or call('EXISTS', line) == 0 then call('ZREM', lines, place) end
         if place == 's' and #got > 0 then took_suspect = true end
-        local source, n = { queue, place }, #tickets
+        local name, n = queue .. ':' .. place .. ':', #tickets
+        local source = { queue = queue, place = place, name = name, length = #name }
         for i = 1, #got do
           tickets[n + i], sources[n + i] = got[i], source
         end
@@ -186,7 +194,7 @@ if limit > 0 and not doubt then
   local rest = resolve(tickets, sources)
   if rest then -- full in bytes: the others go back where they were
     for i = #tickets, rest, -1 do
-      push(true, sources[i][1], sources[i][2], { tickets[i] }, woken)
+      push(true, sources[i].queue, sources[i].place, { tickets[i] }, woken)
     end
   end
 end

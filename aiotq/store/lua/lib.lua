@@ -66,9 +66,9 @@ end
 local POLLER = ':poller' -- no queue's name has a colon
 
 -- A ticket's queue, place, generation and id; nil if it is none. A place is a priority 0-9, a-j for the front of one, or s.
-local function parse(ticket)
-  return match(ticket, '^([%w_.-]+):([%da-js]):([%w_!-][%w_-][%w_-][%w_-]):([%w_.:-]+)$')
-end
+local REST = '([%w_!-][%w_-][%w_-][%w_-]):([%w_.:-]+)$'
+local TICKET = '^([%w_.-]+):([%da-js]):' .. REST
+local function parse(ticket) return match(ticket, TICKET) end
 
 -- The place of a line, and its rank in `lines`; a ticket of a to j goes to the front of 0 to 9.
 local function rank(place)
