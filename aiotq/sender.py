@@ -1,8 +1,8 @@
 """What is enqueued at the same time goes out together.
 
-While batches are on their way the next one gathers, so they grow with load by themselves and a lone job is sent at once.
-Each job gets its own answer. A batch is a task of its own: a caller awaits a future, and one that goes away takes its
-unsent job back.
+While batches are on their way the next one gathers, so they grow with load by themselves and a lone job is sent at
+once. Each job gets its own answer. What flies is owned by a task of its own: a caller awaits a future, and one that
+goes away takes its unsent job back.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Sender:
         return future
 
     async def send_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
-        """Send jobs in bounded batches; the next one is made while one is on its way. Returns their answers in their order.
+        """Send jobs in bounded batches; one is made while another is on its way. Returns the answers in their order.
 
         Raises StoreError for the first batch that fails; a note on it says how many jobs were queued before.
         """
@@ -144,7 +144,7 @@ class Sender:
             self._launch()
 
     def _next_batch(self, most: int) -> list[Entry]:
-        """The oldest jobs that fit a batch of at most `most`, without those taken back; those that have waited too long fail."""
+        """Up to `most` of the oldest jobs that fit, without those taken back; those that have waited too long fail."""
         waiting, now = self._waiting, self._loop.time()
         too_old = now - self._timeout_s * UNSENT_SHARE
         batch: list[Entry] = []

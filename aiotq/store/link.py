@@ -25,8 +25,9 @@ _Reader: Any = hiredis.Reader  # its own types leave out `replyError`
 class Link(Protocol):
     """A connection in use. `replied` gets each reply in order, `lost` once what ended it, unless `drop` did."""
 
-    def write(self, command: bytes) -> None:
-        """Send a packed command."""
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends a packed command."""
         ...
 
     def drop(self) -> None:
@@ -34,8 +35,9 @@ class Link(Protocol):
         ...
 
 
-
-def linked(connection: AbstractConnection, *, replied: Callable[[Any], None], lost: Callable[[Exception], None]) -> Link:
+def linked(
+    connection: AbstractConnection, *, replied: Callable[[Any], None], lost: Callable[[Exception], None]
+) -> Link:
     """Take a connected connection over."""
     transport = getattr(getattr(connection, "_writer", None), "transport", None)
     if isinstance(transport, asyncio.Transport):

@@ -11,13 +11,13 @@ import random
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError
 
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.job import JobStatus
-from aiotq.store import scripts
+from aiotq.store import scripts, shapes
 from aiotq.store.answers import RECONNECT, told
 from aiotq.store.contract import (
     BLOCK_S,
@@ -26,13 +26,10 @@ from aiotq.store.contract import (
     POLLER_LEASE_MS,
     WAITS_MS,
     Backlog,
-    Claimed,
-    Ended,
     Enqueued,
     Exchanged,
     Peer,
     Place,
-    Postponed,
     Promoted,
     Reclaimed,
     Renewed,
@@ -60,47 +57,6 @@ ANSWER_WITHIN_S = 5.0  # a connection that is silent for longer is replaced, how
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
 _ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
 _SCHEDULE_PAGE = 5_000
-
-
-def _where(job: NewJob) -> str:
-    """Its line, and when, as enqueue.lua takes it."""
-    if job.due_ms is not None:
-        return f"{job.line}@{job.due_ms}"
-    return job.line if job.delay_ms is None else f"{job.line}+{job.delay_ms}"
-
-
-def _outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int], list[int] | None]:
-    """As exchange.lua takes them, those that ended first: how many these are, the arguments, and the place of each in
-    that order (None: as given).
-    """
-    argv: list[str | bytes | int] = []
-    others: list[str | bytes | int] = []
-    first: list[int] = []
-    rest: list[int] = []
-    for index, outcome in enumerate(finished):
-        if type(outcome) is Ended and not outcome.dead:
-            argv += (outcome.ticket, outcome.record, outcome.ttl_ms)
-            first.append(index)
-            continue
-        rest.append(index)
-        if type(outcome) is Ended:
-            others += (outcome.ticket, "d", outcome.record, outcome.ttl_ms, "")
-        elif type(outcome) is Postponed:
-            others += (outcome.ticket, "l", outcome.record, outcome.delay_ms, outcome.new_ticket)
-        else:
-            others += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
-    return len(first), argv + others if others else argv, first + rest if rest and first else None
-
-
-def _claimed(rows: list[bytes], known: list[Any]) -> list[Claimed]:
-    """rows: ticket and record of each; known: index from 1, lost and cancelled of those of whom there is more to say."""
-    claimed = [Claimed(ticket=rows[i].decode(), record=rows[i + 1]) for i in range(0, len(rows), 2)]
-    for i in range(0, len(known), 3):
-        plain = claimed[known[i] - 1]
-        claimed[known[i] - 1] = Claimed(
-            ticket=plain.ticket, record=plain.record, lost=known[i + 1], cancelled=known[i + 2] == b"1"
-        )
-    return claimed
 
 
 class RedisStore:
@@ -240,11 +196,8 @@ class RedisStore:
     async def enqueue(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
     ) -> Sequence[Enqueued]:
-        argv: list[str | bytes | int] = [now_ms]
-        for job in jobs:
-            where = job.line if job.delay_ms is None and job.due_ms is None else _where(job)
-            argv += (job.job_id, where, job.head, job.body)
-        answer: bytes = await self._repeat(lambda: self._run(scripts.ENQUEUE, *argv), timeout_s=timeout_s)
+        argv = shapes.jobs(jobs)
+        answer: bytes = await self._repeat(lambda: self._run(scripts.ENQUEUE, now_ms, *argv), timeout_s=timeout_s)
         return [_ENQUEUED[byte - 48] for byte in answer]
 
     async def read(self, job_id: str) -> bytes | None:
@@ -329,7 +282,7 @@ class RedisStore:
         failure_ttl_ms: int = 0,
         now_ms: int = 0,
     ) -> Exchanged:
-        n_ended, outcomes, order = _outcomes(finished)
+        n_ended, outcomes, order = shapes.outcomes(finished)
         reply = await self._run(
             scripts.EXCHANGE,
             *(worker_id, now_ms, limit, int(suspects), failure_ttl_ms),
@@ -338,25 +291,7 @@ class RedisStore:
             *outcomes,
             *(held or ()),
         )
-        if not reply[0]:
-            return Exchanged(alive=False)
-        _, flags, fence, active, now, due_us, dropped, rows, known, gone, cancels, garbage = reply
-        stored = [byte == 49 for byte in flags]
-        if order is not None:
-            stored = [said for _, said in sorted(zip(order, stored, strict=True))]
-        return Exchanged(
-            alive=True,
-            stored=stored,
-            claimed=_claimed(rows, known),
-            gone=[ticket.decode() for ticket in gone],
-            fence=fence,
-            active=active,
-            cancels=[job_id.decode() for job_id in cancels],
-            dropped=dropped,
-            garbage=[key.decode(errors="backslashreplace") for key in garbage],
-            now_ms=now,
-            next_due_us=due_us,
-        )
+        return shapes.exchanged(reply, order=order)
 
     async def renew(self, worker_id: str, *, lease_ms: int, now_ms: int = 0) -> Renewed:
         alive, now, *odd = await self._run(scripts.RENEW, worker_id, now_ms, lease_ms)

@@ -35,7 +35,7 @@ class Admission:
         decided: Callable[[Sequence[Held]], None],
         late: Callable[[], None],
     ) -> None:
-        """ready, decided: called once for each job, one of them. late: called besides when a record had to be read first."""
+        """ready, decided: called once for a job, one of them. late: called besides once a record was read."""
         self._store, self._registry, self._settings, self._clock = store, registry, settings, clock
         self._ready, self._decided, self._late = ready, decided, late
         self._readers: set[asyncio.Task[None]] = set()

@@ -10,14 +10,14 @@ import asyncio
 import logging
 import random
 from collections import deque
-from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
-from aiotq.job import SUSPECT, Returned
+from aiotq.job import Returned
 from aiotq.store.contract import MAX_CLAIMED
-from aiotq.worker.held import Why, claimed
+from aiotq.worker.hands import Hands
+from aiotq.worker.held import Why
 from aiotq.worker.log import say, say_garbage, say_of
 from aiotq.worker.outage import Outage
 from aiotq.worker.outbox import Outbox
@@ -54,7 +54,8 @@ class Fetcher:
         self._store, self._settings, self._clock = store, settings, clock
         self._admission, self._runner, self._lease_good = admission, runner, lease_good
         self.worker_id = ""
-        self.held: dict[str, Held] = {}  # by ticket
+        self._hands = Hands()
+        self.held = self._hands.held  # by ticket
         self.ready: deque[Held] = deque()  # admitted, waiting for a slot
         self.hungry = True  # there may be something to claim
         self.doubt = False  # ask the store what is in hand
@@ -65,9 +66,6 @@ class Fetcher:
         self.outage = Outage()
         self._outbox = Outbox(settings, label=label)
         self._wake = asyncio.Event()
-        self._numbers = count()
-        self._suspects: set[str] = set()  # of the tickets held; one at most, but for what a doubt brings
-        self._cancels: set[str] = set()  # ids of jobs that shall stop and are not in hand: perhaps on their way
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
         self._thread_bound_until_s = 0.0  # until then, claim only for free threads
 
@@ -100,11 +98,7 @@ class Fetcher:
 
     def cancel(self, job_id: str) -> None:
         """A person wants a job of this worker stopped."""
-        found = [held for held in self.held.values() if held.job_id == job_id]
-        if not found:
-            self._cancels.add(job_id)
-        for held in found:
-            held.cancelled = True
+        for held in self._hands.stop(job_id):
             if held in self.ready:
                 self.ready.remove(held)
                 self._admission.admit(held, self._clock.now_ms())  # which refuses it now
@@ -186,7 +180,7 @@ class Fetcher:
         batch = self._outbox.batch()
         in_doubt, self.doubt, self.hungry = self.doubt, False, False
         limit = MAX_CLAIMED if in_doubt else self.room()
-        leaving = {held.ticket for held, _ in batch} if in_doubt or self._suspects else set[str]()
+        leaving = {held.ticket for held, _ in batch}
         staying = [ticket for ticket in self.held if ticket not in leaving] if in_doubt else None
         self.thirsty.clear()
         sent_at_s = monotonic()
@@ -196,7 +190,7 @@ class Fetcher:
                 [finished for _, finished in batch],
                 queues=self._settings.queues,
                 limit=limit,
-                suspects=self._suspects <= leaving,
+                suspects=self._hands.may_take_suspect(leaving),
                 held=staying,
                 failure_ttl_ms=self._settings.failure_ttl_ms,
             )
@@ -225,21 +219,13 @@ class Fetcher:
     def _take(self, reply: Exchanged, batch: list[Decided], *, in_doubt: bool, limit: int) -> None:
         self._clock.set(reply.now_ms, sent_at_s=self._asked_at_s)
         for (held, _), stored in zip(batch, reply.stored, strict=True):
-            self._let_go(held.ticket)
+            self._hands.let_go(held.ticket)
             if not stored and not in_doubt:
                 say_of(held, logging.WARNING, "refused", "ended too late: it is no longer this worker's, or has gone")
         for ticket in reply.gone:
             self._drop(ticket)
-        now_s, now_ms, fence, numbers = monotonic(), self._clock.now_ms(), reply.fence, self._numbers
-        for claim in reply.claimed:
-            if claim.ticket in self.held:  # it stood in its line twice, by somebody's hand
-                continue
-            held = claimed(claim, number=next(numbers), fence=fence, now_s=now_s)
-            if self._cancels:
-                held.cancelled |= held.job_id in self._cancels
-            self.held[held.ticket] = held
-            if held.place == SUSPECT:
-                self._suspects.add(held.ticket)
+        now_ms = self._clock.now_ms()
+        for held in self._hands.take(reply):
             self._admission.admit(held, now_ms)
         self.doubt |= reply.active != len(self.held)
         if in_doubt or reply.dropped or len(reply.claimed) >= limit:
@@ -248,7 +234,7 @@ class Fetcher:
             self.idle.clear()
         for job_id in reply.cancels:
             self.cancel(job_id)
-        self._cancels.clear()
+        self._hands.forget_stops()
         say_garbage(reply.garbage)
         self._start_ready()
 
@@ -274,14 +260,9 @@ class Fetcher:
                 free -= 1
         ready.extendleft(reversed(waiting))
 
-    def _let_go(self, ticket: str) -> Held | None:
-        if self._suspects:
-            self._suspects.discard(ticket)
-        return self.held.pop(ticket, None)
-
     def _drop(self, ticket: str) -> None:
         """A job is another worker's now."""
-        held = self._let_go(ticket)
+        held = self._hands.let_go(ticket)
         if held is not None:
             self._runner.cancel(held, Why.LOST)
             held.why = Why.LOST
@@ -295,7 +276,7 @@ class Fetcher:
         for ticket in list(self.held):
             self._drop(ticket)
         self._outbox.clear()
-        self._cancels.clear()
+        self._hands.forget_stops()
         said = "this worker's lease had ended and its %d jobs went to others; starting afresh"
         say(logging.ERROR, "lease_lost", said, jobs, jobs=jobs)
         self.doubt, self.hungry = False, True

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from aiotq.job import SUSPECT
+from aiotq.job import SUSPECT, Outcome
+from aiotq.record import Record
+from aiotq.registry import RegisteredTask
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from aiotq.job import Outcome
-    from aiotq.record import Record
-    from aiotq.registry import RegisteredTask
     from aiotq.store.contract import Claimed
 
 

@@ -48,9 +48,7 @@ def settle(
     )
 
 
-def _succeeded(
-    held: Held, outcome: Succeeded, settings: WorkerSettings, label: str, now_ms: int
-) -> Ended | None:
+def _succeeded(held: Held, outcome: Succeeded, settings: WorkerSettings, label: str, now_ms: int) -> Ended | None:
     """The common case; None if this is not it."""
     record, data, started_ms = held.record, held.data, held.started_ms
     if record is None or not data or started_ms is None or held.lost:

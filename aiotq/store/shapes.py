@@ -1,0 +1,85 @@
+"""The values of the hot path as the scripts take and give them: new jobs, outcomes, the reply of an exchange."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import structs
+
+from aiotq.store.contract import Claimed, Ended, Exchanged, Postponed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotq.store.contract import Finished, NewJob
+
+
+def jobs(new: Sequence[NewJob]) -> list[str | bytes]:
+    """Four arguments a job."""
+    argv: list[str | bytes] = []
+    for job in new:
+        where = job.line if job.delay_ms is None and job.due_ms is None else _where(job)
+        argv += (job.job_id, where, job.head, job.body)
+    return argv
+
+
+def _where(job: NewJob) -> str:
+    """Its line, and when, as enqueue.lua takes it."""
+    if job.due_ms is not None:
+        return f"{job.line}@{job.due_ms}"
+    return job.line if job.delay_ms is None else f"{job.line}+{job.delay_ms}"
+
+
+def outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int], list[int] | None]:
+    """As exchange.lua takes them, those that ended first: how many these are, the arguments, and the place of each in
+    that order (None: as given).
+    """
+    argv: list[str | bytes | int] = []
+    others: list[str | bytes | int] = []
+    first: list[int] = []
+    rest: list[int] = []
+    for index, outcome in enumerate(finished):
+        if type(outcome) is Ended and not outcome.dead:
+            argv += (outcome.ticket, outcome.record, outcome.ttl_ms)
+            first.append(index)
+            continue
+        rest.append(index)
+        if type(outcome) is Ended:
+            others += (outcome.ticket, "d", outcome.record, outcome.ttl_ms, "")
+        elif type(outcome) is Postponed:
+            others += (outcome.ticket, "l", outcome.record, outcome.delay_ms, outcome.new_ticket)
+        else:
+            others += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
+    return len(first), argv + others if others else argv, first + rest if rest and first else None
+
+
+def _claimed(rows: list[bytes], known: list[Any]) -> list[Claimed]:
+    """rows: ticket and record of each; known: index from 1, lost and cancelled of those with more to say."""
+    claimed: list[Claimed] = [Claimed(ticket=rows[i].decode(), record=rows[i + 1]) for i in range(0, len(rows), 2)]
+    for i in range(0, len(known), 3):
+        at = int(known[i]) - 1
+        claimed[at] = structs.replace(claimed[at], lost=known[i + 1], cancelled=known[i + 2] == b"1")
+    return claimed
+
+
+def exchanged(reply: list[Any], *, order: list[int] | None) -> Exchanged:
+    """order: as `outcomes` gave it."""
+    if not reply[0]:
+        return Exchanged(alive=False)
+    _, flags, fence, active, now, due_us, dropped, rows, known, gone, cancels, garbage = reply
+    stored = [byte == 49 for byte in flags]
+    if order is not None:
+        stored = [said for _, said in sorted(zip(order, stored, strict=True))]
+    return Exchanged(
+        alive=True,
+        stored=stored,
+        claimed=_claimed(rows, known),
+        gone=[ticket.decode() for ticket in gone],
+        fence=fence,
+        active=active,
+        cancels=[job_id.decode() for job_id in cancels],
+        dropped=dropped,
+        garbage=[key.decode(errors="backslashreplace") for key in garbage],
+        now_ms=now,
+        next_due_us=due_us,
+    )
