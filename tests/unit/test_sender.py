@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiotq.errors import StoreFull, StoreUnavailable, StoreUnusable
-from aiotq.sender import OPEN_AGAIN_S, Sender, batches, told
+from aiotq.sender import HALF_LEAST, OPEN_AGAIN_S, Sender, batches, told
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_ENQUEUE, Enqueued, NewJob
 
 if TYPE_CHECKING:
@@ -140,6 +140,42 @@ async def test_draining_waits_for_what_was_handed_over(store: FakeStore, sender:
     store.gate.set()
     await draining
     assert all(job.done() for job in jobs)
+
+
+async def test_many_that_wait_go_out_beside_a_batch_in_flight_and_share_the_rest_with_it(
+    store: FakeStore, sender: Sender
+) -> None:
+    await sender.send(a_job("0"))
+    store.gate.clear()
+    store.arrived.clear()
+    jobs = [sender.send(a_job("1"))]
+    await store.arrived.wait()
+    store.arrived.clear()
+    jobs += [sender.send(a_job(f"2-{i}")) for i in range(HALF_LEAST - 1)]
+    await asyncio.sleep(0)
+    assert len(store.batches) == 2, "a few wait for the answer to those before them"
+    jobs += [sender.send(a_job(f"3-{i}")) for i in range(3 * HALF_LEAST)]
+    await store.arrived.wait()
+    assert [len(batch) for batch in store.batches] == [1, 1, 2 * HALF_LEAST], "half of all that were on their way"
+    jobs += [sender.send(a_job(f"4-{i}")) for i in range(HALF_LEAST)]
+    await asyncio.sleep(0)
+    assert len(store.batches) == 3, "never more than two at once"
+    store.gate.set()
+    await asyncio.gather(*jobs)
+    names = [job_id for batch in store.batches for job_id in batch]
+    assert names == sorted(names, key=lambda name: name.partition("-")[0]), "each group in the order of its calls"
+
+
+async def test_what_is_handed_over_as_the_last_batch_lands_is_sent(store: FakeStore, sender: Sender) -> None:
+    sent: list[asyncio.Future[Enqueued]] = []
+    for turns in range(6):  # whichever step the sending task is in
+        await sender.send(a_job(f"{turns}a"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        sent.append(sender.send(a_job(f"{turns}b")))
+        async with asyncio.timeout(5):
+            await sent[-1]
+    assert len(store.known) == 12
 
 
 # --- batches ------------------------------------------------------------------------------------------------------
