@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 from aiotq.errors import StoreError
 from aiotq.job import Returned
 from aiotq.store.contract import MAX_CLAIMED
+from aiotq.worker.bounds import Bounds
 from aiotq.worker.held import Held, Why
 from aiotq.worker.log import say, say_garbage, say_of
 from aiotq.worker.outage import Outage
 from aiotq.worker.outbox import Outbox
-from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S, THREAD_BOUND_S
+from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,7 @@ class Fetcher:
         self._numbers = count()
         self._cancels: set[str] = set()  # ids of jobs that shall stop and are not in hand: perhaps on their way
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
-        self._thread_bound_until_s = 0.0  # until then, claim only for free threads
+        self._bounds = Bounds()
 
     # --- what the others tell it --------------------------------------------------------------------------------
 
@@ -113,8 +114,8 @@ class Fetcher:
             return 0
         runner, waiting = self._runner, len(self.ready) + self._admission.reading
         room = runner.free + runner.ahead - waiting
-        if monotonic() < self._thread_bound_until_s:
-            room = min(room, runner.free_threads - waiting)
+        if (now_s := monotonic()) < self._bounds.until_s:
+            room = min(room, self._bounds.free(runner, now_s=now_s) - waiting)
         return max(0, min(room, MAX_CLAIMED))
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -153,8 +154,8 @@ class Fetcher:
             looks_s.append(self._asked_at_s + LOOK_S)
         if self.ready:
             looks_s.append(self.ready[0].claimed_s + GIVE_BACK_S)
-        if self._thread_bound_until_s > now_s:
-            looks_s.append(self._thread_bound_until_s)
+        if self._bounds.until_s > now_s:
+            looks_s.append(self._bounds.until_s)
         try:
             async with asyncio.timeout(max(0.0, min(looks_s) - now_s) if looks_s else None):
                 await self._wake.wait()
@@ -166,8 +167,7 @@ class Fetcher:
         if self.held and now_s - self._asked_at_s >= LOOK_S:
             self.doubt = True
         if self.ready and now_s - self.ready[0].claimed_s >= GIVE_BACK_S:
-            if any(held.threaded for held in self.ready):
-                self._thread_bound_until_s = now_s + THREAD_BOUND_S
+            self._bounds.notice(self.ready, now_s=now_s)
             self._runner.average_s = max(self._runner.average_s, READ_AHEAD_S)
             self._give_back()
 
@@ -258,7 +258,7 @@ class Fetcher:
         waiting: list[Held] = []
         while ready and runner.free > 0:
             held = ready.popleft()
-            if held.threaded and runner.free_threads <= 0:
+            if (held.threaded and runner.free_threads <= 0) or (held.pooled and runner.free_processes <= 0):
                 waiting.append(held)
             else:
                 runner.start(held)

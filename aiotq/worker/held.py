@@ -43,6 +43,7 @@ class Held:
         "lost",
         "number",
         "outcome",
+        "pooled",
         "queue",
         "record",
         "started_ms",
@@ -66,6 +67,7 @@ class Held:
         self.task: RegisteredTask | None = None  # once found
         self.attempt = 0
         self.threaded = False  # runs in a thread: it can't be cancelled
+        self.pooled = False  # runs in a process of the pool
         self.handle: asyncio.Task[None] | None = None
         self.begun = False  # its coroutine has taken its first step
         self.started_s = 0.0  # monotonic

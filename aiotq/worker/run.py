@@ -20,17 +20,20 @@ import anyio.to_thread
 
 from aiotq.current import CURRENT, CurrentJob
 from aiotq.errors import JobTimeout, ResultTooLarge, SerializationError
-from aiotq.frames import describe, full_traceback, standing
+from aiotq.frames import describe, full_traceback, ours, standing
 from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
 from aiotq.retry import Reject, Retry, decide
+from aiotq.worker.call import Answer, Call
 from aiotq.worker.deadlines import Deadlines
 from aiotq.worker.held import Held, Why
 from aiotq.worker.log import LOG, about, say
+from aiotq.worker.pool import Pool
 from aiotq.worker.settings import READ_AHEAD_MOST, READ_AHEAD_S, STUCK_AFTER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiotq.job import ErrorInfo
     from aiotq.worker.clock import ServerClock
     from aiotq.worker.settings import WorkerSettings
 
@@ -58,6 +61,8 @@ class Runner:
         self.context = copy_context()  # each job runs in a copy of it
         self.running: set[Held] = set()  # a slot each, until its coroutine or thread has ended
         self.threads = 0  # of these, in threads
+        self.processes = 0  # of these, in processes
+        self.pool = Pool()
         self.stuck: set[Held] = set()  # of these, those whose outcome is stored already
         self.average_s = 1.0  # how long a job has its slot, of late
 
@@ -79,11 +84,18 @@ class Runner:
         """Free slots for jobs that run in a thread."""
         return self._settings.threads - self.threads
 
+    @property
+    def free_processes(self) -> int:
+        """Free slots for jobs that run in a process."""
+        return self._settings.pool_processes - self.processes
+
     def start(self, held: Held) -> None:
         """Begin an attempt. The job has a record and a task."""
         self.running.add(held)
         if held.threaded:
             self.threads += 1
+        elif held.pooled:
+            self.processes += 1
         held.started_s = monotonic()
         held.started_ms = self._clock.now_ms()
         self._started(held)
@@ -92,9 +104,13 @@ class Runner:
         # a context of its own, since this may be called as another job ends, in that one's context; and its first step
         # later, whatever task factory a service has set: an eager one would run each job inside the one before it.
         held.handle = asyncio.Task(self._attempt(held), loop=loop, context=self.context.copy())
+        if not held.pooled:  # else its time begins when its process is ready
+            self._begin_time(held)
+
+    def _begin_time(self, held: Held) -> None:
         timeout_s = _timeout_s(held)
         if timeout_s is not None:
-            self._deadlines.add(loop.time() + timeout_s, held, self._overdue)
+            self._deadlines.add(asyncio.get_running_loop().time() + timeout_s, held, self._overdue)
 
     def cancel(self, held: Held, why: Why) -> None:
         """Ask a running job to stop, at its next await. The first reason counts."""
@@ -115,6 +131,7 @@ class Runner:
     def close(self) -> None:
         """No timer fires any more, and what still runs is cancelled: nobody waits for it."""
         self._deadlines.close()
+        self.pool.kill()
         for held in self.running:
             if held.handle is not None and not held.threaded:
                 held.handle.cancel()
@@ -137,20 +154,10 @@ class Runner:
         assert task is not None
         assert record is not None
         doc = record.doc
+        if held.pooled:
+            return self._answered(held, await self.pool.run(self._call(held), partial(self._begin_time, held)))
         args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
-        CURRENT.set(
-            CurrentJob(
-                id=held.job_id,
-                attempt=held.attempt,
-                retries=_retries(held),
-                task=task.name,
-                queue=held.queue,
-                priority=doc.priority,
-                enqueued_ms=record.enqueued_ms,
-                fence=held.fence,
-                state=self.state,
-            )
-        )
+        CURRENT.set(_current(held, self.state))
         if task.is_async:
             value = await task.fn(*args, **kwargs)
         else:
@@ -164,6 +171,32 @@ class Runner:
             raise ResultTooLarge(task=task.name, size=len(result), limit=self._settings.max_result)
         return Succeeded(result=result)
 
+    def _call(self, held: Held) -> Call:
+        """What a process of the pool is told of an attempt."""
+        assert held.task is not None
+        assert held.record is not None
+        return Call(
+            module=held.task.module,
+            path=held.task.path,
+            args=bytes(held.record.doc.args),
+            kwargs=bytes(held.record.doc.kwargs),
+            job=_current(held, None),
+            max_result=self._settings.max_result,
+            spread=random.random(),  # noqa: S311  jitter, no secret
+            traceback=LOG.isEnabledFor(logging.DEBUG),
+            url=self._settings.url,
+            namespace=self._settings.namespace,
+        )
+
+    def _answered(self, held: Held, answer: Answer) -> Outcome:
+        """What an attempt in a process came to."""
+        if held.why is not None and held.why is not Why.STOPPING:
+            raise asyncio.CancelledError  # it ended as it was about to be killed
+        held.traceback = answer.traceback
+        if answer.missing is not None:
+            return self._failed(held, ImportError(), error=answer.missing)
+        return answer.failed or answer.retried or Succeeded(result=answer.result)
+
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._settings.threads)
@@ -174,7 +207,7 @@ class Runner:
             error = error.error
         if held.why is not None and (held.why is Why.ASKED or not isinstance(error, Retry | Reject)):
             return self._stopped(held, error)
-        final = isinstance(error, SerializationError | ResultTooLarge) and _ours(error)
+        final = isinstance(error, SerializationError | ResultTooLarge) and ours(error)
         return self._failed(held, error, final=final)
 
     def _stopped(self, held: Held, error: BaseException | None = None) -> Outcome:
@@ -195,17 +228,20 @@ class Runner:
             case _:
                 return Returned()
 
-    def _failed(self, held: Held, error: BaseException, *, final: bool = False) -> Failed | Retried:
+    def _failed(
+        self, held: Held, raised: BaseException, *, final: bool = False, error: ErrorInfo | None = None
+    ) -> Failed | Retried:
+        """error: what a person is shown, if `raised` only stands for it."""
         assert held.task is not None
-        if LOG.isEnabledFor(logging.DEBUG):
-            held.traceback = full_traceback(error)
+        if error is None and LOG.isEnabledFor(logging.DEBUG):
+            held.traceback = full_traceback(raised)
         return decide(
-            error,
+            raised,
             attempt=held.attempt,
             retries=_retries(held),
             policy=held.task.policy,
             spread=random.random(),  # noqa: S311  jitter, no secret
-            error=describe(error),
+            error=error or describe(raised),
             final=final,
         )
 
@@ -213,6 +249,8 @@ class Runner:
         self.running.discard(held)
         if held.threaded:
             self.threads -= 1
+        elif held.pooled:
+            self.processes -= 1
         took_s = monotonic() - held.started_s
         self.average_s += 0.05 * (took_s - self.average_s)
         if held in self.stuck:
@@ -251,14 +289,20 @@ def _contained(call: Callable[[], Any]) -> Any:
         raise _Escaped(error) from None
 
 
-def _ours(error: BaseException) -> bool:
-    """Whether aiotq raised it for this job's own arguments or result, and not the user's code by a call of its own."""
-    last = error.__traceback__
-    names: list[str] = []
-    while last is not None:
-        names.append(str(last.tb_frame.f_globals.get("__name__", "")))
-        last = last.tb_next
-    return all(name.partition(".")[0] == "aiotq" for name in names)
+def _current(held: Held, state: object) -> CurrentJob:
+    assert held.record is not None
+    assert held.task is not None
+    return CurrentJob(
+        id=held.job_id,
+        attempt=held.attempt,
+        retries=_retries(held),
+        task=held.task.name,
+        queue=held.queue,
+        priority=held.record.doc.priority,
+        enqueued_ms=held.record.enqueued_ms,
+        fence=held.fence,
+        state=state,
+    )
 
 
 def _timeout_s(held: Held) -> float | None:

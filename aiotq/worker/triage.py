@@ -50,7 +50,8 @@ def triage(  # noqa: PLR0911  a list of reasons, each with its own end
     size = len(memoryview(record.doc.args)) + len(memoryview(record.doc.kwargs))
     if size > settings.max_payload:
         return Failed(error=describe(PayloadTooLarge(task=task.name, size=size, limit=settings.max_payload)))
-    held.threaded = not task.is_async
+    held.pooled = task.process
+    held.threaded = not (task.is_async or task.process)
     return None
 
 

@@ -22,6 +22,7 @@ FACTS = BannerFacts(
     tasks=("greet(name: str) -> str",),
     concurrency=100,
     threads=8,
+    processes=0,
     retries=3,
     ready_s=0.21,
 )
