@@ -68,6 +68,11 @@ def test_retries_are_said_if_all_tasks_have_the_same(retries, said):
     )
 
 
+@pytest.mark.parametrize(("processes", "said"), [(0, ""), (1, ", 1 process"), (4, ", 4 processes")])
+def test_processes_are_said_if_a_task_wants_one(processes, said):
+    assert f"  running       100 at once, 8 threads{said}, 3 retries" in lines(replace(FACTS, processes=processes))
+
+
 def test_on_a_narrow_terminal_tasks_are_cut_and_the_rest_is_wrapped():
     long = "send(" + ", ".join(f"parameter{number}: str" for number in range(9)) + ") -> None"
     said = lines(replace(FACTS, tasks=(long,)), width=60)
