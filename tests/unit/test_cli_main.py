@@ -92,6 +92,7 @@ def test_every_option_but_the_url_is_read_from_the_environment(run, monkeypatch)
     values |= {
         "URL": "redis://other",
         "NAMESPACE": "n",
+        "POOL_PROCESSES": "3",
         "NAME": "w",
         "QUIET": "true",
         "VERBOSE": "1",
