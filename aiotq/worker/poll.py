@@ -80,6 +80,7 @@ class Poller:
             self._turns.quick()
             if came:
                 return
+        self._turns.quick()
         if wait_s > EARLY_S and await self._came(due_s - EARLY_S):
             return
         # Nothing earlier came: the due time itself.
