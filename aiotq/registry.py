@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -253,6 +254,8 @@ def task_at(module: ModuleType, path: str) -> Any | None:
 def refuse_what_no_process_finds(tasks: Iterable[RegisteredTask]) -> None:
     """Look for each task with process=True where a process will. Raises UsageError for one that is not there."""
     for task in tasks:
+        if task.process and os.name == "nt":
+            raise UsageError(f"{task.name!r} has process=True, which needs a POSIX system; leave it out on Windows")
         module = sys.modules.get(task.fn.__module__)
         found = task_at(module, task.path) if task.process and module is not None else None
         if task.process and (found is None or found.registered.name != task.name):

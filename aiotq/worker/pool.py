@@ -51,13 +51,17 @@ class Pool:
 
         Raises ProcessDied if the process could not start, or ended before the attempt did.
         """
-        process = self._idle.pop() if self._idle else await self._start()
-        try:
-            answer = await process.run(call, begun)
-        except BaseException:
-            process.kill()
-            await process.ended()  # soon: the slot is free when the process has gone
-            raise
+        while True:
+            used = bool(self._idle)
+            process = self._idle.pop() if used else await self._start()
+            try:
+                answer = await process.run(call, begun)
+                break
+            except BaseException as error:
+                process.kill()
+                await process.ended()  # soon: the slot is free when the process has gone
+                if not (isinstance(error, ProcessDied) and used and not process.begun):  # else it had died idle
+                    raise
         if process in self._all:  # else it has ended since
             process.idle_since_s = monotonic()
             self._idle.append(process)
@@ -133,6 +137,7 @@ class _Process:
     ) -> None:
         self._process, self._reader, self._writer, self._lifeline = process, reader, writer, lifeline
         self.idle_since_s = 0.0
+        self.begun = False  # the task of the call at hand
 
     @classmethod
     async def start(cls) -> _Process:
@@ -162,12 +167,14 @@ class _Process:
 
     async def run(self, call: Call, begun: Callable[[], None]) -> Answer:
         """One attempt. Raises ProcessDied."""
+        self.begun = False
         try:
             self._writer.write(frame(call))
             await self._writer.drain()
             async with asyncio.timeout(START_S):
                 body = await self._receive()
             if not body:
+                self.begun = True
                 begun()
                 body = await self._receive()
             return _answers.decode(body)

@@ -235,12 +235,15 @@ async def test_a_process_that_ends_fails_its_own_attempt_only(app: App, ledger: 
         assert await neighbour.result(timeout=WITHIN_S) == ledger.starts(neighbour)[0].pid
 
 
-async def test_an_idle_process_that_ends_is_replaced(app: App) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_an_idle_process_that_ends_fails_nothing(app: App, *, noticed: bool) -> None:
     async with app.worker():
         first, _ = await (await burn.add.delay(1)).result(timeout=WITHIN_S)
         os.kill(first, signal.SIGKILL)
-        await gone(first)
-        answers = [await (await burn.add.delay(1)).result(timeout=WITHIN_S) for _ in range(2)]
+        if noticed:
+            await gone(first)
+        once = burn.add.options(retries=0)
+        answers = [await (await once.delay(1)).result(timeout=WITHIN_S) for _ in range(2)]
     assert first not in {pid for pid, _ in answers}
 
 
