@@ -18,7 +18,7 @@ from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.settings import FAILURE_TTL, MIB
 from aiotq.store.contract import Enqueued
 from aiotq.task import AsyncTask, Signature, SyncTask, Task
-from aiotq.worker.settings import WorkerSettings
+from aiotq.worker.settings import WorkerSettings, cores
 from aiotq.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class TaskKeywords(TypedDict, total=False):
     timeout: Duration | None
     result_ttl: Duration | None
     store_result: bool
+    process: bool
 
 
 class TaskDecorator(Protocol):
@@ -151,15 +152,18 @@ class App:
         timeout: Duration | None = None,
         result_ttl: Duration | None = None,
         store_result: bool = True,
+        process: bool = False,
     ) -> Any:
         """Make a function a task: `@app.task` or `@app.task(queue="mail", retries=5)`.
 
-        An async def runs on the worker's event loop, a plain def in a thread.
+        An async def runs on the worker's event loop, a plain def in a thread, or with process=True in a process.
 
         name: what jobs know it by; else "module:function". queue: else the app's default one. priority: 0 (first) to
         9. retries: attempts after the first. retry: when they are made, and for which errors. timeout: of each attempt;
         None: none. result_ttl: how long the record of a job that succeeded is kept; None: as the app says.
-        store_result: False drops what it returns. What a call's `.options()` say goes before all this.
+        store_result: False drops what it returns. process: for a plain def at the top level of a module that keeps a
+        core busy: a process of the worker's pool runs it, and is killed on timeout or cancel. What a call's
+        `.options()` say goes before all this.
 
         Raises UsageError for what can't be a task, and for a second function of one name.
         """
@@ -172,6 +176,7 @@ class App:
             timeout=timeout,
             result_ttl=result_ttl,
             store_result=store_result,
+            process=process,
         )
 
         def register(target: Any) -> Task[..., Any]:
@@ -224,6 +229,7 @@ class App:
         *,
         concurrency: int = 100,
         threads: int = 8,
+        pool_processes: int | None = None,
         grace: Duration = 30,
         lease: Duration | None = None,
         name: str | None = None,
@@ -231,8 +237,9 @@ class App:
         """A worker of this app, in this process: `async with app.worker(): ...`.
 
         queues: in the order in which they are served; None: the default one, then every other that the app's tasks
-        name. concurrency: jobs at once. threads: plain-def jobs at once. grace: what running jobs get when it stops.
-        lease: else the app's. name: a label. Raises UsageError.
+        name. concurrency: jobs at once. threads: plain-def jobs at once. pool_processes: jobs at once of tasks with
+        process=True; None: one a core. grace: what running jobs get when it stops. lease: else the app's. name: a
+        label. Raises UsageError.
         """
         own = self._core.settings
         told = (
@@ -246,6 +253,9 @@ class App:
                 queues=tuple(dict.fromkeys(told)),
                 concurrency=checks.whole("concurrency", concurrency, least=1),
                 threads=checks.whole("threads", threads, least=1),
+                pool_processes=cores()
+                if pool_processes is None
+                else checks.whole("pool_processes", pool_processes, least=1),
                 grace_s=seconds(grace, name="grace"),
                 lease_s=own.lease_s if lease is None else seconds(lease, name="lease", minimum=1),
                 name=None if name is None else checks.word("name", name),
@@ -256,6 +266,8 @@ class App:
                 unknown_for_s=own.unknown_for_s,
                 max_lost=own.max_lost,
                 max_block_s=own.max_block_s,
+                url=self._core.override,
+                namespace=own.namespace,
             ),
             store=lambda: self._core.client().store,
             lifespan=self._life,

@@ -6,6 +6,7 @@
     ├── PayloadTooLarge                  the arguments of a job are larger than `max_payload`
     ├── ResultTooLarge                   a result is larger than `max_result`; the job has failed
     ├── JobTimeout (TimeoutError)        an attempt ran longer than its `timeout`
+    ├── ProcessDied                      the process of an attempt ended before the attempt did (`process=True`)
     ├── UnknownTask                      a job names a task that no module of this worker has registered
     ├── InvalidRecord                    stored bytes are not a job's record
     │   └── NewerRecord                  ... or are one of a newer version of aiotq
@@ -70,6 +71,17 @@ class JobTimeout(AiotqError, TimeoutError):
     def __init__(self, *, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         super().__init__(f"the attempt ran longer than its timeout of {timeout_s:g} s and was cancelled")
+
+
+class ProcessDied(AiotqError):
+    """The process of an attempt ended before the attempt did, or never began. Retried as any failure.
+
+    signal: the number of the one that ended it; exit_code: what it left with by itself; None: neither is known.
+    """
+
+    def __init__(self, message: str, *, signal: int | None = None, exit_code: int | None = None) -> None:
+        self.signal, self.exit_code = signal, exit_code
+        super().__init__(message)
 
 
 class UnknownTask(AiotqError):

@@ -44,6 +44,16 @@ def type_name(cls: type) -> str:
     return clean(cls.__qualname__ if plain else f"{cls.__module__}:{cls.__qualname__}")
 
 
+def ours(exc: BaseException, *, package: str = "aiotq") -> bool:
+    """Whether aiotq raised it by itself, for a job's own arguments or result, and not in a call of the user's code."""
+    trace = exc.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] != package:
+            return False
+        trace = trace.tb_next
+    return True
+
+
 def clean(text: str) -> str:
     """`text` with every lone surrogate shown as an escape, so that it can be encoded."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.serializers import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import ModuleType
 
 MAIN = ("__main__", "__mp_main__")  # the script that is run; multiprocessing's children know it by the second name
@@ -37,6 +38,7 @@ class TaskOptions:
     timeout: Duration | None = None  # None: an attempt may take for ever
     result_ttl: Duration | None = None
     store_result: bool = True
+    process: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,9 @@ class RegisteredTask:
     name: str  # "module:function" unless named
     fn: Callable[..., Any]
     is_async: bool
+    process: bool  # a process of the worker's pool runs it
+    module: str  # where such a process finds it
+    path: str  # ... and its name in there
     queue: str
     priority: int
     retries: int  # attempts after the first
@@ -129,12 +134,17 @@ def declare(target: object, options: TaskOptions, *, default_queue: str = DEFAUL
     _refuse_what_cannot_be_a_task(fn, where, named=options.name is not None)
     module, path = home(fn.__module__), _path_in_module(fn)
     is_lambda = fn.__name__ == "<lambda>"
+    if options.process:
+        _refuse_what_no_process_can_find(fn, where, module)
     if options.retry is not None and not isinstance(options.retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"retry={checks.shown(options.retry)} is not allowed; pass a RetryPolicy(...)")
     return RegisteredTask(
         name=f"{module}:{path}" if options.name is None else checks.word("name", options.name),
         fn=fn,
         is_async=inspect.iscoroutinefunction(fn),
+        process=checks.flag("process", options.process),
+        module=module,
+        path=path,
         queue=default_queue if options.queue is None else checks.queue("queue", options.queue),
         priority=checks.priority("priority", options.priority),
         retries=checks.whole("retries", options.retries, least=0),
@@ -214,6 +224,45 @@ def _refuse_what_cannot_be_a_task(fn: FunctionType, where: str, *, named: bool) 
             f"{label} is a method, and a worker has no instance to call it on; "
             "make it a function that takes what it needs, or a staticmethod"
         )
+
+
+def _refuse_what_no_process_can_find(fn: FunctionType, where: str, module: str) -> None:
+    label = f"{fn.__qualname__} ({where})"
+    if inspect.iscoroutinefunction(fn):
+        raise UsageError(
+            f"{label} is an async def, and process=True runs a plain def in a process of the worker's pool; "
+            "make it a def, or leave out process=True"
+        )
+    if "<" in fn.__qualname__ or module in MAIN:
+        what = "is defined in a console or notebook" if module in MAIN else "is a lambda, or defined within a function"
+        raise UsageError(
+            f"{label} {what}, and process=True needs a task that another process can import by its name; "
+            "write a def at the top level of a module"
+        )
+
+
+def task_at(module: ModuleType, path: str) -> Any | None:
+    """The task that a name in a module leads to, itself or below what other decorators made of it."""
+    found: Any = module
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    while found is not None and not isinstance(getattr(found, "registered", None), RegisteredTask):
+        found = getattr(found, "__wrapped__", None)
+    return found
+
+
+def refuse_what_no_process_finds(tasks: Iterable[RegisteredTask]) -> None:
+    """Look for each task with process=True where a process will. Raises UsageError for one that is not there."""
+    for task in tasks:
+        if task.process and os.name == "nt":
+            raise UsageError(f"{task.name!r} has process=True, which needs a POSIX system; leave it out on Windows")
+        module = sys.modules.get(task.fn.__module__)
+        found = task_at(module, task.path) if task.process and module is not None else None
+        if task.process and (found is None or found.registered.name != task.name):
+            raise UsageError(
+                f"{task.name!r} ({task.where}) has process=True, and {task.module}:{task.path} is not that task; "
+                "decorate a def of the module's own, with @app.task(process=True) above it, and keep its name"
+            )
 
 
 class _Text:

@@ -64,6 +64,11 @@ class Enqueuer(Generic[P, R_co]):
         """What it shares with its app."""
         return self._core
 
+    @property
+    def registered(self) -> RegisteredTask:
+        """The function, with all that was said of it."""
+        return self._registered
+
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Job[R_co]]:
         """Enqueue a job that calls the task with these arguments: `job = await task.delay(...)`.
 
@@ -237,7 +242,7 @@ class AsyncTask(Task[P, R_co]):
 
 
 class SyncTask(Task[P, R_co]):
-    """A task made of a plain def, which workers run in a thread."""
+    """A task made of a plain def, which workers run in a thread, or in a process of their pool."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function here and now, unchanged."""

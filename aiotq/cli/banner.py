@@ -32,6 +32,7 @@ class BannerFacts:
     tasks: Sequence[str]  # signatures
     concurrency: int
     threads: int
+    processes: int  # of the pool; 0: no task wants one
     retries: int | None  # of the tasks, if it is the same for all
     ready_s: float
 
@@ -89,6 +90,8 @@ def _why(source: Source) -> str:
 
 def _running(facts: BannerFacts) -> str:
     parts = [f"{facts.concurrency:,} at once", count(facts.threads, "thread")]
+    if facts.processes:
+        parts.append(f"{facts.processes:,} process{'' if facts.processes == 1 else 'es'}")
     if facts.retries is not None:
         parts.append(
             "no retries" if facts.retries == 0 else "1 retry" if facts.retries == 1 else f"{facts.retries:,} retries"

@@ -30,6 +30,7 @@ class WorkerOptions:
     until_empty: bool = False
     concurrency: int = DEFAULTS.concurrency
     threads: int = DEFAULTS.threads
+    pool_processes: int | None = None
     grace_s: float = DEFAULTS.grace_s
     lease_s: float | None = None
     url: str | None = None
@@ -108,6 +109,16 @@ Threads = Annotated[
         group=_HOW,
         takes="N",
         text=f"Of these, plain def tasks at once, each in a thread ({DEFAULTS.threads}).",
+        parser=_whole,
+    ),
+]
+PoolProcesses = Annotated[
+    int | None,
+    _option(
+        "--pool-processes",
+        group=_HOW,
+        takes="N",
+        text="Of these, tasks with process=True at once, each in a process (one a core).",
         parser=_whole,
     ),
 ]

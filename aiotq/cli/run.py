@@ -54,6 +54,7 @@ def run_worker(options: WorkerOptions) -> int:
         options.queues or None,
         concurrency=options.concurrency,
         threads=options.threads,
+        pool_processes=options.pool_processes,
         grace=options.grace_s,
         lease=options.lease_s,
         name=options.name,
@@ -156,6 +157,7 @@ class _Process:
             tasks=[task.signature for task in tasks],
             concurrency=options.concurrency,
             threads=options.threads,
+            processes=worker.pool_processes,
             retries=retries.pop() if len(retries) == 1 else None,
             ready_s=time.monotonic() - self.began_s,
         )
@@ -180,6 +182,7 @@ class _Process:
                 "tasks": self.app.registry.names,
                 "concurrency": facts.concurrency,
                 "threads": facts.threads,
+                "pool_processes": facts.processes,
             },
         )
 

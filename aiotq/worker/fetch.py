@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from aiotq.errors import StoreError
 from aiotq.job import Returned
 from aiotq.store.contract import MAX_CLAIMED
+from aiotq.worker.bounds import Bounds
 from aiotq.worker.hands import Hands
 from aiotq.worker.held import Why
 from aiotq.worker.log import say, say_garbage, say_of
 from aiotq.worker.outage import Outage
 from aiotq.worker.outbox import Outbox
-from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S, THREAD_BOUND_S
+from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,7 +68,7 @@ class Fetcher:
         self._outbox = Outbox(settings, label=label)
         self._wake = asyncio.Event()
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
-        self._thread_bound_until_s = 0.0  # until then, claim only for free threads
+        self._bounds = Bounds()
 
     # --- what the others tell it --------------------------------------------------------------------------------
 
@@ -111,8 +112,8 @@ class Fetcher:
             return 0
         runner, waiting = self._runner, len(self.ready) + self._admission.reading
         room = runner.free + runner.ahead - waiting
-        if monotonic() < self._thread_bound_until_s:
-            room = min(room, runner.free_threads - waiting)
+        if (now_s := monotonic()) < self._bounds.until_s:
+            room = min(room, self._bounds.free(runner, now_s=now_s) - waiting)
         return max(0, min(room, MAX_CLAIMED))
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -151,8 +152,8 @@ class Fetcher:
             looks_s.append(self._asked_at_s + LOOK_S)
         if self.ready:
             looks_s.append(self.ready[0].claimed_s + GIVE_BACK_S)
-        if self._thread_bound_until_s > now_s:
-            looks_s.append(self._thread_bound_until_s)
+        if self._bounds.until_s > now_s:
+            looks_s.append(self._bounds.until_s)
         try:
             async with asyncio.timeout(max(0.0, min(looks_s) - now_s) if looks_s else None):
                 await self._wake.wait()
@@ -164,8 +165,7 @@ class Fetcher:
         if self.held and now_s - self._asked_at_s >= LOOK_S:
             self.doubt = True
         if self.ready and now_s - self.ready[0].claimed_s >= GIVE_BACK_S:
-            if any(held.threaded for held in self.ready):
-                self._thread_bound_until_s = now_s + THREAD_BOUND_S
+            self._bounds.notice(self.ready, now_s=now_s)
             self._runner.average_s = max(self._runner.average_s, READ_AHEAD_S)
             self._give_back()
 
@@ -253,7 +253,7 @@ class Fetcher:
         waiting: list[Held] = []
         while ready and free > 0:
             held = ready.popleft()
-            if held.threaded and runner.free_threads <= 0:
+            if (held.threaded and runner.free_threads <= 0) or (held.pooled and runner.free_processes <= 0):
                 waiting.append(held)
             else:
                 runner.start(held, now_s)

@@ -46,6 +46,7 @@ class Held(Struct, weakref=True, eq=False):
     task: RegisteredTask | None = None  # once found
     attempt: int = 0
     threaded: bool = False  # runs in a thread: it can't be cancelled
+    pooled: bool = False  # runs in a process of the pool
     handle: asyncio.Task[None] | None = None
     begun: bool = False  # its coroutine has taken its first step
     started_s: float = 0.0  # monotonic

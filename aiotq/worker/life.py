@@ -114,6 +114,7 @@ class Life:
             self._cancel_timers()
             self.runner.close()
             self._admission.close()
+            await self.runner.pool.ended()
             if works:
                 self._say_stopped(monotonic() - began_s)
 
@@ -258,6 +259,6 @@ class Life:
     def _at_fault(self) -> str:
         """For the keeper's thread: the task that blocks the loop now, or those that may be it."""
         current = asyncio.current_task(self._loop)
-        running = [held for held in tuple(self.runner.running) if not held.threaded]
+        running = [held for held in tuple(self.runner.running) if not (held.threaded or held.pooled)]
         names = sorted({held.name for held in running if held.handle is current} or {held.name for held in running})
         return ", ".join(names[:5]) or "something"

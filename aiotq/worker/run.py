@@ -20,17 +20,20 @@ import anyio.to_thread
 
 from aiotq.current import CURRENT, CurrentJob
 from aiotq.errors import JobTimeout, ResultTooLarge, SerializationError
-from aiotq.frames import describe, full_traceback, standing
+from aiotq.frames import describe, full_traceback, ours, standing
 from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
 from aiotq.retry import Reject, Retry, decide
+from aiotq.worker.call import Call
 from aiotq.worker.deadlines import Deadlines
 from aiotq.worker.held import Held, Why
 from aiotq.worker.log import LOG, about, say
+from aiotq.worker.pool import Pool
 from aiotq.worker.settings import READ_AHEAD_MOST, READ_AHEAD_S, STUCK_AFTER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aiotq.job import ErrorInfo
     from aiotq.record import Record
     from aiotq.registry import RegisteredTask
     from aiotq.worker.clock import ServerClock
@@ -62,6 +65,8 @@ class Runner:
         self.context = copy_context()  # each job runs in a copy of it
         self.running: set[Held] = set()  # a slot each, until its coroutine or thread has ended
         self.threads = 0  # of these, in threads
+        self.processes = 0  # of these, in processes
+        self.pool = Pool()
         self.stuck: set[Held] = set()  # of these, those whose outcome is stored already
         self._ends: list[tuple[Held, Outcome]] = []  # attempts that have ended in this turn of the loop
         self.average_s = 1.0  # how long a job has its slot, of late
@@ -84,6 +89,11 @@ class Runner:
         """Free slots for jobs that run in a thread."""
         return self._settings.threads - self.threads
 
+    @property
+    def free_processes(self) -> int:
+        """Free slots for jobs that run in a process."""
+        return self._settings.pool_processes - self.processes
+
     def start(self, held: Held, now_s: float) -> None:
         """Begin an attempt. The job has a record and a task. now_s: monotonic. Cost: 3 µs, two of them asyncio's."""
         task, record = held.task, held.record
@@ -92,12 +102,18 @@ class Runner:
         self.running.add(held)
         if held.threaded:
             self.threads += 1
+        elif held.pooled:
+            self.processes += 1
         held.started_s, held.started_ms = now_s, self._clock.at(now_s)
         self._started(held)
         # Its owner is this runner: `running` holds it until it has ended, and the worker's life waits for that. It gets
         # a context of its own, since this may be called as another job ends, in that one's context; and its first step
         # later, whatever task factory a service has set: an eager one would run each job inside the one before it.
         held.handle = asyncio.Task(self._attempt(held, task, record), loop=self._loop, context=self.context.copy())
+        if not held.pooled:  # else its time begins when its process is ready
+            self._begin_time(held, task, record)
+
+    def _begin_time(self, held: Held, task: RegisteredTask, record: Record) -> None:
         timeout_ms = record.doc.timeout_ms
         timeout_s = task.timeout_s if timeout_ms is None else timeout_ms / 1000
         if timeout_s is not None:
@@ -122,6 +138,7 @@ class Runner:
     def close(self) -> None:
         """No timer fires any more, and what still runs is cancelled: nobody waits for it."""
         self._deadlines.close()
+        self.pool.kill()
         for held in self.running:
             if held.handle is not None and not held.threaded:
                 held.handle.cancel()
@@ -135,28 +152,17 @@ class Runner:
         try:
             if held.why is not None:
                 raise asyncio.CancelledError
-            doc = record.doc
-            args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
-            CURRENT.set(
-                CurrentJob(
-                    id=held.job_id,
-                    attempt=held.attempt,
-                    retries=task.retries if doc.retries is None else doc.retries,
-                    task=task.name,
-                    queue=held.queue,
-                    priority=doc.priority,
-                    enqueued_ms=record.enqueued_ms,
-                    fence=held.fence,
-                    state=self.state,
-                )
-            )
-            if task.is_async:
-                value = await task.fn(*args, **kwargs)
+            if held.pooled:
+                outcome = await self._in_process(held, task, record)
             else:
-                value = await self._in_thread(partial(task.fn, *args, **kwargs))
-            if held.why is not None and held.why is not Why.STOPPING:
-                raise asyncio.CancelledError  # it swallowed its cancellation; what it returned comes too late
-            outcome = self._returned(task, value)
+                doc = record.doc
+                args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
+                CURRENT.set(_current(held, task, record, self.state))
+                if task.is_async:
+                    value = await task.fn(*args, **kwargs)
+                else:
+                    value = await self._in_thread(partial(task.fn, *args, **kwargs))
+                outcome = self._returned(held, task, value)
         except BaseException as error:  # noqa: BLE001  the wall between a user's code and the worker: nothing gets past
             outcome = self._raised(held, error)
         ends = self._ends
@@ -164,13 +170,37 @@ class Runner:
         if len(ends) == 1:
             self._loop.call_soon(self._sweep)
 
-    def _returned(self, task: RegisteredTask, value: Any) -> Outcome:
+    def _returned(self, held: Held, task: RegisteredTask, value: Any) -> Outcome:
+        if held.why is not None and held.why is not Why.STOPPING:
+            raise asyncio.CancelledError  # it swallowed its cancellation; what it returned comes too late
         if not task.store_result:
             return Succeeded(result=None)
         result = task.codec.encode_result(value)
         if len(result) > self._settings.max_result:
             raise ResultTooLarge(task=task.name, size=len(result), limit=self._settings.max_result)
         return Succeeded(result=result)
+
+    async def _in_process(self, held: Held, task: RegisteredTask, record: Record) -> Outcome:
+        """Run the user's function in a process of the pool, which decides what its failure comes to."""
+        call = Call(
+            module=task.module,
+            path=task.path,
+            args=bytes(record.doc.args),
+            kwargs=bytes(record.doc.kwargs),
+            job=_current(held, task, record, None),
+            max_result=self._settings.max_result,
+            spread=random.random(),  # noqa: S311  jitter, no secret
+            traceback=LOG.isEnabledFor(logging.DEBUG),
+            url=self._settings.url,
+            namespace=self._settings.namespace,
+        )
+        answer = await self.pool.run(call, partial(self._begin_time, held, task, record))
+        if held.why is not None and held.why is not Why.STOPPING:
+            raise asyncio.CancelledError  # it ended as it was about to be killed
+        held.traceback = answer.traceback
+        if answer.missing is not None:
+            return self._failed(held, ImportError(), error=answer.missing)
+        return answer.failed or answer.retried or Succeeded(result=answer.result)
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         if self._limiter is None:
@@ -182,7 +212,7 @@ class Runner:
             error = error.error
         if held.why is not None and (held.why is Why.ASKED or not isinstance(error, Retry | Reject)):
             return self._stopped(held, error)
-        final = isinstance(error, SerializationError | ResultTooLarge) and _ours(error)
+        final = isinstance(error, SerializationError | ResultTooLarge) and ours(error)
         return self._failed(held, error, final=final)
 
     def _stopped(self, held: Held, error: BaseException | None = None) -> Outcome:
@@ -203,17 +233,20 @@ class Runner:
             case _:
                 return Returned()
 
-    def _failed(self, held: Held, error: BaseException, *, final: bool = False) -> Failed | Retried:
+    def _failed(
+        self, held: Held, raised: BaseException, *, final: bool = False, error: ErrorInfo | None = None
+    ) -> Failed | Retried:
+        """error: what a person is shown, if `raised` only stands for it."""
         assert held.task is not None
-        if LOG.isEnabledFor(logging.DEBUG):
-            held.traceback = full_traceback(error)
+        if error is None and LOG.isEnabledFor(logging.DEBUG):
+            held.traceback = full_traceback(raised)
         return decide(
-            error,
+            raised,
             attempt=held.attempt,
             retries=_retries(held),
             policy=held.task.policy,
             spread=random.random(),  # noqa: S311  jitter, no secret
-            error=describe(error),
+            error=error or describe(raised),
             final=final,
         )
 
@@ -225,6 +258,8 @@ class Runner:
             running.discard(held)
             if held.threaded:
                 self.threads -= 1
+            elif held.pooled:
+                self.processes -= 1
             self.average_s += 0.05 * (now_s - held.started_s - self.average_s)
             if held in self.stuck:
                 self.stuck.discard(held)
@@ -263,14 +298,18 @@ def _contained(call: Callable[[], Any]) -> Any:
         raise _Escaped(error) from None
 
 
-def _ours(error: BaseException) -> bool:
-    """Whether aiotq raised it for this job's own arguments or result, and not the user's code by a call of its own."""
-    last = error.__traceback__
-    names: list[str] = []
-    while last is not None:
-        names.append(str(last.tb_frame.f_globals.get("__name__", "")))
-        last = last.tb_next
-    return all(name.partition(".")[0] == "aiotq" for name in names)
+def _current(held: Held, task: RegisteredTask, record: Record, state: object) -> CurrentJob:
+    return CurrentJob(
+        id=held.job_id,
+        attempt=held.attempt,
+        retries=task.retries if record.doc.retries is None else record.doc.retries,
+        task=task.name,
+        queue=held.queue,
+        priority=record.doc.priority,
+        enqueued_ms=record.enqueued_ms,
+        fence=held.fence,
+        state=state,
+    )
 
 
 def _timeout_s(held: Held) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
 HEARTBEATS_A_LEASE = 15 / 4  # 15 s are renewed every 4 s: two in a row may be lost, the third still comes in time
 STUCK_AFTER_S = 5.0  # a job that has not ended this long after its cancellation is stuck
@@ -13,6 +14,11 @@ THREAD_BOUND_S = 0.1  # once threads were the bottleneck, for so long no more is
 LOOK_S = 4.0  # a worker with jobs in hand asks at least this often; what was published to it may have been missed
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """What a worker was told. `_s` are seconds, `_ms` milliseconds."""
@@ -20,6 +26,7 @@ class WorkerSettings:
     queues: tuple[str, ...]  # in the order in which they are served
     concurrency: int = 100  # jobs at once
     threads: int = 8  # plain `def` jobs at once
+    pool_processes: int = field(default_factory=cores)  # jobs at once of tasks with process=True
     grace_s: float = 30.0  # what running jobs get when the worker stops
     lease_s: float = 15.0
     name: str | None = None  # the label; None: host and a random part
@@ -30,6 +37,8 @@ class WorkerSettings:
     unknown_for_s: float = 3_600.0  # how long a job of an unknown task is put back before it is a dead letter
     max_lost: int = 3  # a job whose worker vanished more often is a dead letter
     max_block_s: float = 60.0  # how long the event loop may stand still before the lease is let go
+    url: str | None = None  # what the command line says goes before what the app says, in the pool's processes as well
+    namespace: str = "aiotq"
 
     @property
     def lease_ms(self) -> int:

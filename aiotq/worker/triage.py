@@ -35,10 +35,9 @@ def triage(  # noqa: PLR0911  a list of reasons, each with its own end
     if held.lost > settings.max_lost:
         return Failed(error=_lost(held.lost), reason="lost")
     doc = record.doc
-    if doc.expires_ms is not None:
-        expires_ms = records.expires_at_ms(record)
-        if expires_ms is not None and expires_ms <= now_ms:
-            return Cancelled(reason="expired")
+    expires_ms = None if doc.expires_ms is None else records.expires_at_ms(record)
+    if expires_ms is not None and expires_ms <= now_ms:
+        return Cancelled(reason="expired")
     held.task = task = registry.get(doc.task)
     if task is None:
         seen = doc.unknown
@@ -53,7 +52,7 @@ def triage(  # noqa: PLR0911  a list of reasons, each with its own end
         size = len(memoryview(doc.args)) + len(memoryview(doc.kwargs))
         if size > settings.max_payload:
             return Failed(error=describe(PayloadTooLarge(task=task.name, size=size, limit=settings.max_payload)))
-    held.threaded = not task.is_async
+    held.pooled, held.threaded = task.process, not (task.is_async or task.process)
     return None
 
 

@@ -12,6 +12,8 @@ import socket
 from typing import TYPE_CHECKING, Any, Self
 
 from aiotq.errors import AiotqError, StoreError, UsageError
+from aiotq.registry import refuse_what_no_process_finds
+from aiotq.worker.call import Here
 from aiotq.worker.life import Life
 from aiotq.worker.log import say
 from aiotq.worker.report import Report
@@ -59,6 +61,11 @@ class Worker:
         return self._settings.queues
 
     @property
+    def pool_processes(self) -> int:
+        """How many processes its tasks with process=True may have at once; 0 if it has no such task."""
+        return self._settings.pool_processes if any(task.process for task in self._registry) else 0
+
+    @property
     def tally(self) -> Mapping[str, int]:
         """How many jobs succeeded, failed, retried, returned and were cancelled here so far."""
         return self._report.tally.copy()
@@ -93,6 +100,13 @@ class Worker:
             raise UsageError(
                 "this worker has been started already; a worker lives once: make another with app.worker()"
             )
+        if Here.importing:
+            raise UsageError(
+                "a process of a worker's pool imports this module for a task with process=True, and that starts a "
+                "worker; "
+                'put what the script does when run under: if __name__ == "__main__"'
+            )
+        refuse_what_no_process_finds(self._registry)
         life = self._life = Life(
             registry=self._registry,
             settings=self._settings,

@@ -83,6 +83,16 @@ async def block(seconds: float) -> int:
     return os.getpid()
 
 
+async def spin(seconds: float) -> int:
+    """The same, and never lets the interpreter's lock go by itself."""
+    _Ledger.write("start")
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        pass
+    _Ledger.write("end")
+    return os.getpid()
+
+
 async def carry(data: str) -> int:
     """Has arguments too large to come with a claim, if it is given such."""
     _Ledger.write("start")
@@ -126,6 +136,7 @@ class Tasks:
         self.hold = app.task(hold, name="hold")
         self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
         self.block = app.task(block, name="block")
+        self.spin = app.task(spin, name="spin")
         self.carry = app.task(carry, name="carry")
         self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
         self.starve = app.task(starve, name="starve")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 GUIDE = Path(__file__).parents[2].joinpath("docs", "guide.md").read_text("utf-8")
-SERVICE, RETRIES, TESTS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+SERVICE, RETRIES, CORES, TESTS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def execute(code: str, *, module: str, namespace: str) -> dict[str, Any]:
@@ -33,6 +34,17 @@ async def test_a_service_opens_its_app_enqueues_and_asks_what_came_of_it(
     code = execute(SERVICE, module="service", namespace=namespace)
     async with code["lifespan"](object()), code["app"].worker():
         assert await code["outcome"](await code["order"](7)) == "bill for 7"
+
+
+async def test_a_task_that_keeps_a_core_busy_runs_in_a_process(
+    valkey: Server, namespace: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app: App
+) -> None:
+    monkeypatch.setenv("AIOTQ_URL", valkey.url)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "cores_of_the_guide.py").write_text(CORES.replace("App()", f"App(namespace={namespace!r})"), "utf-8")
+    cores: Any = importlib.import_module("cores_of_the_guide")
+    async with cores.app.worker(pool_processes=1):
+        assert await (await cores.primes.delay(100)).result(timeout=30) == 25
 
 
 def waits(app: App, task: str) -> list[float]:

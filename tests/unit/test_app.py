@@ -97,6 +97,7 @@ def test_a_setting_that_can_not_be_right_is_refused_by_name_and_value(parameter:
         ("queues", []),
         ("concurrency", 0),
         ("threads", 0),
+        ("pool_processes", 0),
         ("grace", -1),
         ("lease", 0),
         ("name", "two words"),

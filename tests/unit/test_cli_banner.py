@@ -22,6 +22,7 @@ FACTS = BannerFacts(
     tasks=("greet(name: str) -> str",),
     concurrency=100,
     threads=8,
+    processes=0,
     retries=3,
     ready_s=0.21,
 )
@@ -65,6 +66,11 @@ def test_retries_are_said_if_all_tasks_have_the_same(retries, said):
     assert f"  running       1 at once, 1 thread{said}" in lines(
         replace(FACTS, concurrency=1, threads=1, retries=retries)
     )
+
+
+@pytest.mark.parametrize(("processes", "said"), [(0, ""), (1, ", 1 process"), (4, ", 4 processes")])
+def test_processes_are_said_if_a_task_wants_one(processes, said):
+    assert f"  running       100 at once, 8 threads{said}, 3 retries" in lines(replace(FACTS, processes=processes))
 
 
 def test_on_a_narrow_terminal_tasks_are_cut_and_the_rest_is_wrapped():

@@ -1,0 +1,376 @@
+"""Tasks with process=True, in real processes: they end as others do, and what happens to one touches no other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from aiotq.errors import JobCancelled, JobFailed
+from aiotq.worker import pool
+from tests.conftest import _check_keys, _raw_client
+from tests.process import burn
+from tests.process.ledger import Ledger, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiotq import App, Job
+    from tests.processes import Spawn, WorkerProcess
+    from tests.servers import Server
+
+WITHIN_S = 30
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ledger:
+    """What the tasks write of their attempts, in whatever process."""
+    monkeypatch.setenv("LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    return Ledger(path=tmp_path / "ledger")
+
+
+@pytest_asyncio.fixture
+async def app(
+    request: pytest.FixtureRequest, valkey: Server, namespace: str, prefix: str, ledger: Ledger
+) -> AsyncIterator[App]:
+    """The app of burn.py where a command line would have it."""
+    core = burn.app._core
+    core.override, core._source, settings = valkey.url, None, core.settings
+    core.settings = replace(settings, namespace=namespace)
+    async with burn.app:
+        yield burn.app
+    core.override, core._source, core.settings = None, None, settings
+    async for client in _raw_client(valkey.url):
+        await _check_keys(request, client, prefix)
+
+
+async def failure(job: Job[Any]) -> JobFailed:
+    with pytest.raises(JobFailed) as failed:
+        await job.result(timeout=WITHIN_S)
+    return failed.value
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def gone(*pids: int) -> None:
+    async def all_gone() -> bool:
+        return not any(runs(pid) for pid in pids)
+
+    await until(all_gone, f"the end of {pids}")
+
+
+# --- as other tasks -----------------------------------------------------------------------------------------------
+
+
+async def test_it_runs_in_another_process_which_the_next_one_uses_again(app: App) -> None:
+    async with app.worker():
+        pids = [(await (await burn.add.delay(number, right=2)).result(timeout=WITHIN_S))[0] for number in range(3)]
+        assert len(set(pids)) == 1
+        assert pids[0] != os.getpid()
+        assert await (await burn.tock.delay()).result(timeout=WITHIN_S) == os.getpid()
+    assert burn.add(1, 2) == (os.getpid(), 3)
+
+
+async def test_current_job_is_known_there_but_for_the_state(app: App, valkey: Server) -> None:
+    async with app.worker():
+        job = await burn.job_of.options(priority=2).delay()
+        found = await job.result(timeout=WITHIN_S)
+        info = await job.info()
+    assert found.pop("fence") > 0
+    assert found.pop("enqueued_ms") == round(info.enqueued_at.timestamp() * 1000)
+    assert found == {
+        "id": job.id,
+        "attempt": 1,
+        "retries": 2,
+        "task": "tests.process.burn:job_of",
+        "queue": "default",
+        "priority": 2,
+        "state": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "attempts", "kind", "reason"),
+    [
+        ("oh", 2, "ValueError", "error"),
+        ("retry", 2, "Retry", "error"),
+        ("reject", 1, "Reject", "rejected"),
+        ("luck", 1, "tests.process.burn:OutOfLuck", "error"),
+        ("leave", 2, "SystemExit", "error"),
+    ],
+)
+async def test_what_it_raises_means_what_it_means_elsewhere(
+    app: App, ledger: Ledger, what: str, attempts: int, kind: str, reason: str
+) -> None:
+    async with app.worker():
+        job = await burn.raises.delay(what)
+        failed = await failure(job)
+        info = await job.info()
+    assert failed.error_type == kind
+    assert failed.frames[-1].function == "raises"
+    assert failed.frames[-1].code.startswith("raise ")
+    assert (failed.attempt, info.reason) == (attempts, reason)
+    assert len(ledger.starts(job)) == attempts
+
+
+async def test_a_policys_own_function_is_asked_in_the_process(app: App) -> None:
+    async with app.worker():
+        failed = await failure(await burn.asks_its_policy.delay())
+    assert (failed.attempt, failed.error_message) == (2, "2")
+
+
+async def test_arguments_and_results_that_do_not_fit_fail_that_job(app: App) -> None:
+    async with app.worker():
+        wrong: Any = "seven"
+        unfit = await failure(await burn.add.delay(wrong))
+        assert (unfit.error_type, unfit.attempt) == ("SerializationError", 1)
+        assert "the argument 'left' does not fit" in unfit.error_message
+        assert (await failure(await burn.returns.delay("object"))).error_type == "SerializationError"
+        assert (await failure(await burn.returns.delay("large"))).error_type == "ResultTooLarge"
+        assert (await (await burn.add.delay(1)).result(timeout=WITHIN_S))[1] == 1
+
+
+async def test_a_job_that_it_enqueues_goes_where_the_worker_has_its_jobs(app: App) -> None:
+    async with app.worker():
+        sent: str = await (await burn.send_on.delay()).result(timeout=WITHIN_S)
+        assert (await app.job(sent).result(timeout=WITHIN_S))[1] == 3
+
+
+async def test_two_of_them_keep_two_cores_busy_at_once_and_the_loop_goes_on(app: App, ledger: Ledger) -> None:
+    async with app.worker(pool_processes=2):
+        jobs = [await burn.meet.delay(2) for _ in range(2)]
+        await ledger.until(2)
+        assert await (await burn.tock.delay()).result(timeout=WITHIN_S) == os.getpid()
+        pids = [await job.result(timeout=WITHIN_S) for job in jobs]
+    assert len({*pids, os.getpid()}) == 3
+    assert max(entry.at_s for entry in ledger.starts()) < min(entry.at_s for entry in ledger.ends())
+
+
+# --- timeout, cancel, stop ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [burn.spin, burn.match_for_ever], ids=["python", "c"])
+async def test_a_timeout_kills_it_whatever_it_does(app: App, ledger: Ledger, task: Any) -> None:
+    async with app.worker():
+        failed = await failure(await task.options(timeout=0.05, retries=1).delay())
+        assert (failed.error_type, failed.attempt) == ("JobTimeout", 2)
+        await gone(*(entry.pid for entry in ledger.starts()))
+
+
+async def test_cancelling_kills_it(app: App, ledger: Ledger) -> None:
+    async with app.worker():
+        job = await burn.spin.delay()
+        await ledger.until(1)
+        assert await job.cancel()
+        with pytest.raises(JobCancelled):
+            await job.result(timeout=WITHIN_S)
+        await gone(ledger.starts()[0].pid)
+
+
+async def test_the_time_that_a_process_takes_to_start_is_not_the_attempts(app: App) -> None:
+    async with app.worker():  # no interpreter starts within 10 ms
+        assert (await (await burn.add.options(timeout=0.01, retries=0).delay(1)).result(timeout=WITHIN_S))[1] == 1
+
+
+async def test_a_stop_ends_it_after_the_grace_and_gives_its_attempt_back(app: App, ledger: Ledger) -> None:
+    async with app.worker(grace=0.05):
+        job = await burn.hold.delay()
+        await ledger.until(1)
+    info = await job.info()
+    assert (info.status, info.attempt) == ("queued", 0)
+    assert not runs(ledger.starts()[0].pid)
+    Path(os.environ["GATE"]).touch()
+    async with app.worker() as worker:
+        await worker.run_until_empty()
+    assert (await job.info()).attempt == 1
+
+
+async def test_a_stop_lets_it_end_within_the_grace(app: App, ledger: Ledger) -> None:
+    async with app.worker() as worker:
+        job = await burn.hold.delay()
+        await ledger.until(1)
+        worker.stop()
+        Path(os.environ["GATE"]).touch()
+    assert await job.result(timeout=WITHIN_S) == ledger.starts()[0].pid
+
+
+# --- a process that ends ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("kill", "signal 9 (SIGKILL)"),
+        ("segfault", "signal 11 (SIGSEGV)"),
+        ("exit", "exit code 7"),
+        ("exit quietly", "exit code 0"),
+        ("close", "exit code 1"),
+    ],
+)
+async def test_a_process_that_ends_fails_its_own_attempt_only(app: App, ledger: Ledger, how: str, said: str) -> None:
+    async with app.worker(pool_processes=2):
+        neighbour = await burn.hold.delay()
+        await ledger.until(1)
+        job = await burn.fall.delay(how)
+        failed = await failure(job)
+        assert (failed.error_type, failed.attempt) == ("ProcessDied", 2)
+        assert said in failed.error_message
+        assert len(ledger.starts(job)) == 2
+        assert await neighbour.status() == "running"
+        Path(os.environ["GATE"]).touch()
+        assert await neighbour.result(timeout=WITHIN_S) == ledger.starts(neighbour)[0].pid
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_an_idle_process_that_ends_fails_nothing(app: App, *, noticed: bool) -> None:
+    async with app.worker():
+        first, _ = await (await burn.add.delay(1)).result(timeout=WITHIN_S)
+        os.kill(first, signal.SIGKILL)
+        if noticed:
+            await gone(first)
+        once = burn.add.options(retries=0)
+        answers = [await (await once.delay(1)).result(timeout=WITHIN_S) for _ in range(2)]
+    assert first not in {pid for pid, _ in answers}
+
+
+async def test_an_idle_process_is_not_kept_for_long(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "IDLE_S", 0.05)
+    async with app.worker():
+        pid, _ = await (await burn.add.delay(1)).result(timeout=WITHIN_S)
+        await gone(pid)
+        assert (await (await burn.add.delay(1)).result(timeout=WITHIN_S))[0] != pid
+
+
+async def test_a_process_that_can_not_be_started_fails_that_attempt(
+    app: App, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
+    async with app.worker():
+        failed = await failure(await burn.add.options(retries=0).delay(1))
+        assert failed.error_type == "ProcessDied"
+        assert "could not be started" in failed.error_message
+
+
+# --- how many ------------------------------------------------------------------------------------------------------
+
+
+async def test_jobs_beyond_the_free_processes_are_left_to_other_workers(app: App, ledger: Ledger) -> None:
+    async with app.worker(pool_processes=1):
+        jobs = [await burn.hold.delay() for _ in range(3)]
+        await ledger.until(1)
+        async with app.worker(pool_processes=2):
+            await ledger.until(3)
+            assert len({entry.pid for entry in ledger.starts()}) == 3
+            Path(os.environ["GATE"]).touch()
+            for job in jobs:
+                await job.result(timeout=WITHIN_S)
+
+
+async def test_one_process_runs_one_job_after_the_other(app: App, ledger: Ledger) -> None:
+    async with app.worker(pool_processes=1):
+        jobs = [await burn.meet.delay(0) for _ in range(3)]
+        assert len({await job.result(timeout=WITHIN_S) for job in jobs}) == 1
+    starts, ends = ledger.starts(), ledger.ends()
+    assert all(end.at_s <= start.at_s for end, start in zip(ends, starts[1:], strict=False))
+
+
+# --- a worker's own process -----------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def worker(app: App, spawn_worker: Spawn) -> WorkerProcess:
+    return await spawn_worker("tests.process.burn:app", "--pool-processes", "2", "--grace", "20", "--lease", "1")
+
+
+async def test_a_killed_worker_leaves_no_process(app: App, ledger: Ledger, worker: WorkerProcess) -> None:
+    await burn.spin.options(retries=0).delay()
+    await burn.match_for_ever.options(retries=0).delay()
+    await ledger.until(2)
+    pids = [entry.pid for entry in ledger.starts()]
+    worker.send_signal(signal.SIGKILL)
+    await worker.exit()
+    await gone(*pids)
+    async with app.worker(["elsewhere"], lease=1):  # it reclaims what the killed one had
+        for job_id in {entry.job_id for entry in ledger.starts()}:
+            await until(lambda job_id=job_id: _cancelled(app, job_id), "the end of the jobs")
+
+
+async def _cancelled(app: App, job_id: str) -> bool:
+    job = app.job(job_id)
+    return await job.cancel() or (await job.status()).ended
+
+
+async def test_signals_that_stop_a_service_are_the_workers_business(
+    app: App, ledger: Ledger, worker: WorkerProcess
+) -> None:
+    job = await burn.hold.delay()
+    await ledger.until(1)
+    (entry,) = ledger.starts()
+    assert os.getsid(entry.pid) == entry.pid != os.getsid(worker.pid)  # no terminal reaches it
+    os.kill(entry.pid, signal.SIGINT)
+    os.kill(entry.pid, signal.SIGTERM)
+    worker.send_signal(signal.SIGINT)
+    await worker.line("stopping")
+    Path(os.environ["GATE"]).touch()
+    assert await worker.exit() == 0
+    assert await job.result(timeout=WITHIN_S) == entry.pid
+    await gone(entry.pid)
+
+
+async def test_a_second_signal_ends_it_at_once_and_puts_its_job_back(
+    app: App, ledger: Ledger, worker: WorkerProcess
+) -> None:
+    job = await burn.spin.delay()
+    await ledger.until(1)
+    worker.send_signal(signal.SIGTERM)
+    await worker.line("stopping")
+    worker.send_signal(signal.SIGTERM)
+    assert await worker.exit() == 130
+    await gone(ledger.starts()[0].pid)
+    info = await job.info()
+    assert (info.status, info.attempt) == ("queued", 0)
+    await job.cancel()
+
+
+async def test_a_script_that_starts_a_worker_as_it_is_imported_says_so(
+    app: App, server_folder: Path, valkey: Server, namespace: str
+) -> None:
+    script = server_folder / "script.py"
+    script.write_text(
+        "import asyncio\n"
+        "from aiotq import App\n"
+        f"app = App({valkey.url!r}, namespace={namespace!r})\n"
+        "@app.task(process=True, retries=0)\n"
+        "def one() -> int:\n"
+        "    return 1\n"
+        "async def main() -> None:\n"
+        "    async with app.worker():\n"
+        "        print(await (await one.delay()).result(timeout=30))\n"
+    )
+    for guard, said in (("asyncio.run(main())", "__name__"), ("if __name__ == '__main__': asyncio.run(main())", "1\n")):
+        text = script.read_text()
+        script.write_text(text + guard)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "script.py"),
+            cwd=server_folder,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
+        assert said in out.decode()
+        script.write_text(text)
