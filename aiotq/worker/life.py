@@ -56,6 +56,7 @@ class Life:
         self.started: asyncio.Future[None] = self._loop.create_future()  # it works, or what kept it from that
         self.facts: ServerFacts | None = None
         self.forced = False  # it was told to wait for nothing
+        self.registered: Callable[[str], None] | None = None  # called with each id under which it has registered
         self.exhausted = False  # every slot holds a job that can't be ended
         clock = ServerClock()
         self.runner = Runner(settings, clock, started=self._begun, decided=self._decided, freed=self._freed)
@@ -125,6 +126,8 @@ class Life:
             self._working = None  # a stop now has to interrupt this
             worker_id, sent_at_s = await register(self.store, self._settings, label=self._label)
             fetcher.worker_id = worker_id
+            if self.registered is not None:
+                self.registered(worker_id)
             # However long users are ready to wait for an answer: the lease is not.
             store = self.store.sibling(limit_s=max(1.0, self._settings.lease_s / 3))
             keeper = self._keeper = Keeper(

@@ -1,0 +1,220 @@
+"""The supervisor: keeps a number of worker processes alive. It knows neither Redis nor the user's module.
+
+A process is replaced when it has ended, whatever the reason, and when it says that it will: one that is to be recycled
+claims no more, its successor starts at once, and it ends when what it holds has ended. What a process that died held
+is handed back by a short-lived process of its own (handback.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aiotq.supervisor.child import Child
+from aiotq.supervisor.processes import Process, Processes
+from aiotq.supervisor.verdict import FORCED, LONG_ENOUGH_S, End, Verdict, delay_s, exit_code, judge, said, was_asked, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from aiotq.supervisor.words import Registered
+
+HANDBACK = "aiotq.supervisor.handback"
+LAST_HANDBACK_S = 5.0  # what handing back gets once all worker processes have ended
+
+log = logging.getLogger("aiotq.supervisor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a supervisor is to do."""
+
+    count: int
+    label: str
+    finite: bool  # its processes end by themselves once nothing is left
+
+
+class Supervisor:
+    """One run of it, on the running loop."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._processes = Processes()
+        self._children: set[Child] = set()  # those that have not been seen off
+        self._handbacks: set[Process] = set()
+        self._started = False  # the first process has been started
+        self._works = asyncio.Event()  # some process has worked, or none ever will
+        self._stopping = asyncio.Event()
+        self._signals = 0
+        self._codes: dict[int, int] = {}  # by seat: what its last process ended with
+        self._late: list[int] = []  # exit codes of recycled ones that ended after their successors had been started
+
+    async def run(self) -> int:
+        """Until it is told to stop, or all have done what there was. Returns the exit code."""
+        with self._processes.reaping(), self._signalled():
+            async with asyncio.TaskGroup() as seats:
+                for number in range(1, self._plan.count + 1):
+                    seats.create_task(self._keep(number, seats))
+            if self._handbacks and self._signals < 2:
+                await asyncio.wait([process.ended for process in self._handbacks], timeout=LAST_HANDBACK_S)
+            for process in self._handbacks:
+                process.send(signal.SIGKILL)
+        return FORCED if self._signals > 1 else worst([*self._codes.values(), *self._late])
+
+    # --- one seat -----------------------------------------------------------------------------------------------
+
+    async def _keep(self, number: int, seats: asyncio.TaskGroup) -> None:
+        """Keep a process in a seat. The first seat's goes ahead: what is wrong from the start is said once."""
+        if number > 1:
+            await self._works.wait()
+        failures = 0
+        leaving: Child | None = None  # a recycled one that has jobs in hand
+        while not self._stopping.is_set():
+            child = self._start(number)
+            await _first_of(child.process.ended, child.full)
+            if leaving is not None and not child.process.ended.done():
+                await _first_of(child.process.ended, leaving.process.ended)  # two at once in a seat, and no more
+            if not child.process.ended.done():
+                leaving, failures = child, 0
+                seats.create_task(self._see_off(child))
+                continue
+            lasted = child.worked_s() >= LONG_ENOUGH_S
+            end = await self._end_of(child)
+            self._codes[number] = exit_code(end)
+            match judge(end):
+                case Verdict.DONE:
+                    return
+                case Verdict.HOPELESS:
+                    return self._stop()
+                case Verdict.REPLACE:
+                    failures = 0
+                case Verdict.RESTART:
+                    failures = 1 if lasted else failures + 1
+                    await self._pause(child, end, failures)
+
+    def _start(self, number: int) -> Child:
+        child = Child(
+            self._processes,
+            label=self._plan.label,
+            number=number,
+            count=self._plan.count,
+            first=not self._started,
+        )
+        self._started = True
+        child.when_ready(self._works.set)
+        self._children.add(child)
+        return child
+
+    async def _see_off(self, child: Child) -> None:
+        """Wait for the end of one whose successor is there."""
+        end = await self._end_of(child)
+        if exit_code(end):
+            self._say_died(child, end)
+            if self._stopping.is_set():
+                self._late.append(exit_code(end))
+
+    async def _end_of(self, child: Child) -> End:
+        """How it ended. What it held goes back if it could not see to that itself."""
+        code = await child.process.ended
+        self._children.discard(child)
+        end = End(
+            code=code,
+            ready=child.ready,
+            full=child.full.done(),
+            first=not self._works.is_set(),
+            stopping=self._stopping.is_set(),
+            finite=self._plan.finite,
+        )
+        if code != 0 and child.registered is not None and not was_asked(end) and self._signals < 2:
+            self._hand_back(child.registered)
+        return end
+
+    async def _pause(self, child: Child, end: End, failures: int) -> None:
+        """Before a restart."""
+        wait_s = delay_s(failures, spread=random.random())  # noqa: S311  spread, no secret
+        self._say_died(child, end, f"; starting another in {wait_s:.1f} s")
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _say_died(self, child: Child, end: End, then: str = "") -> None:
+        log.log(
+            logging.ERROR if end.code else logging.WARNING,
+            "worker process %s/%d (pid %d) %s%s",
+            self._plan.label,
+            child.number,
+            child.process.pid,
+            said(end.code),
+            then,
+            extra={"event": "died", "number": child.number, "pid": child.process.pid, "code": end.code},
+        )
+
+    # --- what a dead one held ------------------------------------------------------------------------------------
+
+    def _hand_back(self, registered: Registered) -> None:
+        """In a process of its own, which loads redis and may wait for a server that is away."""
+        process = self._processes.start([sys.executable, "-m", HANDBACK], fed=True)
+        process.hand_over(msgspec.json.encode(registered))  # not in its arguments: they are for all to read
+        self._handbacks.add(process)
+
+        def ended(code: asyncio.Future[int]) -> None:
+            self._handbacks.discard(process)
+            worker = registered.worker_id
+            if code.result() == 0:
+                told = "worker %s has died; its jobs are back in their queues"
+                log.warning(told, worker, extra={"event": "reclaimed", "worker": worker})
+            else:
+                told = "what worker %s held could not be handed back; it runs again when the lease ends"
+                log.error(told, worker, extra={"event": "not_reclaimed", "worker": worker})
+
+        process.ended.add_done_callback(ended)
+
+    # --- how it is stopped --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signalled(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signal)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _signal(self) -> None:
+        """The first stops all gently, the second now, the third kills them."""
+        self._signals += 1
+        if self._signals == 1:
+            self._stop()
+            return
+        for child in self._children:
+            if self._signals == 2:
+                child.stop(now=True)
+            else:
+                child.kill()
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._works.set()  # for those who wait to start: they will see that they need not
+        for child in self._children:
+            child.stop()
+
+
+async def _first_of(*ends: asyncio.Future[int] | asyncio.Future[None]) -> None:
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+
+
+def supervise(plan: Plan) -> int:
+    """Run a supervisor. Returns the exit code."""
+    return asyncio.run(Supervisor(plan).run())
