@@ -34,12 +34,13 @@ class BannerFacts:
     threads: int
     retries: int | None  # of the tasks, if it is the same for all
     ready_s: float
+    processes: int = 1
 
 
 def banner(facts: BannerFacts, look: Look, width: int | None) -> list[Line]:
     """The lines, with an empty one before and after on a terminal."""
     rows: list[tuple[str, Sequence[str]]] = [
-        (f"aiotq {facts.version}", [f"worker {facts.label}, Python {facts.python}"]),
+        (f"aiotq {facts.version}", [f"{_workers(facts)}, Python {facts.python}"]),
         ("server", [facts.server]),
         ("queues", [", ".join(facts.queues)]),
         ("tasks", _tasks(facts.tasks)),
@@ -87,8 +88,13 @@ def _why(source: Source) -> str:
     return "the default" if source.origin == "default" else f"from {source.origin}"
 
 
+def _workers(facts: BannerFacts) -> str:
+    return f"worker {facts.label}" if facts.processes == 1 else f"workers {facts.label}/1 to {facts.processes}"
+
+
 def _running(facts: BannerFacts) -> str:
-    parts = [f"{facts.concurrency:,} at once", count(facts.threads, "thread")]
+    each = "" if facts.processes == 1 else f"{facts.processes} processes, each "
+    parts = [f"{each}{facts.concurrency:,} at once", count(facts.threads, "thread")]
     if facts.retries is not None:
         parts.append(
             "no retries" if facts.retries == 0 else "1 retry" if facts.retries == 1 else f"{facts.retries:,} retries"

@@ -325,7 +325,7 @@ class Store(Protocol):
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
         """Take back jobs of a worker whose lease end is still the one seen: to the front, each lost once more.
 
-        Whoever has seen the worker's process end need not wait for the lease: with `now_ms` at the lease end it is over.
+        Whoever has seen the worker's process end need not wait: with `now_ms` at the lease end, the lease is over.
         """
         ...
 

@@ -29,7 +29,7 @@ async def hand_back(told: Registered) -> None:
     store = connect(told.url, namespace=told.namespace, connect_timeout_s=CALL_S)
     try:
         async with asyncio.timeout(told.lease_s):
-            while not await _reclaimed(store, told.worker_id):
+            while not await _reclaimed(store, told.worker_id):  # noqa: ASYNC110  another server's state
                 await asyncio.sleep(AGAIN_S)
     finally:
         await store.close()

@@ -23,7 +23,11 @@ class Link:
         self._socket = socket.socket(fileno=seat.socket)
         self._socket.setblocking(False)
         self._socket.set_inheritable(False)
-        self.alive = True  # the supervisor is there
+        self._gone = False
+
+    def gone(self) -> bool:
+        """Whether the supervisor has gone."""
+        return self._gone
 
     def tell(self, word: Word) -> None:
         """Say something. A supervisor that has gone or does not listen is no reason to stop working."""
@@ -49,7 +53,7 @@ class Link:
                 now()
             if not said:
                 loop.remove_reader(self._socket)
-                self.alive = False
+                self._gone = True
                 gone()
 
         loop.add_reader(self._socket, read)

@@ -59,7 +59,12 @@ class Processes:
             loop.remove_signal_handler(signal.SIGCHLD)
 
     def start(
-        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, fds: Sequence[int] = (), fed: bool = False
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        fds: Sequence[int] = (),
+        fed: bool = False,
     ) -> Process:
         """Start a process with SIGINT blocked, which it unblocks once it can handle it. fed: `hand_over` follows."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from aiotq.supervisor import verdict
 from aiotq.supervisor.child import Child
 from aiotq.supervisor.processes import Process, Processes
-from aiotq.supervisor.verdict import FORCED, LONG_ENOUGH_S, End, Verdict, delay_s, exit_code, judge, said, was_asked, worst
+from aiotq.supervisor.verdict import LONG_ENOUGH_S, End, Verdict, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -67,7 +68,7 @@ class Supervisor:
                 await asyncio.wait([process.ended for process in self._handbacks], timeout=LAST_HANDBACK_S)
             for process in self._handbacks:
                 process.send(signal.SIGKILL)
-        return FORCED if self._signals > 1 else worst([*self._codes.values(), *self._late])
+        return verdict.FORCED if self._signals > 1 else verdict.worst([*self._codes.values(), *self._late])
 
     # --- one seat -----------------------------------------------------------------------------------------------
 
@@ -89,11 +90,12 @@ class Supervisor:
             lasted = child.worked_s() >= LONG_ENOUGH_S
             end = await self._end_of(child)
             self._codes[number] = exit_code(end)
-            match judge(end):
+            match verdict.judge(end):
                 case Verdict.DONE:
                     return
                 case Verdict.HOPELESS:
-                    return self._stop()
+                    self._stop()
+                    return
                 case Verdict.REPLACE:
                     failures = 0
                 case Verdict.RESTART:
@@ -133,13 +135,13 @@ class Supervisor:
             stopping=self._stopping.is_set(),
             finite=self._plan.finite,
         )
-        if code != 0 and child.registered is not None and not was_asked(end) and self._signals < 2:
+        if code != 0 and child.registered is not None and not verdict.was_asked(end) and self._signals < 2:
             self._hand_back(child.registered)
         return end
 
     async def _pause(self, child: Child, end: End, failures: int) -> None:
         """Before a restart."""
-        wait_s = delay_s(failures, spread=random.random())  # noqa: S311  spread, no secret
+        wait_s = verdict.delay_s(failures, spread=random.random())  # noqa: S311  spread, no secret
         self._say_died(child, end, f"; starting another in {wait_s:.1f} s")
         try:
             async with asyncio.timeout(wait_s):
@@ -154,7 +156,7 @@ class Supervisor:
             self._plan.label,
             child.number,
             child.process.pid,
-            said(end.code),
+            verdict.said(end.code),
             then,
             extra={"event": "died", "number": child.number, "pid": child.process.pid, "code": end.code},
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from aiotq.errors import StoreError
 from aiotq.job import Returned
 from aiotq.store.contract import MAX_CLAIMED
+from aiotq.worker.allowance import Allowance
 from aiotq.worker.held import Held, Why
 from aiotq.worker.log import say, say_garbage, say_of
 from aiotq.worker.outage import Outage
@@ -57,7 +58,7 @@ class Fetcher:
         self.ready: deque[Held] = deque()  # admitted, waiting for a slot
         self.hungry = True  # there may be something to claim
         self.doubt = False  # ask the store what is in hand
-        self.stopping = False
+        self.stopping, self.allowance = False, Allowance()
         self.thirsty = asyncio.Event()  # there is room, and nothing is known to wait in the queues
         self.idle = asyncio.Event()  # nothing in hand, and the last claim found nothing
         self.lost = asyncio.Event()  # reclaimed: the worker has to start under a new id
@@ -67,8 +68,6 @@ class Fetcher:
         self._numbers = count()
         self._cancels: set[str] = set()  # ids of jobs that shall stop and are not in hand: perhaps on their way
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
-        self.left: int | None = None  # how many jobs it may still claim; None: any number
-        self.full: Callable[[], None] | None = None  # called once it may claim no more
         self._thread_bound_until_s = 0.0  # until then, claim only for free threads
 
     # --- what the others tell it --------------------------------------------------------------------------------
@@ -96,10 +95,6 @@ class Fetcher:
         self._give_back()
         self._wake.set()
 
-    def drain(self) -> None:
-        """Claim no more, and end when all that was claimed has ended."""
-        self._count_claims(self.left or 0)
-
     def cancel(self, job_id: str) -> None:
         """A person wants a job of this worker stopped."""
         found = [held for held in self.held.values() if held.job_id == job_id]
@@ -121,9 +116,7 @@ class Fetcher:
         room = runner.free + runner.ahead - waiting
         if monotonic() < self._thread_bound_until_s:
             room = min(room, runner.free_threads - waiting)
-        if self.left is not None:
-            room = min(room, self.left)
-        return max(0, min(room, MAX_CLAIMED))
+        return max(0, min(room, self.allowance.left, MAX_CLAIMED))
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -131,9 +124,6 @@ class Fetcher:
         """Exchange whenever there is something to exchange. Ends when lost, or when stopping and nothing is in hand."""
         backoff_s = 0.05
         while (self.held or not self.stopping) and not self.lost.is_set():
-            if self.left == 0 and not self.held:
-                self.stopping = True
-                break
             if self._nothing_to_do():
                 self._wake.clear()
                 await self._wait()
@@ -184,8 +174,7 @@ class Fetcher:
 
     def _give_back(self) -> None:
         """Return every job that has not been started."""
-        if self.left:  # they have not been run here
-            self.left += len(self.ready)
+        self.allowance.returned(len(self.ready))
         while self.ready:
             held = self.ready.popleft()
             held.outcome = Returned()
@@ -246,11 +235,9 @@ class Fetcher:
             held.cancelled |= held.job_id in self._cancels
             self.held[held.ticket] = held
             self._admission.admit(held)
-        if self.left is not None:
-            self._count_claims(len(reply.claimed))
+        self.stopping |= self.allowance.claimed(len(reply.claimed)) and not self.held
         self.doubt |= reply.active != len(self.held)
-        if in_doubt or reply.dropped or len(reply.claimed) >= limit:
-            self.hungry = True
+        self.hungry |= in_doubt or reply.dropped > 0 or len(reply.claimed) >= limit
         if self.held:
             self.idle.clear()
         for job_id in reply.cancels:
@@ -258,13 +245,6 @@ class Fetcher:
         self._cancels.clear()
         say_garbage(reply.garbage)
         self._start_ready()
-
-    def _count_claims(self, jobs: int) -> None:
-        self.left = max(0, (self.left or 0) - jobs)
-        if self.left == 0 and self.full is not None:
-            full, self.full = self.full, None
-            full()
-            self._wake.set()
 
     def _start_ready(self) -> None:
         """Start what waits, as far as slots and threads go. Nothing is started on a lease that may have gone."""

@@ -202,6 +202,13 @@ class Life:
         said = "stopping: %d jobs still running, waiting up to %g s"
         say(logging.INFO, "stopping", said, running, grace_s, running=running, grace_s=grace_s)
 
+    def drain(self) -> None:
+        """Claim nothing more, and end once all that is in hand has ended."""
+        fetcher = self.fetcher
+        fetcher.allowance.claimed(fetcher.allowance.left)
+        fetcher.stopping |= not fetcher.held
+        fetcher.wake()
+
     def abandon(self) -> None:
         """Wait no longer: what is in hand goes back now, or when the lease ends."""
         self.fetcher.stop()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -114,7 +115,7 @@ class Worker:
         )
         if self.supervised is not None:
             life.registered = self.supervised.registered
-            life.fetcher.left, life.fetcher.full = self.supervised.max_jobs, self.supervised.full
+            life.fetcher.allowance.limit(self.supervised.max_jobs, spent=self.supervised.full)
         life.begin(give_up_s=give_up_s)
         try:
             await asyncio.shield(life.started)
@@ -173,11 +174,11 @@ class Worker:
             life.stop()
 
     def drain(self) -> None:
-        """Claim nothing more, and end when all that is in hand has ended, however long that takes. Then `stop` may come.
+        """Claim nothing more, and end when all that is in hand has ended. `stop` may still cut that short.
 
         Call it on the worker's loop; it returns at once.
         """
-        self._started().fetcher.drain()
+        self._started().drain()
 
     def _started(self) -> Life:
         if self._life is None:
