@@ -137,7 +137,7 @@ class _Process:
                 yield
         else:
             with (
-                two_steps(loop, gently=self._stop, now=now, counted=seated.link.gone),
+                two_steps(loop, gently=self._stop, now=now, counted=seated.link.gone, deaf_after=True),
                 seated.attended(loop, self._stop),
             ):
                 yield

@@ -11,7 +11,7 @@ from aiotq.cli.mistake import Mistake
 from aiotq.cli.options import WorkerOptions
 from aiotq.supervisor.link import Link
 from aiotq.supervisor.memory import resident_bytes, watched_memory
-from aiotq.supervisor.words import Full, Ready, Registered
+from aiotq.supervisor.words import Full, Ready, Registered, Retired
 from aiotq.worker.worker import Supervised, Worker
 
 if TYPE_CHECKING:
@@ -45,9 +45,12 @@ class Seated:
         worker, link = self.worker, self.link
         lease_s = settings.lease_s if self.options.lease_s is None else self.options.lease_s
 
-        def registered(worker_id: str) -> None:
-            told = Registered(url=source.url, namespace=settings.namespace, worker_id=worker_id, lease_s=lease_s)
-            link.tell(told)
+        def registered(worker_id: str | None) -> None:
+            if worker_id is None:
+                link.tell(Retired())
+            else:
+                told = Registered(url=source.url, namespace=settings.namespace, worker_id=worker_id, lease_s=lease_s)
+                link.tell(told)
 
         worker.supervised = Supervised(registered=registered, full=self._full, max_jobs=self.options.max_jobs)
 

@@ -27,11 +27,13 @@ def two_steps(
     now: Callable[[], None],
     end: Callable[[int], None] = os._exit,
     counted: Callable[[], bool] = lambda: True,
+    deaf_after: bool = False,
 ) -> Generator[None]:
     """Within it, signals call `gently`, then `now`, in the loop; the third calls `end` at once, with the exit code.
 
     The handlers run in the main thread between two bytecodes, so that a task that blocks the loop can't hold off the
     third one: therefore no `loop.add_signal_handler`, which would wait for the loop. counted: whether they are counted.
+    deaf_after: ignore them afterwards, so that one more does not make a failure of an end that is all but there.
     """
     seen = 0
 
@@ -47,4 +49,4 @@ def two_steps(
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if deaf_after else handler)

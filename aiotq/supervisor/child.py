@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aiotq.supervisor.words import NOW, Full, Ready, Registered, Seat, decode, given
+from aiotq.supervisor.words import NOW, Full, Ready, Registered, Retired, Seat, decode, given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ class Child:
             self.process = processes.start(command, env=given(seat, os.environ), fds=[theirs.fileno()])
         ours.setblocking(False)
         self.number, self.first = number, first
-        self.registered: Registered | None = None  # the last id under which it has registered
+        self.registered: Registered | None = None  # as it stands in the store
         self.ready_at_s: float | None = None  # monotonic
         self.full: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # it is to be replaced
         self._told: Callable[[], None] | None = None
@@ -94,6 +94,8 @@ class Child:
         match word:
             case Registered():
                 self.registered = word
+            case Retired():
+                self.registered = None
             case Full():
                 if not self.full.done():
                     self.full.set_result(None)

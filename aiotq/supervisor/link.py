@@ -29,6 +29,10 @@ class Link:
         """Whether the supervisor has gone."""
         return self._gone
 
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
     def tell(self, word: Word) -> None:
         """Say something. A supervisor that has gone or does not listen is no reason to stop working."""
         try:

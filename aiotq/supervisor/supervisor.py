@@ -135,8 +135,9 @@ class Supervisor:
             stopping=self._stopping.is_set(),
             finite=self._plan.finite,
         )
-        if code != 0 and child.registered is not None and not verdict.was_asked(end) and self._signals < 2:
-            self._hand_back(child.registered)
+        # One that was told to stop and could say no goodbye is left to its lease, as any worker.
+        if child.registered is not None and not (end.stopping and code == 0) and self._signals < 2:
+            self._hand_back(child, child.registered)
         return end
 
     async def _pause(self, child: Child, end: End, failures: int) -> None:
@@ -152,7 +153,7 @@ class Supervisor:
     def _say_died(self, child: Child, end: End, then: str = "") -> None:
         log.log(
             logging.ERROR if end.code else logging.WARNING,
-            "worker process %s/%d (pid %d) %s%s",
+            "%s/%d (pid %d) %s%s",
             self._plan.label,
             child.number,
             child.process.pid,
@@ -163,7 +164,7 @@ class Supervisor:
 
     # --- what a dead one held ------------------------------------------------------------------------------------
 
-    def _hand_back(self, registered: Registered) -> None:
+    def _hand_back(self, child: Child, registered: Registered) -> None:
         """In a process of its own, which loads redis and may wait for a server that is away."""
         process = self._processes.start([sys.executable, "-m", HANDBACK], fed=True)
         process.hand_over(msgspec.json.encode(registered))  # not in its arguments: they are for all to read
@@ -171,13 +172,14 @@ class Supervisor:
 
         def ended(code: asyncio.Future[int]) -> None:
             self._handbacks.discard(process)
-            worker = registered.worker_id
+            who = f"{self._plan.label}/{child.number}"
+            extra = {"worker": registered.worker_id, "pid": child.process.pid}
             if code.result() == 0:
-                told = "worker %s has died; its jobs are back in their queues"
-                log.warning(told, worker, extra={"event": "reclaimed", "worker": worker})
+                told = "what %s held (pid %d) is back in its queues"
+                log.warning(told, who, child.process.pid, extra={**extra, "event": "reclaimed"})
             else:
-                told = "what worker %s held could not be handed back; it runs again when the lease ends"
-                log.error(told, worker, extra={"event": "not_reclaimed", "worker": worker})
+                told = "what %s held (pid %d) could not be handed back; it runs again once its lease has ended"
+                log.error(told, who, child.process.pid, extra={**extra, "event": "not_reclaimed"})
 
         process.ended.add_done_callback(ended)
 

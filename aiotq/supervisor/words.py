@@ -55,6 +55,10 @@ class Registered(Struct, frozen=True, kw_only=True, tag=True):
     lease_s: float
 
 
+class Retired(Struct, frozen=True, tag=True):
+    """It stands in the store no more, and holds nothing."""
+
+
 class Ready(Struct, frozen=True, tag=True):
     """It works."""
 
@@ -63,7 +67,7 @@ class Full(Struct, frozen=True, tag=True):
     """It claims no more and ends when what it holds has ended: replace it."""
 
 
-Word = Registered | Ready | Full
+Word = Registered | Retired | Ready | Full
 
 encode = msgspec.json.encode
 _decoder = msgspec.json.Decoder(Word)

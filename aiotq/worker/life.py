@@ -56,7 +56,7 @@ class Life:
         self.started: asyncio.Future[None] = self._loop.create_future()  # it works, or what kept it from that
         self.facts: ServerFacts | None = None
         self.forced = False  # it was told to wait for nothing
-        self.registered: Callable[[str], None] | None = None  # called with each id under which it has registered
+        self.registered: Callable[[str | None], None] | None = None  # see worker.Supervised
         self.exhausted = False  # every slot holds a job that can't be ended
         clock = ServerClock()
         self.runner = Runner(settings, clock, started=self._begun, decided=self._decided, freed=self._freed)
@@ -177,6 +177,8 @@ class Life:
             try:
                 await self.fetcher.flush()
                 await self.store.retire(worker_id)
+                if self.registered is not None:
+                    self.registered(None)
                 for queue in self._settings.queues:  # a token may have come just now to the ear that was closed
                     await self.store.leave_token(queue)
                 return

@@ -34,7 +34,7 @@ GENTLE, FAILED, FORCED = 0, 1, 130  # exit codes
 class Supervised:
     """What a worker does for whoever replaces it. Both are called on its loop."""
 
-    registered: Callable[[str], None]  # with each id under which it stands in the store, before its first claim
+    registered: Callable[[str | None], None]  # with each id under which it claims, before it does; None: it has retired
     full: Callable[[], None]  # once it claims no more, by `max_jobs` or `drain`; it ends when what it holds has ended
     max_jobs: int | None = None
 

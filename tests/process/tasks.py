@@ -90,6 +90,17 @@ async def carry(data: str) -> int:
     return len(data)
 
 
+_kept: list[bytes] = []
+
+
+async def swell(mib: int) -> int:
+    """Keeps so much memory for the life of its process."""
+    _Ledger.write("start")
+    _kept.append(b"x" * (mib << 20))
+    _Ledger.write("end")
+    return os.getpid()
+
+
 async def stumble(times: int) -> int:
     """Fails so often, then succeeds."""
     _Ledger.write("start")
@@ -127,6 +138,7 @@ class Tasks:
         self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
         self.block = app.task(block, name="block")
         self.carry = app.task(carry, name="carry")
+        self.swell = app.task(swell, name="swell")
         self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
         self.starve = app.task(starve, name="starve")
         self.die = app.task(die, name="die")
