@@ -33,7 +33,8 @@ only one, or if the module uses @task alone."""
 EXAMPLE = """\
 Every option but --url is also read from the environment: AIOTQ_ and its long name, as in
 AIOTQ_CONCURRENCY=20. Ctrl-C, or SIGTERM, stops gently, twice stops now.
-Exit codes: 0 stopped as asked, 1 failed, 2 used wrongly, 130 stopped now.
+Exit codes: 0 stopped as asked, 1 failed, 2 used wrongly, 130 stopped now; of several processes
+the highest.
 
 Example: serve two queues, e-mails first, twenty jobs at a time
 

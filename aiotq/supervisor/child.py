@@ -27,12 +27,16 @@ class Child:
     """One, from its start to its end. `changed` is called whenever it has said something that it is."""
 
     def __init__(self, processes: Processes, *, label: str, number: int, count: int, first: bool) -> None:
-        """Start it: this very command line once more, with a seat in its environment."""
+        """Start it: this very command line once more, with a seat in its environment. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             seat = Seat(number=number, count=count, label=label, socket=theirs.fileno(), first=first)
             command = [sys.executable, *sys.orig_argv[1:]]
-            self.process = processes.start(command, env=given(seat, os.environ), fds=[theirs.fileno()])
+            try:
+                self.process = processes.start(command, env=given(seat, os.environ), fds=[theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
         ours.setblocking(False)
         self.number, self.first = number, first
         self.registered: Registered | None = None  # as it stands in the store

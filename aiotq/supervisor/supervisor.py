@@ -79,12 +79,18 @@ class Supervisor:
         failures = 0
         leaving: Child | None = None  # a recycled one that has jobs in hand
         while not self._stopping.is_set():
-            child = self._start(number)
+            try:
+                child = self._start(number)
+            except OSError as error:  # too many processes or files, or no memory: that may pass
+                failures += 1
+                told = f"could not start {self._plan.label}/{number} ({error})"
+                await self._pause(told, failures, event="not_started", number=number)
+                continue
             await _first_of(child.process.ended, child.full)
             if leaving is not None and not child.process.ended.done():
                 await _first_of(child.process.ended, leaving.process.ended)  # two at once in a seat, and no more
             if not child.process.ended.done():
-                leaving, failures = child, 0
+                leaving, failures, self._codes[number] = child, 0, 0
                 seats.create_task(self._see_off(child))
                 continue
             lasted = child.worked_s() >= LONG_ENOUGH_S
@@ -100,7 +106,7 @@ class Supervisor:
                     failures = 0
                 case Verdict.RESTART:
                     failures = 1 if lasted else failures + 1
-                    await self._pause(child, end, failures)
+                    await self._pause(_told(self._name(child), end), failures, **_facts(child, end))
 
     def _start(self, number: int) -> Child:
         child = Child(
@@ -119,7 +125,7 @@ class Supervisor:
         """Wait for the end of one whose successor is there."""
         end = await self._end_of(child)
         if exit_code(end):
-            self._say_died(child, end)
+            log.error("%s", _told(self._name(child), end), extra=_facts(child, end))
             if self._stopping.is_set():
                 self._late.append(exit_code(end))
 
@@ -140,46 +146,41 @@ class Supervisor:
             self._hand_back(child, child.registered)
         return end
 
-    async def _pause(self, child: Child, end: End, failures: int) -> None:
-        """Before a restart."""
+    async def _pause(self, told: str, failures: int, **facts: object) -> None:
+        """Before a restart. told: what made it necessary."""
         wait_s = verdict.delay_s(failures, spread=random.random())  # noqa: S311  spread, no secret
-        self._say_died(child, end, f"; starting another in {wait_s:.1f} s")
+        level = logging.WARNING if facts.get("code") == 0 else logging.ERROR  # 0: somebody told it to stop
+        log.log(level, "%s; starting another in %.1f s", told, wait_s, extra=facts)
         try:
             async with asyncio.timeout(wait_s):
                 await self._stopping.wait()
         except TimeoutError:
             pass
 
-    def _say_died(self, child: Child, end: End, then: str = "") -> None:
-        log.log(
-            logging.ERROR if end.code else logging.WARNING,
-            "%s/%d (pid %d) %s%s",
-            self._plan.label,
-            child.number,
-            child.process.pid,
-            verdict.said(end.code),
-            then,
-            extra={"event": "died", "number": child.number, "pid": child.process.pid, "code": end.code},
-        )
+    def _name(self, child: Child) -> str:
+        return f"{self._plan.label}/{child.number} (pid {child.process.pid})"
 
     # --- what a dead one held ------------------------------------------------------------------------------------
 
     def _hand_back(self, child: Child, registered: Registered) -> None:
         """In a process of its own, which loads redis and may wait for a server that is away."""
-        process = self._processes.start([sys.executable, "-m", HANDBACK], fed=True)
+        try:
+            process = self._processes.start([sys.executable, "-m", HANDBACK], fed=True)
+        except OSError as error:
+            log.error("%s held jobs that run again once its lease has ended (%s)", self._name(child), error)  # noqa: TRY400
+            return
         process.hand_over(msgspec.json.encode(registered))  # not in its arguments: they are for all to read
         self._handbacks.add(process)
 
         def ended(code: asyncio.Future[int]) -> None:
             self._handbacks.discard(process)
-            who = f"{self._plan.label}/{child.number}"
             extra = {"worker": registered.worker_id, "pid": child.process.pid}
             if code.result() == 0:
-                told = "what %s held (pid %d) is back in its queues"
-                log.warning(told, who, child.process.pid, extra={**extra, "event": "reclaimed"})
+                told = "what %s held is back in its queues"
+                log.warning(told, self._name(child), extra={**extra, "event": "reclaimed"})
             else:
-                told = "what %s held (pid %d) could not be handed back; it runs again once its lease has ended"
-                log.error(told, who, child.process.pid, extra={**extra, "event": "not_reclaimed"})
+                told = "what %s held could not be handed back; it runs again once its lease has ended"
+                log.error(told, self._name(child), extra={**extra, "event": "not_reclaimed"})
 
         process.ended.add_done_callback(ended)
 
@@ -207,12 +208,22 @@ class Supervisor:
                 child.stop(now=True)
             else:
                 child.kill()
+        for process in self._handbacks:
+            process.send(signal.SIGKILL)
 
     def _stop(self) -> None:
         self._stopping.set()
         self._works.set()  # for those who wait to start: they will see that they need not
         for child in self._children:
             child.stop()
+
+
+def _told(name: str, end: End) -> str:
+    return f"{name} {verdict.said(end.code)}"
+
+
+def _facts(child: Child, end: End) -> dict[str, object]:
+    return {"event": "died", "number": child.number, "pid": child.process.pid, "code": end.code}
 
 
 async def _first_of(*ends: asyncio.Future[int] | asyncio.Future[None]) -> None:
