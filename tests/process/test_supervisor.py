@@ -258,6 +258,18 @@ async def test_a_process_killed_while_all_stop_is_told_by_the_exit_code_and_its_
     await rig.check([job], may_repeat={job.id})
 
 
+async def test_a_process_that_somebody_tells_to_stop_is_replaced(rig: Rig):
+    await rig.start_server()
+    team = await start(rig)
+    team.kill(team.pids[0], signal.SIGTERM)
+    died = await team.supervisor.line("died", pid=team.pids[0])
+    assert (died["code"], died["level"]) == (0, "warning")
+    assert await next_pid(team.supervisor) not in team.pids
+    await rig.stop(team.supervisor)
+    assert "reclaimed" not in team.supervisor.text
+    await rig.check([])
+
+
 async def test_stopped_before_its_processes_work_it_ends_at_once(rig: Rig):
     supervisor = await rig.worker("--processes", "2", ready=False)
     await supervisor.line("store_down")
