@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +16,15 @@ LOOK_S = 0.5
 IDLE_LOOK_S = 10.0
 
 _STATM = Path("/proc/self/statm")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
     """Its resident memory; where the system does not tell (macOS), the most that it has been."""
     try:
-        return int(_STATM.read_bytes().split()[1]) * _PAGE
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
+        import resource  # noqa: PLC0415  not everywhere
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
