@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aiotq.supervisor.words import Registered
 
 HANDBACK = "aiotq.supervisor.handback"
+SAID_ITSELF = {1, 2}  # exit codes with which a worker's process has said why
 LAST_HANDBACK_S = 5.0  # what handing back gets once all worker processes have ended
 
 log = logging.getLogger("aiotq.supervisor")
@@ -93,20 +94,31 @@ class Supervisor:
                 leaving, failures, self._codes[number] = child, 0, 0
                 seats.create_task(self._see_off(child))
                 continue
-            lasted = child.worked_s() >= LONG_ENOUGH_S
+            failures = 0 if child.worked_s() >= LONG_ENOUGH_S else failures
             end = await self._end_of(child)
             self._codes[number] = exit_code(end)
-            match verdict.judge(end):
-                case Verdict.DONE:
-                    return
-                case Verdict.HOPELESS:
-                    self._stop()
-                    return
-                case Verdict.REPLACE:
-                    failures = 0
-                case Verdict.RESTART:
-                    failures = 1 if lasted else failures + 1
-                    await self._pause(_told(self._name(child), end), failures, **_facts(child, end))
+            goes_on, failures = await self._follow(child, end, failures)
+            if not goes_on:
+                return
+
+    async def _follow(self, child: Child, end: End, failures: int) -> tuple[bool, int]:
+        """What follows from an end: whether the seat gets another process, and how many have failed in a row."""
+        match verdict.judge(end):
+            case Verdict.DONE:
+                return False, 0
+            case Verdict.HOPELESS:
+                if end.code not in SAID_ITSELF:
+                    self._say_died(child, end)
+                self._stop()
+                return False, 0
+            case Verdict.REPLACE:
+                return True, 0
+            case Verdict.RESTART if end.stopping:
+                self._say_died(child, end)
+                return False, 0
+            case Verdict.RESTART:
+                await self._pause(_told(self._name(child), end), failures + 1, **_facts(child, end))
+                return True, failures + 1
 
     def _start(self, number: int) -> Child:
         child = Child(
@@ -125,7 +137,7 @@ class Supervisor:
         """Wait for the end of one whose successor is there."""
         end = await self._end_of(child)
         if exit_code(end):
-            log.error("%s", _told(self._name(child), end), extra=_facts(child, end))
+            self._say_died(child, end)
             if self._stopping.is_set():
                 self._late.append(exit_code(end))
 
@@ -156,6 +168,9 @@ class Supervisor:
                 await self._stopping.wait()
         except TimeoutError:
             pass
+
+    def _say_died(self, child: Child, end: End) -> None:
+        log.error("%s", _told(self._name(child), end), extra=_facts(child, end))
 
     def _name(self, child: Child) -> str:
         return f"{self._plan.label}/{child.number} (pid {child.process.pid})"

@@ -259,6 +259,15 @@ def test_a_module_that_raises_is_told_once_and_ends_all_processes(aiotq, folder)
     assert ended.stderr.count("error: importing 'broken' failed") == ended.stderr.count("Traceback") == 1
 
 
+def test_a_module_that_kills_its_process_is_told_once_and_ends_all_processes(aiotq, folder):
+    (folder / "broken.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    ended = aiotq("broken:app", "--processes", "3", "--name", "anna")
+    assert ended.returncode == 137
+    assert len(ended.stderr.splitlines()) == 1
+    assert "anna/1 (pid " in ended.stderr
+    assert ended.stderr.endswith(") was killed by SIGKILL\n")
+
+
 def test_uvloop_that_is_not_installed_is_said_with_the_command_that_installs_it(aiotq, folder):
     (folder / "uvloop.py").write_text("raise ImportError('not here')\n")
     ended = aiotq("hello:app", "--uvloop", PYTHONPATH=f"{folder}:{processes.ROOT}")

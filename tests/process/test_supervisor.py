@@ -220,7 +220,7 @@ async def test_a_third_signal_ends_processes_whose_event_loop_is_blocked(rig: Ri
     for _ in range(3):
         team.supervisor.send_signal(signal.SIGINT)
         await asyncio.sleep(0.3)  # signals of one kind that wait together are one
-    assert await team.supervisor.exit(timeout_s=MARGIN_S) == 130
+    assert await team.supervisor.exit() == 130
     await gone(team.pids[0])
 
 
@@ -250,6 +250,7 @@ async def test_a_process_killed_while_all_stop_is_told_by_the_exit_code_and_its_
     await team.supervisor.line("stopping")
     team.kill(team.pids[0])
     assert await team.supervisor.exit() == 128 + signal.SIGKILL
+    assert "starting another" not in team.supervisor.text
     assert ((await job.info()).status, (await job.info()).lost) == ("queued", 1)
     rig.open_gate()
     other = await rig.worker()
@@ -329,10 +330,10 @@ async def test_a_recycled_process_finishes_what_it_holds_while_its_successor_wor
 async def test_above_max_memory_a_process_is_replaced(rig: Rig):
     await rig.start_server()
     await rig.watch_ends()
-    supervisor = await rig.worker("--max-memory", "256MiB", ready=False)
+    supervisor = await rig.worker("--max-memory", "160MiB", ready=False)
     first = await next_pid(supervisor)
     small = await rig.tasks.swell.delay(1)
-    big = await rig.tasks.swell.delay(256)
+    big = await rig.tasks.swell.delay(128)
     recycled = await supervisor.line("recycled")
     assert recycled["reason"].startswith("--max-memory: it takes ")
     second = await next_pid(supervisor)
@@ -364,7 +365,7 @@ async def test_no_job_waits_in_one_workers_hands_while_another_has_a_free_slot(r
     await rig.all_ended(long)
     started_s = sorted(entry.at_s for entry in rig.ledger.starts(*long))
     rig.measured(f"10 jobs of 1 s on 2 x 5 slots: all started within {(started_s[-1] - started_s[0]) * 1000:.0f} ms")
-    assert started_s[-1] - started_s[0] < 0.5  # none has waited for another one's end
+    assert started_s[-1] - started_s[0] < 0.9  # none has waited for another one's end
     assert [len(rig.ledger.starts(*long, pid=pid)) for pid in team.pids] == [5, 5]
     await rig.stop(team.supervisor)
     await rig.check([*short, *long])
