@@ -139,8 +139,10 @@ class Spawn(Protocol):
         ...
 
 
-async def spawn(target: str, *options: str, env: Mapping[str, str], cwd: Path = ROOT) -> WorkerProcess:
-    """Start a worker process that logs JSON lines."""
+async def spawn(
+    target: str, *options: str, env: Mapping[str, str], cwd: Path = ROOT, own_group: bool = False
+) -> WorkerProcess:
+    """Start a worker process that logs JSON lines. own_group: it and its children, as a shell starts a command."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "aiotq", target, *options),
         stdin=asyncio.subprocess.DEVNULL,
@@ -150,6 +152,7 @@ async def spawn(target: str, *options: str, env: Mapping[str, str], cwd: Path = 
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), "AIOTQ_LOG_FORMAT": "json", **env},
         preexec_fn=die_with_parent,
+        process_group=0 if own_group else None,
     )
     worker = WorkerProcess(process=process)
     worker.start_reading()

@@ -32,15 +32,16 @@ class BannerFacts:
     tasks: Sequence[str]  # signatures
     concurrency: int
     threads: int
-    processes: int  # of the pool; 0: no task wants one
+    pool: int  # processes for CPU-bound tasks; 0: no task wants one
     retries: int | None  # of the tasks, if it is the same for all
     ready_s: float
+    processes: int = 1
 
 
 def banner(facts: BannerFacts, look: Look, width: int | None) -> list[Line]:
     """The lines, with an empty one before and after on a terminal."""
     rows: list[tuple[str, Sequence[str]]] = [
-        (f"aiotq {facts.version}", [f"worker {facts.label}, Python {facts.python}"]),
+        (f"aiotq {facts.version}", [f"{_workers(facts)}, Python {facts.python}"]),
         ("server", [facts.server]),
         ("queues", [", ".join(facts.queues)]),
         ("tasks", _tasks(facts.tasks)),
@@ -88,10 +89,15 @@ def _why(source: Source) -> str:
     return "the default" if source.origin == "default" else f"from {source.origin}"
 
 
+def _workers(facts: BannerFacts) -> str:
+    return f"worker {facts.label}" if facts.processes == 1 else f"workers {facts.label}/1 to {facts.processes}"
+
+
 def _running(facts: BannerFacts) -> str:
-    parts = [f"{facts.concurrency:,} at once", count(facts.threads, "thread")]
-    if facts.processes:
-        parts.append(f"{facts.processes:,} process{'' if facts.processes == 1 else 'es'}")
+    each = "" if facts.processes == 1 else f"{facts.processes} processes, each "
+    parts = [f"{each}{facts.concurrency:,} at once", count(facts.threads, "thread")]
+    if facts.pool:
+        parts.append(f"{facts.pool:,} process{'' if facts.pool == 1 else 'es'} for CPU-bound tasks")
     if facts.retries is not None:
         parts.append(
             "no retries" if facts.retries == 0 else "1 retry" if facts.retries == 1 else f"{facts.retries:,} retries"

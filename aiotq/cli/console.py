@@ -40,11 +40,14 @@ class Console(logging.Handler):
         self._shown: OrderedDict[str, object] = OrderedDict()  # by job: where its last attempt failed
         self._places: set[object] = set()  # where any failed in this second
 
-    def starting(self, *, tasks: Iterable[str], source: str) -> None:
-        """Fix the columns. Until `ready`, a server that is away is a mistake of the command line's, and said so."""
+    def starting(self, *, tasks: Iterable[str], source: str, who: str = "") -> None:
+        """Fix the columns. Until `ready`, a server that is away is a mistake of the command line's, and said so.
+
+        who: the worker, if several write to the same place.
+        """
         shown = short_names(tasks)
         width = min(max(map(len, shown.values()), default=0), MAX_TASK_WIDTH)
-        self._layout = replace(self._layout, tasks=shown, task_width=width)
+        self._layout = replace(self._layout, tasks=shown, task_width=width, who=who)
         self._source = source
 
     def ready(self) -> None:

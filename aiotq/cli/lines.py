@@ -58,6 +58,7 @@ class Layout:
     clock_width: int = 8
     tasks: Mapping[str, str] = field(default_factory=dict[str, str])  # name: how it is shown
     task_width: int = 0
+    who: str = ""  # the worker, where several write to the same place
 
     @property
     def indent(self) -> int:
@@ -232,7 +233,8 @@ def _prose(head: list[Span], text: str, layout: Layout, style: str) -> list[Line
 def _message(event: Event, layout: Layout, clock: str) -> list[Line]:
     """A record that is no event, or one of the worker's that needs no form of its own."""
     ours = event.logger == "aiotq" or event.logger.startswith("aiotq.")
-    first, *rest = rows(event.message if ours else f"{event.logger}: {event.message}") or [""]
+    said = event.message if ours else f"{event.logger}: {event.message}"
+    first, *rest = rows(f"{_who(layout)}{said}") or [""]
     style = "dim" if event.level < logging.INFO else ""
     lines = _prose(_beginning(event, layout, clock), first, layout, style)
     return [*lines, *_below(layout, rest, "dim"), *_trace(event, layout)]
@@ -241,16 +243,22 @@ def _message(event: Event, layout: Layout, clock: str) -> list[Line]:
 def _leaving(event: Event, layout: Layout, clock: str) -> list[Line]:
     head: Line = (("  ", ""),) if layout.look.terminal else ((f"{clock}  ", ""),)
     if event.name == "stopped":
-        return [(*head, ("bye." if event.tally is None else tally_text(event), ""))]
+        return [(*head, (f"{_who(layout)}{'bye.' if event.tally is None else tally_text(event)}", ""))]
     running = event.running or 0
     if not running:
         return []  # the tally follows at once
-    first = f"stopping: {count(running, 'job')} still running, waiting up to {duration(event.grace_s or 0)}"
+    first = (
+        f"{_who(layout)}stopping: {count(running, 'job')} still running, waiting up to {duration(event.grace_s or 0)}"
+    )
     goes = "it goes back to its queue" if running == 1 else "they go back to their queues"
     second = f"(Ctrl-C again to stop now; {goes})"
     if layout.fits("^C  ", first, " ", second):
         return [(*head, (first, "bold"), (f" {second}", "dim"))]
     return [(*head, (first, "bold")), (*head, (second, "dim"))]
+
+
+def _who(layout: Layout) -> str:
+    return f"{printable(layout.who)}: " if layout.who else ""
 
 
 def tally_text(event: Event) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiotq.cli.console import Console
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from aiotq.cli.options import WorkerOptions
 
 
-def set_up(options: WorkerOptions, paper: Paper) -> logging.Handler:
-    """Send what aiotq logs, and what the user's code logs unless it has seen to that itself, to stderr."""
+def set_up(options: WorkerOptions, paper: Paper, *, worker: str | None = None) -> logging.Handler:
+    """Send what aiotq logs, and what the user's code logs unless it has seen to that itself, to stderr.
+
+    worker: the label that lines for machines carry, where several processes write to the same place.
+    """
     level = logging.WARNING if options.quiet else logging.DEBUG if options.verbose else logging.INFO
     handler: logging.Handler
     if options.log_format is LogFormat.JSON:
@@ -25,6 +29,8 @@ def set_up(options: WorkerOptions, paper: Paper) -> logging.Handler:
         handler.setLevel(level)
     else:
         handler = Console(paper, level=level)
+    if worker is not None:
+        handler.addFilter(partial(_named, worker))
     ours = logging.getLogger("aiotq")
     ours.setLevel(level)
     ours.addHandler(handler)
@@ -33,6 +39,12 @@ def set_up(options: WorkerOptions, paper: Paper) -> logging.Handler:
     if not root.handlers:
         root.addHandler(handler)
     return handler
+
+
+def _named(worker: str, record: logging.LogRecord) -> bool:
+    if not hasattr(record, "worker"):
+        record.worker = worker
+    return True
 
 
 def take_down(handler: logging.Handler) -> None:

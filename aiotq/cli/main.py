@@ -11,8 +11,8 @@ from aiotq.cli import near, options
 from aiotq.cli.help import Page
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, EXIT_USAGE, Mistake
-from aiotq.cli.run import run_worker
 from aiotq.cli.server import server_app
+from aiotq.cli.supervise import run_processes
 from aiotq.errors import UsageError
 from aiotq.version import __version__
 
@@ -33,7 +33,8 @@ only one, or if the module uses @task alone."""
 EXAMPLE = """\
 Every option but --url is also read from the environment: AIOTQ_ and its long name, as in
 AIOTQ_CONCURRENCY=20. Ctrl-C, or SIGTERM, stops gently, twice stops now.
-Exit codes: 0 stopped as asked, 1 failed, 2 used wrongly, 130 stopped now.
+Exit codes: 0 stopped as asked, 1 failed, 2 used wrongly, 130 stopped now; of several processes
+the highest.
 
 Example: serve two queues, e-mails first, twenty jobs at a time
 
@@ -65,6 +66,10 @@ def worker(
     pool_processes: options.PoolProcesses = None,
     grace: options.Grace = options.DEFAULTS.grace_s,
     lease: options.Lease = None,
+    processes: options.Processes = None,
+    max_jobs: options.MaxJobs = None,
+    max_memory: options.MaxMemory = None,
+    uvloop: options.Uvloop = False,
     url: options.Url = None,
     namespace: options.Namespace = None,
     name: options.Name = None,
@@ -77,7 +82,7 @@ def worker(
     if target is None:
         found = near.any_app() or "hello:app"
         raise Mistake("no module was named", f"run: python -m aiotq {found}, or python -m aiotq -h for help")
-    return run_worker(
+    return run_processes(
         options.WorkerOptions(
             target=target,
             queues=tuple(word.strip() for part in queues or () for word in part.split(",") if word.strip()),
@@ -87,6 +92,10 @@ def worker(
             pool_processes=pool_processes,
             grace_s=grace,
             lease_s=lease,
+            processes=processes,
+            max_jobs=max_jobs,
+            max_memory=max_memory,
+            uvloop=uvloop,
             url=url,
             namespace=namespace,
             name=name,

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from aiotq.supervisor.processes import cores
 from aiotq.version import __version__
 from aiotq.worker.settings import WorkerSettings
 
 DEFAULTS = WorkerSettings(queues=())
+MAX_PROCESSES = 512  # more are a slip of the hand
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[kmg](?:i?b)?)?|b)", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{rest}": base**power
+    for power, letter in enumerate("kmg", start=1)
+    for rest, base in (("", 1024), ("ib", 1024), ("b", 1000))
+}
 
 
 class LogFormat(StrEnum):
@@ -33,6 +43,10 @@ class WorkerOptions:
     pool_processes: int | None = None
     grace_s: float = DEFAULTS.grace_s
     lease_s: float | None = None
+    processes: int | None = None  # None: this one, and no supervisor
+    max_jobs: int | None = None
+    max_memory: int | None = None  # bytes
+    uvloop: bool = False
     url: str | None = None
     namespace: str | None = None
     name: str | None = None
@@ -52,6 +66,24 @@ def _whole(text: str) -> int:
     if str(text).isdecimal() and int(text) > 0:
         return int(text)
     raise typer.BadParameter(f"{text!r} is no whole number of at least 1")
+
+
+def _processes(text: str) -> int:
+    """How many processes: a number, or one a core."""
+    if text == "auto":
+        return min(cores(), MAX_PROCESSES)
+    if str(text).isdecimal() and 1 <= int(text) <= MAX_PROCESSES:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is no number of processes, 1 to {MAX_PROCESSES}, and not 'auto' (one a core)")
+
+
+def _size(text: str) -> int:
+    """A size in bytes: "512MiB", "2GB", "1.5G", "800000000"."""
+    found = _SIZE.fullmatch(str(text).strip())
+    size = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
+    if size < 1:
+        raise typer.BadParameter(f"{text!r} is no size in bytes, as in 512MiB or 2GiB")
+    return size
 
 
 def _seconds(text: str) -> float:
@@ -142,6 +174,39 @@ Lease = Annotated[
         parser=_seconds,
     ),
 ]
+
+_PROCESSES = "In how many processes"
+Processes = Annotated[
+    int | None,
+    _option(
+        "--processes",
+        group=_PROCESSES,
+        takes="N|auto",
+        text="Worker processes, each with all of the above, watched over and replaced if they die; auto: one a core.",
+        parser=_processes,
+    ),
+]
+MaxJobs = Annotated[
+    int | None,
+    _option(
+        "--max-jobs",
+        group=_PROCESSES,
+        takes="N",
+        text="A process that has run so many finishes what it holds and is replaced.",
+        parser=_whole,
+    ),
+]
+MaxMemory = Annotated[
+    int | None,
+    _option(
+        "--max-memory",
+        group=_PROCESSES,
+        takes="SIZE",
+        text="The same for one that takes more memory than this, as in 512MiB.",
+        parser=_size,
+    ),
+]
+Uvloop = Annotated[bool, _option("--uvloop", group=_PROCESSES, text="Run on uvloop (pip install 'aiotq[uvloop]').")]
 
 _WHERE = "Where"
 Url = Annotated[

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,9 +20,11 @@ from aiotq.cli.banner import BannerFacts, banner, server_text, source_text
 from aiotq.cli.console import Console
 from aiotq.cli.lines import HINT
 from aiotq.cli.look import Paper, look_of
+from aiotq.cli.loops import loop_factory
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.options import LogFormat, WorkerOptions
 from aiotq.cli.resolve import resolve
+from aiotq.cli.seat import Seated
 from aiotq.cli.signals import two_steps
 from aiotq.cli.text import duration, printable, reason
 from aiotq.cli.traces import user_traceback
@@ -35,6 +37,7 @@ from aiotq.worker.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from aiotq.supervisor.link import Link
 
 TICK_S = 0.5
 LEFTOVERS_S = 2.0  # what asyncio tasks that users' code left behind get to end, once they are cancelled
@@ -42,12 +45,13 @@ LEFTOVERS_S = 2.0  # what asyncio tasks that users' code left behind get to end,
 log = logging.getLogger("aiotq.cli")
 
 
-def run_worker(options: WorkerOptions) -> int:
-    """Run a worker until it is stopped. Returns the exit code; raises Mistake and UsageError."""
+def run_worker(options: WorkerOptions, link: Link | None = None) -> int:
+    """Run a worker until it is stopped. Returns the exit code; raises Mistake and UsageError. link: to a supervisor."""
     began_s = time.monotonic()
     if options.quiet and options.verbose:
         raise Mistake("--quiet and --verbose exclude each other", "leave one of them out")
     paper = Paper(sys.stderr, look_of(sys.stderr, os.environ, verbose=options.verbose))
+    loops = loop_factory(uvloop=options.uvloop)
     app = resolve(options.target)
     settings = _redirect(app, options)
     worker = app.worker(
@@ -57,16 +61,23 @@ def run_worker(options: WorkerOptions) -> int:
         pool_processes=options.pool_processes,
         grace=options.grace_s,
         lease=options.lease_s,
-        name=options.name,
+        name=options.name if link is None else link.seat.name,
     )
-    handler = logs.set_up(options, paper)
+    seated = None
+    if link is not None:
+        seated = Seated(link=link, worker=worker, options=options)
+        seated.attach(app.source(), settings)
+    handler = logs.set_up(options, paper, worker=None if seated is None else worker.label)
     if isinstance(handler, Console):
-        handler.starting(tasks=app.registry.names, source=source_text(app.source()))
+        who = "" if seated is None else worker.label
+        handler.starting(tasks=app.registry.names, source=source_text(app.source()), who=who)
     process = _Process(
-        app=app, settings=settings, worker=worker, options=options, paper=paper, handler=handler, began_s=began_s
-    )
+        app=app, settings=settings, worker=worker, options=options, seated=seated, paper=paper, handler=handler,
+        began_s=began_s,
+    )  # fmt: skip
     try:
-        return asyncio.run(process.serve())
+        with asyncio.Runner(loop_factory=loops) as runner:
+            return runner.run(process.serve())
     except Mistake as mistake:
         if options.log_format is LogFormat.TEXT:
             raise
@@ -93,6 +104,7 @@ class _Process:
     settings: AppSettings
     worker: Worker
     options: WorkerOptions
+    seated: Seated | None  # under a supervisor
     paper: Paper
     handler: logging.Handler
     began_s: float
@@ -101,10 +113,13 @@ class _Process:
     async def serve(self) -> int:
         """Start, work, end."""
         loop = asyncio.get_running_loop()
-        with two_steps(loop, gently=self._stop, now=partial(self._stop, now=True)), _ticking(loop, self.handler):
+        with self._heeding(loop), _ticking(loop, self.handler), ExitStack() as stack:
             if not await self._start():
                 log.info("stopped before it was connected", extra={"event": "stopped"})
                 return EXIT_OK
+            if self.seated is not None:
+                await self._take_seat(self.seated)
+                stack.enter_context(self.seated.measured(loop))
             self._say_ready()
             try:
                 code = await self.worker.run(until_empty=self.options.until_empty)
@@ -113,6 +128,28 @@ class _Process:
             if self.worker.stuck or not await _end_leftovers():
                 self._leave_now(code)
             return code
+
+    @contextmanager
+    def _heeding(self, loop: asyncio.AbstractEventLoop) -> Generator[None]:
+        """Within it, signals stop the worker, and so does its supervisor."""
+        seated, now = self.seated, partial(self._stop, now=True)
+        if seated is None:
+            with two_steps(loop, gently=self._stop, now=now):
+                yield
+        else:
+            with (
+                two_steps(loop, gently=self._stop, now=now, counted=seated.link.gone, deaf_after=True),
+                seated.attended(loop, self._stop),
+            ):
+                yield
+
+    async def _take_seat(self, seated: Seated) -> None:
+        try:
+            seated.ready()
+        except Mistake:
+            self.worker.stop(now=True)
+            await self.worker.run()
+            raise
 
     def _stop(self, *, now: bool = False) -> None:
         self.stopping = True
@@ -147,9 +184,10 @@ class _Process:
         assert worker.facts is not None
         tasks = tuple(self.app.registry)
         retries = {task.retries for task in tasks}
+        seat = None if self.seated is None else self.seated.link.seat
         facts = BannerFacts(
             version=__version__,
-            label=worker.label,
+            label=worker.label if seat is None or seat.count == 1 else seat.label,
             python=platform.python_version(),
             server=server_text(worker.facts, self.app.source()),
             namespace=None if self.settings.namespace == "aiotq" else self.settings.namespace,
@@ -157,13 +195,14 @@ class _Process:
             tasks=[task.signature for task in tasks],
             concurrency=options.concurrency,
             threads=options.threads,
-            processes=worker.pool_processes,
+            pool=worker.pool_processes,
             retries=retries.pop() if len(retries) == 1 else None,
             ready_s=time.monotonic() - self.began_s,
+            processes=1 if seat is None else seat.count,
         )
         if isinstance(self.handler, Console):
             self.handler.ready()
-            if not options.quiet:
+            if not options.quiet and (seat is None or seat.first):
                 self.paper.write(banner(facts, self.paper.look, self.paper.width))
         log.info(
             "worker %s is ready: %s",
@@ -172,7 +211,7 @@ class _Process:
             extra={
                 "event": "ready",
                 "version": facts.version,
-                "worker": facts.label,
+                "worker": worker.label,
                 "pid": os.getpid(),
                 "server": f"{worker.facts.kind} {worker.facts.version}",
                 "url": worker.facts.url,
@@ -182,7 +221,7 @@ class _Process:
                 "tasks": self.app.registry.names,
                 "concurrency": facts.concurrency,
                 "threads": facts.threads,
-                "pool_processes": facts.processes,
+                "pool_processes": facts.pool,
             },
         )
 

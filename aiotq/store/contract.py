@@ -325,7 +325,14 @@ class Store(Protocol):
         ...
 
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
-        """Take back jobs of a worker whose lease end is still the one seen: to the front, each lost once more."""
+        """Take back jobs of a worker whose lease end is still the one seen: to the front, each lost once more.
+
+        Whoever has seen the worker's process end need not wait: with `now_ms` at the lease end, the lease is over.
+        """
+        ...
+
+    async def lease_end(self, worker_id: str) -> int | None:
+        """When a worker's lease ends; 0 while it is being reclaimed; None: nobody has that id."""
         ...
 
     async def promote(

@@ -304,6 +304,10 @@ class RedisStore:
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
         return Reclaimed(await self._run(scripts.RECLAIM, worker_id, now_ms, seen_ms, limit))
 
+    async def lease_end(self, worker_id: str) -> int | None:
+        end_ms = await self._send("read", "ZSCORE", self._keys.workers, worker_id)
+        return None if end_ms is None else int(float(end_ms))
+
     async def promote(
         self, worker_id: str, *, limit: int = MAX_PROMOTED, lease_ms: int = POLLER_LEASE_MS, now_ms: int = 0
     ) -> Promoted:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aiotq.errors import StoreError
 from aiotq.job import Returned
 from aiotq.store.contract import MAX_CLAIMED
+from aiotq.worker.allowance import Allowance
 from aiotq.worker.bounds import Bounds
 from aiotq.worker.hands import Hands
 from aiotq.worker.held import Why
@@ -60,7 +61,7 @@ class Fetcher:
         self.ready: deque[Held] = deque()  # admitted, waiting for a slot
         self.hungry = True  # there may be something to claim
         self.doubt = False  # ask the store what is in hand
-        self.stopping = False
+        self.stopping, self.allowance = False, Allowance()
         self.thirsty = asyncio.Event()  # there is room, and nothing is known to wait in the queues
         self.idle = asyncio.Event()  # nothing in hand, and the last claim found nothing
         self.lost = asyncio.Event()  # reclaimed: the worker has to start under a new id
@@ -114,7 +115,7 @@ class Fetcher:
         room = runner.free + runner.ahead - waiting
         if (now_s := monotonic()) < self._bounds.until_s:
             room = min(room, self._bounds.free(runner, now_s=now_s) - waiting)
-        return max(0, min(room, MAX_CLAIMED))
+        return max(0, min(room, self.allowance.left, MAX_CLAIMED))
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -171,6 +172,7 @@ class Fetcher:
 
     def _give_back(self) -> None:
         """Return every job that has not been started."""
+        self.allowance.returned(len(self.ready))
         while self.ready:
             held = self.ready.popleft()
             held.outcome = Returned()
@@ -227,9 +229,9 @@ class Fetcher:
         now_ms = self._clock.now_ms()
         for held in self._hands.take(reply):
             self._admission.admit(held, now_ms)
+        self.stopping |= self.allowance.claimed(len(reply.claimed)) and not self.held
         self.doubt |= reply.active != len(self.held)
-        if in_doubt or reply.dropped or len(reply.claimed) >= limit:
-            self.hungry = True
+        self.hungry |= in_doubt or reply.dropped > 0 or len(reply.claimed) >= limit
         if self.held:
             self.idle.clear()
         for job_id in reply.cancels:

@@ -56,6 +56,7 @@ class Life:
         self.started: asyncio.Future[None] = self._loop.create_future()  # it works, or what kept it from that
         self.facts: ServerFacts | None = None
         self.forced = False  # it was told to wait for nothing
+        self.registered: Callable[[str | None], None] | None = None  # see worker.Supervised
         self.exhausted = False  # every slot holds a job that can't be ended
         clock = ServerClock()
         self.runner = Runner(settings, clock, started=report.started, decided=self._decided, freed=self._freed)
@@ -126,6 +127,8 @@ class Life:
             self._working = None  # a stop now has to interrupt this
             worker_id, sent_at_s = await register(self.store, self._settings, label=self._label)
             fetcher.worker_id = worker_id
+            if self.registered is not None:
+                self.registered(worker_id)
             # However long users are ready to wait for an answer: the lease is not.
             store = self.store.sibling(limit_s=max(1.0, self._settings.lease_s / 3))
             keeper = self._keeper = Keeper(
@@ -175,6 +178,8 @@ class Life:
             try:
                 await self.fetcher.flush()
                 await self.store.retire(worker_id)
+                if self.registered is not None:
+                    self.registered(None)
                 for queue in self._settings.queues:  # a token may have come just now to the ear that was closed
                     await self.store.leave_token(queue)
                 return
@@ -199,6 +204,13 @@ class Life:
         running = len(self.runner.running)
         said = "stopping: %d jobs still running, waiting up to %g s"
         say(logging.INFO, "stopping", said, running, grace_s, running=running, grace_s=grace_s)
+
+    def drain(self) -> None:
+        """Claim nothing more, and end once all that is in hand has ended."""
+        fetcher = self.fetcher
+        fetcher.allowance.claimed(fetcher.allowance.left)
+        fetcher.stopping |= not fetcher.held
+        fetcher.wake()
 
     def abandon(self) -> None:
         """Wait no longer: what is in hand goes back now, or when the lease ends."""

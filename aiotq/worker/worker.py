@@ -9,6 +9,8 @@ import asyncio
 import logging
 import secrets
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from aiotq.errors import AiotqError, StoreError, UsageError
@@ -19,7 +21,7 @@ from aiotq.worker.log import say
 from aiotq.worker.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -28,6 +30,15 @@ if TYPE_CHECKING:
     from aiotq.worker.settings import WorkerSettings
 
 GENTLE, FAILED, FORCED = 0, 1, 130  # exit codes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervised:
+    """What a worker does for whoever replaces it. Both are called on its loop."""
+
+    registered: Callable[[str | None], None]  # with each id under which it claims, before it does; None: it has retired
+    full: Callable[[], None]  # once it claims no more, by `max_jobs` or `drain`; it ends when what it holds has ended
+    max_jobs: int | None = None
 
 
 class Worker:
@@ -51,6 +62,7 @@ class Worker:
         self._report = Report()
         self._life: Life | None = None
         self._stopping = False
+        self.supervised: Supervised | None = None  # set before it is started
         self._failed = False  # it could not do what it was run for
 
     # --- what a user sees ---------------------------------------------------------------------------------------
@@ -115,6 +127,9 @@ class Worker:
             label=self.label,
             report=self._report,
         )
+        if self.supervised is not None:
+            life.registered = self.supervised.registered
+            life.fetcher.allowance.limit(self.supervised.max_jobs, spent=self.supervised.full)
         life.begin(give_up_s=give_up_s)
         try:
             await asyncio.shield(life.started)
@@ -171,6 +186,13 @@ class Worker:
         elif not self._stopping:
             self._stopping = True
             life.stop()
+
+    def drain(self) -> None:
+        """Claim nothing more, and end when all that is in hand has ended. `stop` may still cut that short.
+
+        Call it on the worker's loop; it returns at once.
+        """
+        self._started().drain()
 
     def _started(self) -> Life:
         if self._life is None:

@@ -356,3 +356,32 @@ async def test_a_suspect_that_a_person_reschedules_waits_behind_the_others(bench
     await bench.replace(replacement((await bench.waiting("mail:s"))[0], line="mail:s"))
 
     assert (await bench.census()).lines["mail:s"][-1].startswith("mail:s:RRRR:")
+
+
+async def test_a_worker_whose_process_was_seen_to_end_is_reclaimed_before_its_lease_ends(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"), job("j2"))
+    await bench.claim()
+    end_ms = bench.clock.now_ms() + LEASE_MS
+    assert await bench.store.lease_end("w1") == end_ms
+
+    assert await bench.store.reclaim("w1", seen_ms=end_ms, now_ms=end_ms, limit=1) is Reclaimed.MORE
+    assert await bench.store.lease_end("w1") == 0
+    assert await bench.store.reclaim("w1", seen_ms=0) is Reclaimed.DONE
+
+    assert await bench.store.lease_end("w1") is None
+    assert not (await bench.renew()).alive
+    await bench.worker("w2")
+    assert [(claim.lost, claim.cancelled) for claim in (await bench.claim(by="w2"))] == [(1, False)] * 2
+
+
+async def test_a_heartbeat_between_a_look_and_a_reclaim_keeps_a_worker_its_jobs(bench: Bench) -> None:
+    await bench.worker()
+    seen_ms = await bench.store.lease_end("w1")
+    assert seen_ms is not None
+    bench.clock.advance(ms=10)
+    await bench.renew()
+
+    assert await bench.store.reclaim("w1", seen_ms=seen_ms, now_ms=seen_ms) is Reclaimed.CHANGED
+
+    assert await bench.store.lease_end("w1") == seen_ms + 10

@@ -103,7 +103,9 @@ class Rig:
 
     # --- workers ------------------------------------------------------------------------------------------------
 
-    async def worker(self, *options: str, ready: bool = True, url: str | None = None) -> WorkerProcess:
+    async def worker(
+        self, *options: str, ready: bool = True, url: str | None = None, own_group: bool = False
+    ) -> WorkerProcess:
         """Start a worker process; `ready`: and wait until it works. It is killed at the end."""
         env = {
             "AIOTQ_URL": url or self.url,
@@ -111,7 +113,7 @@ class Rig:
             "LEDGER": str(self.ledger.path),
             "GATE": str(self.folder / "gate"),
         }
-        started = await spawn(TARGET, *options, env=env)
+        started = await spawn(TARGET, *options, env=env, own_group=own_group)
         self.crew.append(started)
         if ready:
             await started.line("ready")

@@ -100,6 +100,17 @@ async def carry(data: str) -> int:
     return len(data)
 
 
+_kept: list[bytes] = []
+
+
+async def swell(mib: int) -> int:
+    """Keeps so much memory for the life of its process."""
+    _Ledger.write("start")
+    _kept.append(b"x" * (mib << 20))
+    _Ledger.write("end")
+    return os.getpid()
+
+
 async def stumble(times: int) -> int:
     """Fails so often, then succeeds."""
     _Ledger.write("start")
@@ -138,6 +149,7 @@ class Tasks:
         self.block = app.task(block, name="block")
         self.spin = app.task(spin, name="spin")
         self.carry = app.task(carry, name="carry")
+        self.swell = app.task(swell, name="swell")
         self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
         self.starve = app.task(starve, name="starve")
         self.die = app.task(die, name="die")

@@ -235,6 +235,62 @@ def test_options_that_can_not_be_right_are_named(aiotq, words, said):
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["helo:app"], ["error: there is no module 'helo' (looked in the current folder and sys.path)"]),
+        (["hello:app", "-q", "a b"], ["error: queues='a b' is no name of a queue"]),
+        (["hello:app", "--name", "a b"], ["error: name='a b' is not allowed"]),
+        (["hello:app", "--url", "memory://"], ["error: memory:// (from --url) lives and ends with one process"]),
+    ],
+)
+def test_what_is_wrong_for_every_process_is_said_once_and_ends_it(aiotq, words, lines):
+    ended = aiotq(*words, "--processes", "3")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    said = ended.stderr.splitlines()
+    assert [line[: len(start)] for line, start in zip(said, lines, strict=False)] == lines
+    assert len(said) == 2
+
+
+def test_a_module_that_raises_is_told_once_and_ends_all_processes(aiotq, folder):
+    (folder / "broken.py").write_text("1 / 0\n")
+    ended = aiotq("broken:app", "--processes", "3")
+    assert ended.returncode == 2
+    assert ended.stderr.count("error: importing 'broken' failed") == ended.stderr.count("Traceback") == 1
+
+
+def test_a_module_that_kills_its_process_is_told_once_and_ends_all_processes(aiotq, folder):
+    (folder / "broken.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    ended = aiotq("broken:app", "--processes", "3", "--name", "anna")
+    assert ended.returncode == 137
+    assert len(ended.stderr.splitlines()) == 1
+    assert "anna/1 (pid " in ended.stderr
+    assert ended.stderr.endswith(") was killed by SIGKILL\n")
+
+
+def test_uvloop_that_is_not_installed_is_said_with_the_command_that_installs_it(aiotq, folder):
+    (folder / "uvloop.py").write_text("raise ImportError('not here')\n")
+    ended = aiotq("hello:app", "--uvloop", PYTHONPATH=f"{folder}:{processes.ROOT}")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "error: --uvloop: uvloop is not installed", "run: pip install 'aiotq[uvloop]'",
+    ]  # fmt: skip
+
+
+def test_a_supervisor_loads_neither_redis_nor_the_users_module(folder):
+    """It is asked as it ends: its processes have failed at once."""
+    (folder / "broken.py").write_text("1 / 0\n")
+    program = (
+        "import os, sys; from aiotq.cli.main import main; seat = '_AIOTQ_SEAT' in os.environ; code = main(); "
+        "seat or print([name for name in ('redis', 'fakeredis', 'broken', 'rich') if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "broken:app", "--processes", "2"],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert ended.stdout.splitlines() == ["[]"], ended.stderr
+
+
 # --- no server ----------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +339,18 @@ async def test_it_runs_what_is_there_and_says_what_it_did(start, app, valkey):
         'raise ValueError(f"no {name}s [red]\\x1b[2J")',
     ]
     assert re.search(r"bye\. 1 succeeded, 1 failed, 0 retried, 0 put back, up [\d.]+ m?s$", worker.output[-1])
+
+
+async def test_several_processes_have_one_banner(start, app):
+    job = await task(app, "greet").delay("Ada")
+    worker = await start("hello:app", "--until-empty", "--processes", "2", "--name", "anna", text=True)
+    assert await worker.exit() == 0
+    assert await job.result(timeout=1) == "Hello, Ada!"
+    assert worker.text.count("Ctrl-C stops gently") == 1
+    assert f"  aiotq {__version__}   workers anna/1 to 2, Python" in worker.text
+    assert "  running       2 processes, each 100 at once, 8 threads" in worker.text
+    assert re.search(r"started   greet .* waited \d", worker.text)
+    assert "  anna/1: bye. " in worker.text
 
 
 async def test_arguments_and_results_are_shown_with_v_only(start, app):

@@ -22,7 +22,7 @@ FACTS = BannerFacts(
     tasks=("greet(name: str) -> str",),
     concurrency=100,
     threads=8,
-    processes=0,
+    pool=0,
     retries=3,
     ready_s=0.21,
 )
@@ -68,9 +68,11 @@ def test_retries_are_said_if_all_tasks_have_the_same(retries, said):
     )
 
 
-@pytest.mark.parametrize(("processes", "said"), [(0, ""), (1, ", 1 process"), (4, ", 4 processes")])
-def test_processes_are_said_if_a_task_wants_one(processes, said):
-    assert f"  running       100 at once, 8 threads{said}, 3 retries" in lines(replace(FACTS, processes=processes))
+@pytest.mark.parametrize(
+    ("pool", "said"), [(0, ""), (1, ", 1 process for CPU-bound tasks"), (4, ", 4 processes for CPU-bound tasks")]
+)
+def test_the_pools_processes_are_said_if_a_task_wants_one(pool, said):
+    assert f"  running       100 at once, 8 threads{said}, 3 retries" in lines(replace(FACTS, pool=pool))
 
 
 def test_on_a_narrow_terminal_tasks_are_cut_and_the_rest_is_wrapped():

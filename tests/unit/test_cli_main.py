@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -29,6 +30,7 @@ ALL = [
     "--url",
     "redis://h",
 ]
+ALL += ["--processes", "3", "--max-jobs", "1000", "--max-memory", "512MiB", "--uvloop"]
 ALL += ["--namespace", "n", "--name", "w", "--quiet", "-v", "--log-format", "json"]
 GIVEN = WorkerOptions(
     target="hello:app",
@@ -38,6 +40,10 @@ GIVEN = WorkerOptions(
     pool_processes=3,
     grace_s=1.5,
     lease_s=3,
+    processes=3,
+    max_jobs=1000,
+    max_memory=512 << 20,
+    uvloop=True,
     until_empty=True,
     url="redis://h",
     namespace="n",
@@ -51,7 +57,7 @@ GIVEN = WorkerOptions(
 @pytest.fixture
 def run(monkeypatch):
     """Runs the command line. The worker's options go into the list, and nothing is started."""
-    monkeypatch.setattr(command_line, "run_worker", lambda options: given.append(options) or 0)
+    monkeypatch.setattr(command_line, "run_processes", lambda options: given.append(options) or 0)
     for name in list(command_line.os.environ):
         if name.startswith("AIOTQ_"):
             monkeypatch.delenv(name)
@@ -89,6 +95,7 @@ def test_a_first_word_that_is_a_command_is_that_command(run):
 
 def test_every_option_but_the_url_is_read_from_the_environment(run, monkeypatch):
     values = {"QUEUES": "a,b", "CONCURRENCY": "7", "THREADS": "2", "GRACE": "1.5", "LEASE": "3", "UNTIL_EMPTY": "1"}
+    values |= {"PROCESSES": "3", "MAX_JOBS": "1000", "MAX_MEMORY": "512MiB", "UVLOOP": "1"}
     values |= {
         "URL": "redis://other",
         "NAMESPACE": "n",
@@ -109,6 +116,25 @@ def test_the_command_line_goes_before_the_environment_and_an_empty_variable_is_n
     assert run("hello:app", "-c", "5") == (0, [WorkerOptions(target="hello:app", concurrency=5)])
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512MiB", 512 << 20),
+        ("2G", 2 << 30),
+        ("2GB", 2 * 10**9),
+        ("1.5 gib", 3 << 29),
+        ("800000", 800_000),
+        ("4k", 4096),
+    ],
+)
+def test_a_size_has_a_unit_or_is_bytes(run, text, size):
+    assert run("hello:app", "--max-memory", text)[1][0].max_memory == size
+
+
+def test_auto_is_one_process_a_core(run):
+    assert run("hello:app", "--processes", "auto")[1][0].processes == len(os.sched_getaffinity(0))
+
+
 def test_queues_may_be_given_together_and_apart(run):
     assert run("hello:app", "-q", "a, b", "-q", "c,")[1][0].queues == ("a", "b", "c")
 
@@ -123,6 +149,15 @@ def test_queues_may_be_given_together_and_apart(run):
         (["x", "--grace", "-1"], "'-1' is no number of seconds, as in 30 or 0.5"),
         (["x", "--lease", "nan"], "'nan' is no number of seconds"),
         (["x", "--log-format", "xml"], "'xml' is not one of text, json"),
+        (["x", "--processes", "0"], "'0' is no number of processes, 1 to 512, and not 'auto' (one a core)"),
+        (["x", "--processes", "-1"], "'-1' is no number of processes"),
+        (["x", "--processes", "x"], "'x' is no number of processes"),
+        (["x", "--processes", "1000"], "'1000' is no number of processes"),
+        (["x", "--max-jobs", "0"], "'0' is no whole number of at least 1"),
+        (["x", "--max-jobs", "-1"], "'-1' is no whole number of at least 1"),
+        (["x", "--max-memory", "0"], "'0' is no size in bytes, as in 512MiB or 2GiB"),
+        (["x", "--max-memory", "-1"], "'-1' is no size in bytes"),
+        (["x", "--max-memory", "1 x"], "'1 x' is no size in bytes"),
         (["x", "--concurency", "3"], "error: no such option"),
         (["x", "y"], "(y)"),
         (["x", "--name"], "'--name' requires an argument"),
@@ -150,7 +185,7 @@ def test_what_ends_the_command_becomes_its_exit_code(run, monkeypatch, capsys, r
     def fail(_options):
         raise raised
 
-    monkeypatch.setattr(command_line, "run_worker", fail)
+    monkeypatch.setattr(command_line, "run_processes", fail)
     assert run("hello:app") == (code, [])
     assert capsys.readouterr().err == said
 

@@ -1,0 +1,122 @@
+"""A worker process, as its supervisor holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aiotq.supervisor.words import NOW, Full, Ready, Registered, Retired, Seat, decode, given
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiotq.supervisor.processes import Processes
+
+log = logging.getLogger("aiotq.supervisor")
+
+
+class Child:
+    """One, from its start to its end. `changed` is called whenever it has said something that it is."""
+
+    def __init__(self, processes: Processes, *, label: str, number: int, count: int, first: bool) -> None:
+        """Start it: this very command line once more, with a seat in its environment. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            seat = Seat(number=number, count=count, label=label, socket=theirs.fileno(), first=first)
+            command = [sys.executable, *sys.orig_argv[1:]]
+            try:
+                self.process = processes.start(command, env=given(seat, os.environ), fds=[theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        self.number, self.first = number, first
+        self.registered: Registered | None = None  # as it stands in the store
+        self.ready_at_s: float | None = None  # monotonic
+        self.full: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # it is to be replaced
+        self._told: Callable[[], None] | None = None
+        self._socket, self._loop, self._heard = ours, asyncio.get_running_loop(), b""
+        self._loop.add_reader(ours, self._read)
+        self.process.ended.add_done_callback(lambda _: self._close())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has begun to work."""
+        return self.ready_at_s is not None
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """Call that once it works."""
+        self._told = call
+
+    def worked_s(self) -> float:
+        """For how long it has worked so far."""
+        return 0.0 if self.ready_at_s is None else monotonic() - self.ready_at_s
+
+    def stop(self, *, now: bool = False) -> None:
+        """Tell it to stop: gently, or now."""
+        if now:
+            try:
+                self._socket.send(NOW)
+            except OSError:
+                pass  # it is ending
+        else:
+            self.process.send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.process.send(signal.SIGKILL)
+
+    # --- what it says -------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._socket)
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            word = decode(line)
+        except msgspec.DecodeError:
+            log.warning("worker process %d said something unknown", self.number, extra={"event": "unknown_word"})
+            return
+        match word:
+            case Registered():
+                self.registered = word
+            case Retired():
+                self.registered = None
+            case Full():
+                if not self.full.done():
+                    self.full.set_result(None)
+            case Ready():
+                self.ready_at_s = monotonic()
+                if self._told is not None:
+                    self._told()
+
+    def _close(self) -> None:
+        """It has ended; what it said last may still be there."""
+        while self._socket.fileno() >= 0 and self._pending():
+            self._read()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _pending(self) -> bool:
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False

@@ -1,0 +1,67 @@
+"""The worker's end of the socket between it and its supervisor."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aiotq.supervisor.words import NOW, encode
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Generator
+
+    from aiotq.supervisor.words import Seat, Word
+
+
+class Link:
+    """Used in a worker's process, on its loop."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self._socket = socket.socket(fileno=seat.socket)
+        self._socket.setblocking(False)
+        self._socket.set_inheritable(False)
+        self._gone = False
+
+    def gone(self) -> bool:
+        """Whether the supervisor has gone."""
+        return self._gone
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def tell(self, word: Word) -> None:
+        """Say something. A supervisor that has gone or does not listen is no reason to stop working."""
+        try:
+            self._socket.send(encode(word) + b"\n")
+        except OSError:
+            pass
+
+    @contextmanager
+    def listening(
+        self, loop: AbstractEventLoop, *, now: Callable[[], None], gone: Callable[[], None]
+    ) -> Generator[None]:
+        """Within it, the supervisor's word calls `now`, and its end calls `gone`, in the loop."""
+
+        def read() -> None:
+            try:
+                said = self._socket.recv(1024)
+            except BlockingIOError:
+                return
+            except OSError:
+                said = b""
+            if NOW in said:
+                now()
+            if not said:
+                loop.remove_reader(self._socket)
+                self._gone = True
+                gone()
+
+        loop.add_reader(self._socket, read)
+        try:
+            yield
+        finally:
+            loop.remove_reader(self._socket)
