@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 
 from benchmarks.catalogue import UsageError, catalogue, chosen
+from benchmarks.compare import comparison
 from benchmarks.figures import ITEMS
+from benchmarks.gate import gate
+from benchmarks.plots import pyplot
+from benchmarks.processes import Failed
+from benchmarks.publish import DOCS, publish
 from benchmarks.results import RESULTS, Writer, new_file, read
 from benchmarks.run import Plan, measure
 from benchmarks.server import NoServer
@@ -24,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except NoServer as error:
+    except (NoServer, Failed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -48,6 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--quick", action="store_true", help=f"under 5 minutes: {', '.join(QUICK_PEERS)}, once, no growth")
     run.add_argument("--publish", action="store_true", help="write the table and the plots to docs/benchmarks/ too")
+    run.add_argument("--minutes", type=float, default=35, help="no further round is begun that would end later (35)")
+    compare = commands.add_parser(
+        "compare", help="two result files: ratios, and whether they differ by more than their spread"
+    )
+    compare.set_defaults(run=_compare)
+    compare.add_argument("a", type=Path)
+    compare.add_argument("b", type=Path)
+    shown = commands.add_parser("publish", help="the table and plots of a result file into docs/benchmarks/")
+    shown.set_defaults(run=_publish)
+    shown.add_argument("file", type=Path)
+    held = commands.add_parser("gate", help="CI's quick benchmark: aiotq beside bare redis-py, and what is on record")
+    held.set_defaults(run=lambda options: gate(keep=options.record))
+    held.add_argument("--record", action="store_true", help="rewrite benchmarks/baseline.json")
     return parser
 
 
@@ -62,7 +80,10 @@ def _run(options: argparse.Namespace) -> int:
         items=items,
         scale=scale,
         rounds=options.rounds or (1 if options.quick else 3),
+        minutes=options.minutes,
     )
+    if options.publish:
+        pyplot()  # that it is missing is said before the measurements
     writer = Writer(new_file(RESULTS))
     try:
         measure(plan, writer)
@@ -72,9 +93,29 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 130
-    print(report(read(writer.path)))
+    results = read(writer.path)
+    if options.publish:
+        publish(results, DOCS)
+    print(report(results))
     print(f"\nThe figures are in {_short(writer.path)}.")
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    print(comparison(read(_found(options.a)), read(_found(options.b))))
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    publish(read(_found(options.file)), DOCS)
+    print(f"written: {_short(DOCS)}")
+    return 0
+
+
+def _found(path: Path) -> Path:
+    """As given, or a name in benchmarks/results/."""
+    near = RESULTS / path.with_suffix(".jsonl").name
+    return near if not path.exists() and path.parent == Path() and near.exists() else path
 
 
 def _short(path: Path) -> str:

@@ -103,11 +103,11 @@ class Driver:
         else:
             await self._callers(100, lambda args: self.peer.enqueue(task, *args), calls)
 
-    async def do_one(self, jobs: int) -> float:
+    async def do_one(self, jobs: int, first: int = 0) -> float:
         """Jobs a second by one caller, one after the other."""
         enqueue = self.peer.enqueue
         started = time.perf_counter()
-        for slot in range(jobs):
+        for slot in range(first, first + jobs):
             await enqueue("noop", slot)
         return jobs / (time.perf_counter() - started)
 

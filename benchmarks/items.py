@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import time
 from typing import TYPE_CHECKING, TypeAlias
+
+from redis import TimeoutError as RedisTimeoutError
 
 from benchmarks.processes import Failed
 
@@ -73,11 +76,13 @@ def drain(stage: Stage) -> Taken:
         busy = sum(group.memory_mib() for group in groups)
         stage.until(jobs, LIMIT_S, groups)
         first = min(start for start in stage.notes.starts(jobs))
-        time.sleep(0.1)  # noqa: TID251  the last outcomes are stored
+        time.sleep(0.1)
         commands, cpu_s = stage.commands() - commands, stage.cpu_s() - cpu_s
+        script_ms = stage.slowest_script_ms()
     return {
         "drain": (jobs - 1) / stage.notes.span_s(jobs), "first_job_s": (first - started) / 1e9, "busy_mib": busy,
         "commands": commands / jobs, "cpu_us": cpu_s / jobs * 1e6, "again": float(stage.notes.again()),
+        "script_ms": script_ms,
     }  # fmt: skip
 
 
@@ -154,7 +159,7 @@ def finished(stage: Stage, groups: list[Group]) -> Taken:
         while 0 in stage.notes.starts(jobs, first):
             if time.monotonic() > deadline:
                 raise Failed(f"{jobs} jobs with {size} bytes of arguments did not all start within {LIMIT_S} s")
-            time.sleep(0.02)  # noqa: TID251
+            time.sleep(0.02)
         taken[f"finished_{size}"] = (stage.settled_memory() - before) / jobs
         first += jobs
     del groups
@@ -166,25 +171,42 @@ def idle(stage: Stage, groups: list[Group]) -> Taken:
 
     The last item of a stage: its driver has closed then.
     """
+    stage.stop_schedulers(groups)
     stage.driver.ask("close")  # the caller's connections are not the worker's
-    time.sleep(0.3)  # noqa: TID251
+    time.sleep(0.3)
     for_s = (8 if stage.entry.ours else 5) if stage.place.scale >= 1 else 4  # more than its slowest rhythm
-    sent = inside = 0
-    with stage.redis.monitor() as monitor:
-        connections = len(stage.place.redis.client_list())
-        ends = time.monotonic() + for_s
-        while (left := ends - time.monotonic()) > 0:
-            if not monitor.connection.can_read(timeout=left):
-                break
-            command = monitor.next_command()
-            sent += command["client_type"] != "lua" and not command["command"].startswith("CLIENT LIST")
-            inside += command["client_type"] == "lua"
-    ours = 2  # MONITOR's and the one that asks for the list
+    sent, inside = idle_commands(stage, for_s)
+    connections = len(stage.redis.client_list())
     memory = sum(group.memory_mib() for group in groups)
     return {
-        "idle_sent": sent / for_s, "idle_all": (sent + inside) / for_s, "idle_mib": memory,
-        "idle_connections": float(connections - ours),
+        "idle_sent": sent, "idle_all": sent + inside, "idle_mib": memory,
+        "idle_connections": float(connections - 1),  # less the one that asks
     }  # fmt: skip
+
+
+def idle_commands(stage: Stage, for_s: float) -> tuple[float, float]:
+    """Commands a second that clients send, and those that run inside scripts, by MONITOR."""
+    sent = inside = 0
+    with stage.redis.monitor() as monitor:
+        ends = time.monotonic() + for_s
+        while (left := ends - time.monotonic()) > 0:
+            try:
+                if not monitor.connection.can_read(timeout=left):
+                    break
+                command = monitor.next_command()
+            except RedisTimeoutError:  # it came in parts
+                continue
+            sent += command["client_type"] != "lua"
+            inside += command["client_type"] == "lua"
+    return sent / for_s, inside / for_s
+
+
+def imports(stage: Stage) -> Taken:
+    """(l) what `import aiotq` takes in a new process; files in the page cache."""
+    program = "import time; began = time.perf_counter(); import aiotq; print(time.perf_counter() - began)"
+    command = [stage.python, "-c", program]
+    found = [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(5)]
+    return {"import_s": quantile(found, 0.5)}
 
 
 def burst(stage: Stage) -> Taken:
@@ -200,9 +222,13 @@ def burst(stage: Stage) -> Taken:
     return {"burst_last_s": got["last_ms"] / 1e3}
 
 
-ALONE: dict[str, Callable[[Stage], Taken]] = {"enqueue": enqueue, "queued": queued, "drain": drain, "work": work}
+ALONE: dict[str, Callable[[Stage], Taken]] = {
+    "enqueue": enqueue, "queued": queued, "drain": drain, "work": work, "imports": imports,
+}  # fmt: skip
+OURS_ALONE = {"imports"}  # what only aiotq is asked for
 # These share one worker, in this order.
 STEADY: dict[str, Callable[[Stage, list[Group]], Taken]] = {
-    "latency": latency, "loaded": loaded, "roundtrip": roundtrip, "delayed": delayed, "finished": finished, "idle": idle,
+    "latency": latency, "loaded": loaded, "roundtrip": roundtrip, "delayed": delayed, "finished": finished,
+    "idle": idle,
 }  # fmt: skip
 ONCE: dict[str, Callable[[Stage], Taken]] = {"burst": burst}

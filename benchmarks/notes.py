@@ -1,8 +1,8 @@
 """Where jobs note that they ran: a memory-mapped file, which costs no peer a Redis command and works across processes.
 
-Each job has a slot of its own, so two processes never write to one place: a byte "has started", and when it started first
-(monotonic nanoseconds, which all processes of a host share). A job that starts again appends its slot to a second file,
-in one write that the kernel keeps whole. Not noticed: the same job starting twice within one and the same microsecond.
+Each job has a slot of its own, so two processes never write to one place: a byte "has started", and when it started
+first (monotonic nanoseconds, which all processes of a host share). A job that starts again appends its slot to a second
+file, in one write that the kernel keeps whole. Not noticed: the same job starting twice within the same microsecond.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 GENTLE_S = 2  # what a worker gets to end by itself: its keys are flushed anyway
 MIB = 1 << 20
@@ -54,8 +54,8 @@ class Group:
         return lines[-1].strip() if lines else ""
 
     def memory_mib(self) -> float:
-        """Of one process its resident set; of several the sum of what is theirs, shared pages divided among the sharers."""
-        pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and _session(pid) == self.process.pid]
+        """Of one process its resident set; of several the sum of theirs, shared pages divided among the sharers."""
+        pids = [place for place in Path("/proc").glob("[0-9]*") if _session(place) == self.process.pid]
         if len(pids) == 1:
             return _kib(pids[0], "status", "VmRSS:") / 1024
         return sum(_kib(pid, "smaps_rollup", "Pss:") for pid in pids) / 1024
@@ -123,18 +123,17 @@ class Started:
         self._groups.clear()
 
 
-def _session(pid: str) -> int:
-    """Whose session it is; 0: it has gone."""
+def _session(place: Path) -> int:
+    """Whose session a process is in; 0: it has gone."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[3])
+        return int((place / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[3])
     except (OSError, IndexError):
         return 0
 
 
-def _kib(pid: str, file: str, label: str) -> int:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/{file}", encoding="utf-8") as lines:
-        for line in lines:
+def _kib(place: Path, file: str, label: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in (place / file).read_text("utf-8").splitlines():
             if line.startswith(label):
                 return int(line.split()[1])
     return 0

@@ -7,13 +7,14 @@ import statistics
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.catalogue import HERE, UsageError
+from benchmarks.figures import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 RESULTS = HERE / "results"
 
@@ -82,6 +83,7 @@ class Results:
     growth: dict[tuple[str, str], dict[str, Sum]] = field(default_factory=dict)  # (curve, what): by point
     limits: dict[str, Sum] = field(default_factory=dict)
     errors: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # (peer, item)
+    rounds: int = 0  # begun
     interrupted: bool = False
 
     def get(self, peer: str, figure: str) -> Sum | None:
@@ -102,36 +104,64 @@ def read(path: Path) -> Results:
         raise UsageError(
             f"there is no result file {path}; the latest there are: {known or 'none, run the benchmarks first'}"
         )
-    results = Results()
-    figures: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    growth: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    limits: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    lines = path.read_text("utf-8").splitlines()
+    reader = _Reader()
+    lines = path.read_text("utf-8", "replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             fact = json.loads(line)
-            match fact["kind"]:
-                case "figure":
-                    figures[fact["peer"], fact["figure"]].append((fact["value"], fact["ping_s"]))
-                case "growth":
-                    growth[fact["curve"], fact["what"]][str(fact["point"])].append((fact["value"], fact["ping_s"]))
-                case "limit":
-                    limits[fact["name"]].append((fact["value"], 1.0))
-                case "error":
-                    results.errors.setdefault((fact["peer"], fact["item"]), []).append(fact["error"])
-                case "absent":
-                    results.absent[fact["peer"]] = fact["why"]
-                case "peer":
-                    results.peers[fact["peer"]] = fact
-                case "run":
-                    results.run = fact
-                case "interrupted":
-                    results.interrupted = True
+            getattr(reader, f"_{fact['kind']}", reader.other)(fact)
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines) and number > 1:
                 break
             raise UsageError(f"{path} is no result file of these benchmarks (line {number}: {error!r})") from error
-    results.figures = {key: summed(pairs) for key, pairs in figures.items()}
-    results.growth = {key: {point: summed(pairs) for point, pairs in by.items()} for key, by in growth.items()}
-    results.limits = {name: summed(pairs) for name, pairs in limits.items()}
-    return results
+    return reader.summed()
+
+
+class _Reader:
+    """Gathers the lines of a file; a method a kind of line."""
+
+    def __init__(self) -> None:
+        self.results = Results()
+        self.figures: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+        self.growth: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        self.limits: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def other(self, fact: Any) -> None:
+        """What a later version may write."""
+
+    def _run(self, fact: Any) -> None:
+        self.results.run = fact
+
+    def _peer(self, fact: Any) -> None:
+        self.results.peers[fact["peer"]] = fact
+
+    def _absent(self, fact: Any) -> None:
+        self.results.absent[fact["peer"]] = fact["why"]
+
+    def _round(self, fact: Any) -> None:
+        self.results.rounds = fact["number"]
+
+    def _figure(self, fact: Any) -> None:
+        self.figures[fact["peer"], fact["figure"]].append((fact["value"], fact["ping_s"]))
+
+    def _growth(self, fact: Any) -> None:
+        self.growth[fact["curve"], fact["what"]][str(fact["point"])].append((fact["value"], fact["ping_s"]))
+
+    def _limit(self, fact: Any) -> None:
+        self.limits[fact["name"]].append((fact["value"], 1.0))
+
+    def _error(self, fact: Any) -> None:
+        self.results.errors.setdefault((fact["peer"], fact["item"]), []).append(fact["error"])
+
+    def _interrupted(self, _: Any) -> None:
+        self.results.interrupted = True
+
+    def summed(self) -> Results:
+        """All of it."""
+        results = self.results
+        results.figures = {key: summed(pairs) for key, pairs in self.figures.items() if key[1] in FIGURES}
+        results.growth = {key: {point: summed(pairs) for point, pairs in by.items()} for key, by in self.growth.items()}
+        results.limits = {name: summed(pairs) for name, pairs in self.limits.items()}
+        return results

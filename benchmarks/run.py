@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,20 +17,19 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis, RedisError
 
 from benchmarks import growth
-from benchmarks.catalogue import HERE, catalogue
-from benchmarks.items import ALONE, ONCE, STEADY
+from benchmarks.catalogue import HERE, Entry, catalogue
+from benchmarks.items import ALONE, ONCE, OURS_ALONE, STEADY
 from benchmarks.limits import limits, ping_s
 from benchmarks.notes import Notes
 from benchmarks.processes import Failed, Started
-from benchmarks.results import Writer
 from benchmarks.server import redis_server
 from benchmarks.stage import Place, Stage
 from benchmarks.venvs import NotInstalled, install, ready
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from benchmarks.catalogue import Entry
+    from benchmarks.results import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ class Plan:
     items: Sequence[str]  # names of items.py, and "growth"
     rounds: int
     scale: float  # of the numbers of jobs
+    minutes: float  # no round is begun that would end later
 
 
 def say(words: str) -> None:
@@ -97,12 +98,22 @@ class Run:
         self.plan, self.place, self.writer = plan, place, writer
         self.absent: set[str] = set()
         self.ping = 0.0
+        self.began = time.monotonic()
 
     def all(self) -> None:
         """Rounds; in each, the peers in random order."""
         for entry in self.plan.peers:
             self._install(entry)
+        began = time.monotonic()
         for number in range(1, self.plan.rounds + 1):
+            left_s = self.plan.minutes * 60 - (time.monotonic() - self.began)
+            if number > 1 and left_s < (time.monotonic() - began) / (number - 1):
+                say(
+                    f"  stopping after {number - 1} of {self.plan.rounds} rounds: another would end later than "
+                    f"after {self.plan.minutes:g} minutes"
+                )
+                return
+            self.writer.line("round", number=number)
             self._limits()
             present = [entry for entry in self.plan.peers if entry.name not in self.absent]
             for entry in random.sample(present, len(present)):
@@ -139,7 +150,7 @@ class Run:
                     self.writer.line("peer", peer=entry.name, at=entry.kind, **_shown(stage.told))
                 self.ping = ping_s(self.place.url)
                 stage.open()
-                alone = [item for item in ALONE if item in wanted]
+                alone = [item for item in ALONE if item in wanted and (entry.ours or item not in OURS_ALONE)]
                 for item in random.sample(alone, len(alone)):
                     self._take(entry, number, item, lambda item=item: ALONE[item](stage))
                 steady = [item for item in STEADY if item in wanted]

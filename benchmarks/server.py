@@ -54,6 +54,7 @@ def _start(binary: str, folder: Path, free_port: Callable[[], int]) -> tuple[sub
     for _ in range(PORTS_TRIED):
         port = free_port()
         command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command += ["--slowlog-log-slower-than", "500", "--slowlog-max-len", "1000"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([*command, "--dir", str(folder)], stdout=log, stderr=log, start_new_session=True)
         if _ready(port, process):
@@ -70,7 +71,7 @@ def _ready(port: int, process: subprocess.Popen[bytes]) -> bool:
             probe.sendall(b"INFO server\r\n")
             if f"process_id:{process.pid}".encode() in probe.recv(1 << 16):
                 return True
-        time.sleep(0.02)  # noqa: TID251  no event loop here
+        time.sleep(0.02)
     if process.poll() is None:
         process.kill()
     process.wait()

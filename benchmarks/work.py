@@ -52,7 +52,7 @@ def sync_noop(slot: int, text: str = "") -> None:  # noqa: ARG001
 def sync_nap(slot: int, nap_s: float) -> None:
     """nap, the same."""
     ran(slot)
-    time.sleep(nap_s)  # noqa: TID251  a job of a thread
+    time.sleep(nap_s)
 
 
 def sync_burn(slot: int) -> None:

@@ -44,6 +44,16 @@ class Aiotq(AsyncPeer):
         signed = TASKS[task].s
         await app.enqueue_many(signed(*args) for args in calls)
 
+    async def fill_queues(self, jobs: int, names: list[str]) -> None:
+        """So many no-op jobs, spread over these queues."""
+        tasks = [TASKS["noop"].options(queue=name) for name in names]
+        await app.enqueue_many(tasks[slot % len(tasks)].s(slot) for slot in range(jobs))
+
+    async def fill_schedule(self, jobs: int) -> None:
+        """So many that are due in an hour."""
+        later = TASKS["noop"].options(countdown=3_600)
+        await app.enqueue_many(later.s(slot) for slot in range(jobs))
+
     async def result(self, handle: Any) -> Any:
         return await handle.result(timeout=20)
 

@@ -1,7 +1,7 @@
 """arq, as its docs set it up: a WorkerSettings class, `arq module.WorkerSettings`.
 
 max_jobs 100 instead of 10, as for every asyncio peer. poll_delay stays 0.5 s and the results' keep_result an hour, its
-defaults. Its docs show no way to enqueue in bulk: bulk is 100 callers.
+defaults. Its docs show no way to enqueue in bulk.
 """
 
 from __future__ import annotations

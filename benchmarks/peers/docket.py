@@ -1,8 +1,8 @@
 """docket (pydocket), as its docs set it up: a Docket, `docket worker --tasks module:tasks`.
 
---concurrency 100 instead of 10, as for every asyncio peer; results in its default storage. max_connections=500
-in its URL: with redis-py 8's default of 100 connections a worker of 100 jobs met MaxConnectionsError in its heartbeat, and
-a job waited for its redelivery. Bulk is `add_many`.
+--concurrency 100 instead of 10, as for every asyncio peer; results in its default storage. max_connections=500 in its
+URL: with redis-py 8's default of 100 connections a worker of 100 jobs met MaxConnectionsError in its heartbeat, and a
+job waited for its redelivery. Bulk is `add_many`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """saq, as its docs set it up: a settings dict, `saq module.settings`.
 
 concurrency 100 instead of 10, as for every asyncio peer. Its timers (due jobs each second, the sweep each minute) and
-the sender's max_concurrent_ops (20) stay at their defaults; results are kept ten minutes, its default. Results are waited
-for by `job.refresh(until_complete=...)`. Its docs show no way to enqueue in bulk without waiting: bulk is 100 callers.
+the sender's max_concurrent_ops (20) stay at their defaults; results are kept ten minutes, its default. Results are
+waited for by `job.refresh(until_complete=...)`. Its docs show no way to enqueue in bulk without waiting for results.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Saq(AsyncPeer):
 
     def enqueue_in(self, delay_s: float, task: str, *args: Any) -> Awaitable[Any]:
         named = dict(zip(NAMES[task], args, strict=False))
-        return queue.enqueue(task, scheduled=time.time() + delay_s, **named)  # noqa: TID251
+        return queue.enqueue(task, scheduled=time.time() + delay_s, **named)
 
     async def result(self, handle: Any) -> Any:
         await handle.refresh(until_complete=20)

@@ -1,9 +1,9 @@
 """taskiq on Redis, as the docs of taskiq and taskiq-redis set it up; the two brokers differ in one line.
 
 One worker process (--workers 1, as for every asyncio peer) with the default of 100 tasks at once; results in its
-RedisAsyncResultBackend, kept as long as by default; delayed jobs by a ListRedisScheduleSource and a scheduler process, which
-looks for new ones each second (--update-interval 1: by default once a minute). Its docs show no way to enqueue in bulk:
-bulk is 100 callers.
+RedisAsyncResultBackend, kept as long as by default; delayed jobs by a ListRedisScheduleSource and a scheduler process,
+which looks for new ones each second (--update-interval 1: by default once a minute). Its docs show no way to enqueue in
+bulk.
 """
 
 from __future__ import annotations
