@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+
+from redis import RedisError
 
 from benchmarks.catalogue import UsageError, catalogue, chosen
 from benchmarks.compare import comparison
@@ -24,6 +27,7 @@ QUICK_PEERS = ("aiotq", "saq", "arq", "taskiq-stream")
 def main(arguments: list[str] | None = None) -> int:
     """One command."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return options.run(options)
     except UsageError as error:
@@ -32,8 +36,16 @@ def main(arguments: list[str] | None = None) -> int:
     except (NoServer, Failed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except RedisError as error:
+        print(f"error: the Redis of this run is gone ({error}); its figures so far are kept", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _interrupt(*_: object) -> None:
+    """A polite end asked for by a signal is that of Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _words(text: str) -> list[str]:
@@ -54,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--quick", action="store_true", help=f"under 5 minutes: {', '.join(QUICK_PEERS)}, once, no growth")
     run.add_argument("--publish", action="store_true", help="write the table and the plots to docs/benchmarks/ too")
     run.add_argument("--minutes", type=float, default=35, help="no further round is begun that would end later (35)")
+    run.add_argument("--results", type=Path, default=RESULTS, help="the folder of result files (benchmarks/results)")
     compare = commands.add_parser(
         "compare", help="two result files: ratios, and whether they differ by more than their spread"
     )
@@ -84,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     if options.publish:
         pyplot()  # that it is missing is said before the measurements
-    writer = Writer(new_file(RESULTS))
+    writer = Writer(new_file(options.results))
     try:
         measure(plan, writer)
     except KeyboardInterrupt:

@@ -47,8 +47,8 @@ def _heading(results: Results) -> str:
         f"# Benchmarks of {run.get('at', 'an unknown time')}\n\n"
         f"{run.get('server', '?')} and everything else on one machine of {machine}; aiotq at "
         f"{run.get('commit') or 'no commit'}; {results.rounds} rounds, peers in random order in each. Each figure is a "
-        f"median with, in brackets, the lowest and the highest. Such a machine differs from another, and from itself an "
-        f"hour later: only ratios within one run count. Remade by `make bench`.{ended}"
+        f"median with, in brackets, the lowest and the highest. Such a machine differs from another, and from itself "
+        f"an hour later: only ratios within one run count. Remade by `make bench`.{ended}"
     )
 
 
@@ -119,7 +119,7 @@ def _processes(results: Results) -> Iterator[str]:
     if cpu is not None:
         yield (
             f"\nA job costs Redis about {cpu.median:.1f} µs of CPU for its whole life, so one Redis carries at most "
-            f"{1e6 / cpu.median:,.0f} jobs/s however many processes work. With {cores} cores for Redis and all workers, "
+            f"{1e6 / cpu.median:,.0f} jobs/s, however many work. With {cores} cores for Redis and all of them, "
             f"workers beyond the cores that Redis leaves free add nothing; with a core for each process the rate would "
             f"grow with their number up to Redis's own limit."
         )
