@@ -174,7 +174,7 @@ def idle(stage: Stage, groups: list[Group]) -> Taken:
     stage.stop_schedulers(groups)
     stage.driver.ask("close")  # the caller's connections are not the worker's
     time.sleep(0.3)
-    for_s = (8 if stage.entry.ours else 5) if stage.place.scale >= 1 else 4  # more than its slowest rhythm
+    for_s = (8 if stage.entry.ours else 4) if stage.place.scale >= 1 else 4  # more than its slowest rhythm
     sent, inside = idle_commands(stage, for_s)
     connections = len(stage.redis.client_list())
     memory = sum(group.memory_mib() for group in groups)
@@ -225,6 +225,7 @@ def burst(stage: Stage) -> Taken:
 ALONE: dict[str, Callable[[Stage], Taken]] = {
     "enqueue": enqueue, "queued": queued, "drain": drain, "work": work, "imports": imports,
 }  # fmt: skip
+VARIANTS = {"enqueue", "drain", "work", "latency", "loaded", "roundtrip"}  # what another event loop may change
 OURS_ALONE = {"imports"}  # what only aiotq is asked for
 # These share one worker, in this order.
 STEADY: dict[str, Callable[[Stage, list[Group]], Taken]] = {

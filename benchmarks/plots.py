@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.catalogue import OURS, UsageError
 from benchmarks.figures import FIGURES
+from benchmarks.table import number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,20 +57,23 @@ def _peers(plt: Any, results: Results, folder: Path) -> str:
 
 
 def _bars(place: Any, results: Results, figure: str) -> None:
-    """One figure of all peers, the best on top, on a logarithmic scale where they are far apart."""
+    """One figure of all peers, the best on top, from zero: a bar twice as long is twice as much."""
     facts = FIGURES[figure]
     found = {peer: results.figures[peer, figure] for peer in results.peers if (peer, figure) in results.figures}
     order = sorted(found, key=lambda peer: found[peer].median, reverse=not facts.more)
-    floor = 0.05
-    medians = [max(found[peer].median, floor) for peer in order]
-    spread = [
-        [max(0.0, middle - max(found[peer].low, floor)) for peer, middle in zip(order, medians, strict=True)],
-        [max(0.0, found[peer].high - middle) for peer, middle in zip(order, medians, strict=True)],
-    ]
+    sums = [found[peer] for peer in order]
+    spread = [[one.median - one.low for one in sums], [one.high - one.median for one in sums]]
     colours = [OURS_COLOUR if peer.startswith(OURS) else PEERS_COLOUR for peer in order]
-    place.barh(order, medians, xerr=spread, color=colours, error_kw={"elinewidth": 0.8, "ecolor": "#333333"})
-    if max(medians) > 20 * min(medians):
-        place.set_xscale("log")
+    bars = place.barh(
+        order,
+        [one.median for one in sums],
+        xerr=spread,
+        color=colours,
+        error_kw={"elinewidth": 0.8, "ecolor": "#333333"},
+    )
+    place.bar_label(bars, [number(one.median) for one in sums], padding=6, fontsize=8)
+    place.margins(x=0.15)
+    place.set_xlim(left=min(0.0, *(one.low for one in sums)))
     place.set_title(facts.title + (f", {facts.unit}" if facts.unit else ""), loc="left")
     place.set_xlabel("more is better" if facts.more else "less is better")
 
@@ -91,7 +95,7 @@ def _growth(plt: Any, results: Results, folder: Path) -> str:
             linewidth=0,
         )
         place.set_xscale("log")
-        place.set_ylim(bottom=0)
+        place.set_ylim(0, 1.15 * max(found.high for _, found in by))
         place.set_xlabel(key[0])
         place.set_title(key[1], loc="left")
         place.set_xticks(points, [f"{point:,}" for point in points])

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis, RedisError
 
 from benchmarks import growth
-from benchmarks.catalogue import HERE, Entry, catalogue
-from benchmarks.items import ALONE, ONCE, OURS_ALONE, STEADY
+from benchmarks.catalogue import HERE, OURS, Entry, catalogue
+from benchmarks.items import ALONE, ONCE, OURS_ALONE, STEADY, VARIANTS
 from benchmarks.limits import limits, ping_s
 from benchmarks.notes import Notes
 from benchmarks.processes import Failed, Started
@@ -40,7 +40,7 @@ class Plan:
     items: Sequence[str]  # names of items.py, and "growth"
     rounds: int
     scale: float  # of the numbers of jobs
-    minutes: float  # no round is begun that would end later
+    minutes: float  # no peer is begun later, but in the first round
 
 
 def say(words: str) -> None:
@@ -104,22 +104,22 @@ class Run:
         """Rounds; in each, the peers in random order."""
         for entry in self.plan.peers:
             self._install(entry)
-        began = time.monotonic()
         for number in range(1, self.plan.rounds + 1):
-            left_s = self.plan.minutes * 60 - (time.monotonic() - self.began)
-            if number > 1 and left_s < (time.monotonic() - began) / (number - 1):
-                say(
-                    f"  stopping after {number - 1} of {self.plan.rounds} rounds: another would end later than "
-                    f"after {self.plan.minutes:g} minutes"
-                )
-                return
             self.writer.line("round", number=number)
             self._limits()
+            if "growth" in self.plan.items and not self._late(number):
+                self._growth(number)
             present = [entry for entry in self.plan.peers if entry.name not in self.absent]
             for entry in random.sample(present, len(present)):
+                if self._late(number):
+                    say(f"  stopping in round {number} of {self.plan.rounds}: {self.plan.minutes:g} minutes are over")
+                    self.writer.line("late", round=number, minutes=self.plan.minutes)
+                    return
                 self._peer(entry, number)
-            if "growth" in self.plan.items:
-                self._growth(number)
+
+    def _late(self, number: int) -> bool:
+        """Whether time is over. The first round is always whole."""
+        return number > 1 and time.monotonic() - self.began > self.plan.minutes * 60
 
     def _install(self, entry: Entry) -> None:
         try:
@@ -140,7 +140,7 @@ class Run:
         self.place.redis.flushall()
 
     def _peer(self, entry: Entry, number: int) -> None:
-        wanted = self.plan.items
+        wanted = [item for item in self.plan.items if entry.name == OURS or not entry.ours or item in VARIANTS]
         try:
             with Stage(self.place, entry) as stage:
                 if stage.told["skip"]:
@@ -166,8 +166,13 @@ class Run:
 
     def _steady(self, stage: Stage, entry: Entry, number: int, items: list[str]) -> None:
         stage.fresh()
-        with stage.workers(schedulers="delayed" in items and bool(stage.told["schedulers"])) as groups:
-            stage.warm_up(groups)
+        with stage.workers(schedulers="delayed" in items) as groups:
+            try:
+                stage.warm_up(groups)
+            except Failed as error:
+                for item in items:
+                    self._failed(entry, number, item, error)
+                return
             for item in items:
                 self._take(entry, number, item, lambda item=item: STEADY[item](stage, groups))
 

@@ -143,6 +143,9 @@ def _setups(results: Results) -> Iterator[str]:
 def _trouble(results: Results) -> Iterator[str]:
     if results.errors:
         yield "\n## What failed\n"
+    grouped: dict[tuple[str, str], list[str]] = {}
     for (peer, item), errors in results.errors.items():
         times = f" ({len(errors)} times)" if len(errors) > 1 else ""
-        yield f"- **{peer}**, {item}: {errors[0]}{times}"
+        grouped.setdefault((peer, errors[0]), []).append(item + times)
+    for (peer, error), items in grouped.items():
+        yield f"- **{peer}**, {', '.join(items)}: {error}"
