@@ -152,7 +152,7 @@ def finished(stage: Stage, groups: list[Group]) -> Taken:
     taken: Taken = {}
     first = 500_000
     for size in SIZES:
-        jobs = 100 if stage.told["jobs_s"] < 200 else stage.jobs(0.1, 1_000) if size < 1_000 else 300
+        jobs = 100 if stage.told["jobs_s"] < 200 else stage.jobs(0.1, 600) if size < 1_000 else 200
         before = stage.settled_memory()
         stage.driver.ask("fill", task="noop", jobs=jobs, first=first, rest=["x" * size], within_s=LIMIT_S)
         deadline = time.monotonic() + LIMIT_S
