@@ -79,8 +79,9 @@ def drain(stage: Stage) -> Taken:
         time.sleep(0.1)
         commands, cpu_s = stage.commands() - commands, stage.cpu_s() - cpu_s
         script_ms = stage.slowest_script_ms()
+    stage.told["drained"] = (jobs - 1) / stage.notes.span_s(jobs)
     return {
-        "drain": (jobs - 1) / stage.notes.span_s(jobs), "first_job_s": (first - started) / 1e9, "busy_mib": busy,
+        "drain": stage.told["drained"], "first_job_s": (first - started) / 1e9, "busy_mib": busy,
         "commands": commands / jobs, "cpu_us": cpu_s / jobs * 1e6, "again": float(stage.notes.again()),
         "script_ms": script_ms,
     }  # fmt: skip
@@ -127,8 +128,8 @@ def latency(stage: Stage, _: list[Group]) -> Taken:
 
 
 def loaded(stage: Stage, _: list[Group]) -> Taken:
-    """(e) the same at half the rate that it can drain."""
-    rate = stage.told["jobs_s"] / 2
+    """(e) the same at half the rate that it has just drained at (or drains at as a rule, if that was not measured)."""
+    rate = stage.told.get("drained", stage.told["jobs_s"]) / 2
     got = stage.driver.ask("loaded", rate=rate, for_s=1.5 * min(1, 2 * stage.place.scale), first=200_000)
     return percentiles("loaded", got["ms"]) | {"loaded_rate": got["offered"]}
 
@@ -169,10 +170,10 @@ def finished(stage: Stage, groups: list[Group]) -> Taken:
 def idle(stage: Stage, groups: list[Group]) -> Taken:
     """(j) (k) what a worker with nothing to do costs. MONITOR tells commands sent from those inside scripts.
 
-    The last item of a stage: its driver has closed then.
+    The last item of a stage: its driver has ended then.
     """
     stage.stop_schedulers(groups)
-    stage.driver.ask("close")  # the caller's connections are not the worker's
+    stage.place.started.stop(stage.driver)  # the caller's connections are not the worker's
     time.sleep(0.3)
     for_s = (8 if stage.entry.ours else 4) if stage.place.scale >= 1 else 4  # more than its slowest rhythm
     sent, inside = idle_commands(stage, for_s)
@@ -215,7 +216,7 @@ def burst(stage: Stage) -> Taken:
     jobs = BURST if stage.entry.ours else PEERS_BURST
     with stage.workers(schedulers=True) as groups:
         stage.warm_up(groups)
-        delay_s = 2 if stage.entry.ours else 4
+        delay_s = 2 if stage.entry.ours else 8
         got = stage.driver.ask("at_once", jobs=jobs, delay_s=delay_s, limit_s=25, within_s=2 * LIMIT_S)
     if not got["in_time"]:
         raise Failed(f"enqueuing {jobs:,} delayed jobs took longer than {delay_s} s")
