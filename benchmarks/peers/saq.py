@@ -7,6 +7,7 @@ waited for by `job.refresh(until_complete=...)`. Its docs show no way to enqueue
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,12 @@ class Saq(AsyncPeer):
         return queue.enqueue(task, scheduled=time.time() + delay_s, **named)
 
     async def result(self, handle: Any) -> Any:
-        await handle.refresh(until_complete=20)
+        # It reads the job and then listens: what ends in between is not heard, and is read at the next go.
+        for _ in range(20):
+            with contextlib.suppress(TimeoutError):
+                await handle.refresh(until_complete=1)
+            if handle.completed:
+                break
         return handle.result
 
 
