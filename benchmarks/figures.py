@@ -1,136 +1,60 @@
-"""Each figure: what is done, and what is counted. All take a `Bench` and return one number."""
+"""The figures: what each is called, its unit, which way is better, and by which item of work it is taken."""
 
 from __future__ import annotations
 
-import asyncio
-import statistics
-import time
-from collections.abc import Awaitable, Callable
-
-from benchmarks.bench import Bench
-
-Figure = Callable[[Bench], Awaitable[float]]
-
-CALLERS = 100
+from dataclasses import dataclass
 
 
-async def drain(bench: Bench) -> float:
-    """No-op jobs a second through one default worker process: from the first start to the last."""
-    from benchmarks.tasks import app, noop  # noqa: PLC0415  needs the run's environment
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of one peer."""
 
-    jobs = bench.jobs
-    await app.enqueue_many([noop.s() for _ in range(jobs)])
-    async with bench.worker():
-        await bench.until(jobs)
-    return (jobs - 1) / bench.notes.span_s
-
-
-async def enqueue_one(bench: Bench) -> float:
-    """`await delay()` a second, by one caller, one after the other."""
-    from benchmarks.tasks import small  # noqa: PLC0415
-
-    count = bench.jobs // 10
-    started = time.perf_counter()
-    for number in range(count):
-        await small.delay(number)
-    return count / (time.perf_counter() - started)
+    title: str
+    unit: str
+    item: str
+    more: bool = False  # is more better?
+    per_ping: bool = False  # shown beside PINGs in the same minute
 
 
-async def enqueue_callers(bench: Bench) -> float:
-    """`await delay()` a second, by 100 concurrent callers."""
-    from benchmarks.tasks import small  # noqa: PLC0415
-
-    each = bench.jobs // CALLERS
-
-    async def caller() -> None:
-        for number in range(each):
-            await small.delay(number)
-
-    started = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    return each * CALLERS / (time.perf_counter() - started)
+def _sizes(item: str, words: str) -> dict[str, Figure]:
+    return {
+        f"{item}_{size}": Figure(title=f"{words}, {shown} of arguments", unit="bytes", item=item)
+        for size, shown in ((10, "10 bytes"), (200, "200 bytes"), (10240, "10 KiB"))
+    }
 
 
-async def enqueue_bulk(bench: Bench) -> float:
-    """Jobs a second by `enqueue_many`, the signatures made on the way."""
-    from benchmarks.tasks import app, small  # noqa: PLC0415
+FIGURES: dict[str, Figure] = {
+    "enqueue_one": Figure(title="enqueue, one caller", unit="jobs/s", item="enqueue", more=True, per_ping=True),
+    "enqueue_callers": Figure(title="enqueue, 100 callers", unit="jobs/s", item="enqueue", more=True, per_ping=True),
+    "enqueue_bulk": Figure(title="enqueue in bulk", unit="jobs/s", item="enqueue", more=True, per_ping=True),
+    "drain": Figure(title="drain, no-op jobs", unit="jobs/s", item="drain", more=True, per_ping=True),
+    "first_job_s": Figure(title="process start to first job", unit="s", item="drain"),
+    "busy_mib": Figure(title="memory of the workers, busy", unit="MiB", item="drain"),
+    "again": Figure(title="jobs run more than once", unit="", item="drain"),
+    "commands": Figure(title="Redis commands a job", unit="", item="drain"),
+    "cpu_us": Figure(title="Redis CPU a job", unit="µs", item="drain"),
+    "script_ms": Figure(title="slowest script", unit="ms", item="drain"),
+    "nap1": Figure(title="drain, 1 ms of sleep", unit="jobs/s", item="work", more=True),
+    "nap50": Figure(title="drain, 50 ms of sleep", unit="jobs/s", item="work", more=True),
+    "nap50_ideal": Figure(title="the same, of the ideal", unit="%", item="work", more=True),
+    "burn": Figure(title="drain, 1 ms of CPU", unit="jobs/s", item="work", more=True),
+    "latency_p50": Figure(title="start latency, idle, p50", unit="ms", item="latency"),
+    "latency_p99": Figure(title="start latency, idle, p99", unit="ms", item="latency"),
+    "loaded_p50": Figure(title="start latency, half load, p50", unit="ms", item="loaded"),
+    "loaded_p99": Figure(title="start latency, half load, p99", unit="ms", item="loaded"),
+    "loaded_rate": Figure(title="the half load", unit="jobs/s", item="loaded", more=True),
+    "roundtrip_p50": Figure(title="call to result, p50", unit="ms", item="roundtrip"),
+    "roundtrip_p99": Figure(title="call to result, p99", unit="ms", item="roundtrip"),
+    "delayed_p50": Figure(title="delayed job late by, p50", unit="ms", item="delayed"),
+    "delayed_p99": Figure(title="delayed job late by, p99", unit="ms", item="delayed"),
+    "burst_last_s": Figure(title="10,000 (peers: 2,000) due at once: the last late by", unit="s", item="burst"),
+    **_sizes("queued", "queued job"),
+    **_sizes("finished", "finished job"),
+    "import_s": Figure(title="import aiotq", unit="s", item="imports"),
+    "idle_sent": Figure(title="idle worker, commands sent", unit="/s", item="idle"),
+    "idle_all": Figure(title="idle worker, those in scripts too", unit="/s", item="idle"),
+    "idle_mib": Figure(title="memory of the workers, idle", unit="MiB", item="idle"),
+    "idle_connections": Figure(title="connections of the workers", unit="", item="idle"),
+}
 
-    started = time.perf_counter()
-    await app.enqueue_many(small.s(number) for number in range(bench.jobs))
-    return bench.jobs / (time.perf_counter() - started)
-
-
-async def start_latency_ms(bench: Bench) -> float:
-    """From the call of `delay()` to the start of the job in an idle worker: median, ms."""
-    from benchmarks.tasks import mark  # noqa: PLC0415
-
-    found: list[float] = []
-    async with bench.worker():
-        for slot in range(bench.few):
-            await asyncio.sleep(0.02)
-            called = time.monotonic_ns()
-            await mark.options(job_id=f"latency-{slot}").delay(slot)
-            await bench.until(slot + 1)
-            found.append((bench.notes.start_ns(slot) - called) / 1e6)
-    return statistics.median(found)
-
-
-async def lateness_ms(bench: Bench) -> float:
-    """How much later than asked for a delayed job starts, the worker idle otherwise: median, ms."""
-    from benchmarks.tasks import mark  # noqa: PLC0415
-
-    found: list[float] = []
-    async with bench.worker():
-        for slot in range(bench.few // 2):
-            called = time.monotonic_ns()
-            await mark.options(countdown=0.2).delay(slot)
-            answered = time.monotonic_ns()
-            await bench.until(slot + 1)
-            # Redis's clock starts the countdown between the call and its answer.
-            found.append((bench.notes.start_ns(slot) - (called + answered) / 2) / 1e6 - 200)
-    return statistics.median(found)
-
-
-async def queued_bytes(bench: Bench) -> float:
-    """Bytes of Redis's memory that a queued job takes: a small argument, a task name of 21 characters."""
-    from benchmarks.tasks import app, small  # noqa: PLC0415
-
-    before = await bench.memory()
-    await app.enqueue_many(small.s(number) for number in range(bench.jobs))
-    return (await bench.memory() - before) / bench.jobs
-
-
-async def commands_a_job(bench: Bench) -> float:
-    """Redis commands for a job's whole life, those inside scripts counted: `delay()` by 100 callers, then a drain."""
-    before = await bench.commands()
-    await enqueue_callers(bench)
-    async with bench.worker():
-        await bench.until(bench.jobs // CALLERS * CALLERS)
-    return (await bench.commands() - before) / (bench.jobs // CALLERS * CALLERS)
-
-
-async def redis_cpu_us(bench: Bench) -> float:
-    """Redis CPU microseconds for a job's whole life: `delay()` by 100 callers, then a drain."""
-    before = await bench.cpu_s()
-    await enqueue_callers(bench)
-    async with bench.worker():
-        await bench.until(bench.jobs // CALLERS * CALLERS)
-    return (await bench.cpu_s() - before) / (bench.jobs // CALLERS * CALLERS) * 1e6
-
-
-async def idle_commands_s(bench: Bench) -> float:
-    """Commands a second that an idle worker sends (those inside scripts not counted)."""
-    async with bench.worker():
-        await asyncio.sleep(1)
-        before = await bench.sent()
-        await asyncio.sleep(bench.idle_s)
-        return (await bench.sent() - before) / bench.idle_s
-
-
-async def idle_commands_all_s(bench: Bench) -> float:
-    """The same, those inside scripts counted."""
-    async with bench.worker():
-        await asyncio.sleep(1)
-        before = await bench.commands()
-        await asyncio.sleep(bench.idle_s)
-        return (await bench.commands() - before) / bench.idle_s
+ITEMS = tuple(dict.fromkeys(figure.item for figure in FIGURES.values()))

@@ -99,6 +99,7 @@ class Rig:
         pubsub, channel = self.raw.pubsub(), f"{self.prefix}done:"
         literal = "".join(f"\\{char}" if char in "[]{}*?\\" else char for char in channel)
         await pubsub.psubscribe(f"{literal}*")
+        await self.raw.set(f"{self.prefix}waits", "1", px=600_000)  # else ends are published only while somebody waits
         self.ends = Ends(pubsub=pubsub, channel=channel)
 
     # --- workers ------------------------------------------------------------------------------------------------
