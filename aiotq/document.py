@@ -19,7 +19,7 @@ NO_RESULT = Raw(b"")  # `null` is a result
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]  # whole numbers that a script's double can hold
 
 
-class PastAttempt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class PastAttempt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """An attempt that has ended. Without an error type it succeeded."""
 
     number: Count
@@ -30,7 +30,7 @@ class PastAttempt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     error_message: str | None = None
 
 
-class Line(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Line(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A frame of a traceback."""
 
     file: str
@@ -39,7 +39,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     code: str
 
 
-class Raised(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Raised(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """What the last failed attempt raised, whole."""
 
     type: str
@@ -47,7 +47,7 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     frames: tuple[Line, ...] = ()
 
 
-class Unknown(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Unknown(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """That no worker that took the job knew its task: how often, and since when."""
 
     times: Count
@@ -55,7 +55,13 @@ class Unknown(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class Document(
-    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True, repr_omit_defaults=True
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    repr_omit_defaults=True,
+    gc=False,  # it holds no cycle
 ):
     """The JSON of a record. Times are Unix milliseconds by Redis's clock, durations milliseconds.
 

@@ -252,13 +252,14 @@ class Fetcher:
             self.wake(doubt=True)  # ask first
             return
         now_s, free = monotonic(), runner.free
+        now_ms = self._clock.at(now_s)
         waiting: list[Held] = []
         while ready and free > 0:
             held = ready.popleft()
             if (held.threaded and runner.free_threads <= 0) or (held.pooled and runner.free_processes <= 0):
                 waiting.append(held)
             else:
-                runner.start(held, now_s)
+                runner.start(held, now_s, now_ms)
                 free -= 1
         ready.extendleft(reversed(waiting))
 

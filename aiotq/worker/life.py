@@ -59,7 +59,7 @@ class Life:
         self.registered: Callable[[str | None], None] | None = None  # see worker.Supervised
         self.exhausted = False  # every slot holds a job that can't be ended
         clock = ServerClock()
-        self.runner = Runner(settings, clock, started=report.started, decided=self._decided, freed=self._freed)
+        self.runner = Runner(settings, started=report.started, decided=self._decided, freed=self._freed)
         self._admission = Admission(
             store, registry, settings, clock, ready=self._ready, decided=self._decided, late=self._freed
         )
@@ -249,10 +249,9 @@ class Life:
         self.fetcher.ready.append(held)
 
     def _decided(self, jobs: Sequence[Held]) -> None:
-        for held in jobs:
-            if held.why is not Why.LOST:  # else it is another worker's now
-                self._report.decided(held)
-        self.fetcher.decided(jobs)
+        mine = [held for held in jobs if held.why is not Why.LOST]  # else it is another worker's now
+        self._report.decided(mine, monotonic())
+        self.fetcher.decided(mine)
         if len(self.runner.stuck) >= self._settings.concurrency and not self.fetcher.stopping:
             say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
             self.exhausted = True

@@ -10,6 +10,8 @@ from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded
 from aiotq.worker.log import LOG, JobLog
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiotq.worker.held import Held
 
 COUNTED = ("succeeded", "failed", "retried", "returned", "cancelled")
@@ -24,10 +26,11 @@ class Report:
 
     def started(self, held: Held) -> None:
         """An attempt begins."""
-        if self._log.hushed("started", held.started_s) or held.record is None:
+        if self._log.hushes("started", 1, held.started_s):
             return
-        now_ms = held.started_ms or 0
-        due_ms = held.record.doc.due_ms or held.record.enqueued_ms + (held.record.doc.delay_ms or 0)
+        assert held.record is not None
+        now_ms, doc = held.started_ms or 0, held.record.doc
+        due_ms = doc.due_ms or held.record.enqueued_ms + (doc.delay_ms or 0)
         waited_ms = max(0, now_ms - due_ms)
         self._log.job(
             logging.INFO,
@@ -40,7 +43,6 @@ class Report:
             waited_ms=waited_ms,
         )
         if LOG.isEnabledFor(logging.DEBUG):
-            doc = held.record.doc
             self._log.job(
                 logging.DEBUG,
                 "arguments",
@@ -52,12 +54,20 @@ class Report:
                 bytes(doc.kwargs).decode(),
             )
 
-    def decided(self, held: Held) -> None:
-        """It has its outcome."""
-        if type(held.outcome) is Succeeded:
-            self._succeeded(held, held.outcome)
-            return
+    def decided(self, jobs: Sequence[Held], now_s: float) -> None:
+        """They have their outcomes. now_s: monotonic."""
+        others = [held for held in jobs if type(held.outcome) is not Succeeded]
+        succeeded = len(jobs) - len(others)
+        self.tally["succeeded"] += succeeded
+        if succeeded and not self._log.hushes("succeeded", succeeded, now_s):
+            others = jobs
+        for held in others:
+            self._decided(held)
+
+    def _decided(self, held: Held) -> None:
         match held.outcome:
+            case Succeeded():
+                self._succeeded(held, held.outcome)
             case Retried():
                 self._retried(held, held.outcome)
             case Failed():
@@ -79,9 +89,6 @@ class Report:
         self._log.flush()
 
     def _succeeded(self, held: Held, outcome: Succeeded) -> None:
-        self.tally["succeeded"] += 1
-        if self._log.hushed("succeeded"):
-            return
         took_ms = _took_ms(held)
         self._log.job(
             logging.INFO, "succeeded", held, "%s %s took %d ms", held.name, held.job_id, took_ms, took_ms=took_ms
