@@ -1,22 +1,21 @@
-"""The two records that are written most, put together from bytes: a job's first one, and the one after a success at the
-first attempt. Byte for byte what record.py makes (a test holds them to that), in a fifth of the time.
+"""The records that every job has, without the detours that record.py takes for the others: the first one and the one
+after a success at the first attempt are put together from bytes, one that a claim brought is read.
+
+What comes of it is what record.py makes, byte for byte (tests hold it to that), in a fifth to a half of the time.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from aiotq import record as records
-from aiotq.document import NO_RESULT
+from aiotq.document import NO_RESULT, Document
 from aiotq.job import LARGE_RECORD
+from aiotq.record import Record
 
-if TYPE_CHECKING:
-    from aiotq.document import Document
-    from aiotq.record import Record
-
+_decode = msgspec.json.Decoder(Document).decode
 _ROOM = 512  # bytes that a success adds to a record at most, its result aside
 
 
@@ -42,6 +41,18 @@ class First:
         if len(body) + records.HEADER > LARGE_RECORD:
             generation = records.sized(generation, len(body) + records.HEADER)
         return b"1w" + generation.encode(), body, generation
+
+
+def claimed(job_id: str, generation: str, data: bytes) -> Record:
+    """As `record.decode`, of a record that waits under that generation. Raises as it does. Cost: 1 µs."""
+    enqueued = data[6:19]
+    if data[:6] != b"1w" + generation.encode() or len(enqueued) < 13 or not enqueued.isdigit():
+        return records.decode(job_id, data)
+    try:
+        doc = _decode(data[records.HEADER :])
+    except Exception:  # noqa: BLE001  whatever it is, record.py has the words for it
+        return records.decode(job_id, data)
+    return Record(job_id, generation, "w", int(enqueued), len(data), doc)
 
 
 def succeeded(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq import record as records
+from aiotq import splice
 from aiotq.errors import InvalidRecord, NewerRecord, PayloadTooLarge
 from aiotq.frames import describe
 from aiotq.job import Cancelled, ErrorInfo, Failed, Retried
@@ -23,7 +24,7 @@ def triage(  # noqa: PLR0911  a list of reasons, each with its own end
 ) -> Outcome | None:
     """Decode and look at a claimed job. None: run it, `held.record` and `held.task` are set. Cost: 2 µs."""
     try:
-        held.record = record = records.decode(held.job_id, held.data or b"")
+        held.record = record = splice.claimed(held.job_id, held.generation, held.data or b"")
     except NewerRecord as error:
         since_ms = now_ms if error.enqueued_ms is None else error.enqueued_ms
         return _put_back(error, times=0, since_ms=since_ms, settings=settings, now_ms=now_ms, waited_from=since_ms)

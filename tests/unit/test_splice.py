@@ -11,6 +11,7 @@ from msgspec import Raw
 from aiotq import record as records
 from aiotq import splice
 from aiotq.document import NO_ARGS, NO_KWARGS, NO_RESULT, Document, PastAttempt, Raised, Unknown
+from aiotq.errors import InvalidRecord, NewerRecord
 from aiotq.job import LARGE_RECORD, Succeeded
 
 GENERATION, NOW_MS = "Ab_9", 1_795_439_224_123
@@ -103,3 +104,23 @@ def test_bytes_after_the_document_are_not_spliced_upon() -> None:
 
     assert record.doc.result is NO_RESULT
     assert splice.succeeded(record, data + b" ", b"1", worker="w", started_ms=5, finished_ms=7) is None
+
+
+@given(documents, arguments, keywords)
+def test_a_claimed_record_is_read_as_any_other(document: Document, args: bytes, kwargs: bytes) -> None:
+    record, data = written(with_arguments(document, args, kwargs))
+
+    assert splice.claimed("j1", GENERATION, data) == record
+
+
+@given(
+    st.binary(max_size=60) | documents.map(lambda document: written(document)[1][:-1]), st.sampled_from([b"", b"1w"])
+)
+def test_bytes_that_are_no_record_are_refused_in_the_same_words(data: bytes, before: bytes) -> None:
+    data = before + data
+    with pytest.raises((InvalidRecord, NewerRecord)) as wanted:
+        records.decode("j1", data)
+    with pytest.raises(type(wanted.value)) as found:
+        splice.claimed("j1", GENERATION, data)
+
+    assert str(found.value) == str(wanted.value)

@@ -88,17 +88,21 @@ local function keep(ticket, job_id, record)
   taken[n], taken_ids[n] = ticket, job_id
   claimed[n * 2 - 1], claimed[n * 2] = ticket, record
 end
-local function check(ticket, job_id, generation, record, header)
-  if sub(header, 2, 6) == 'w' .. generation then return keep(ticket, job_id, record) end
-  local state = match(header, '^%d([wsfc])....%d%d%d%d%d%d%d%d%d%d%d%d%d')
-  if not state then return keep(ticket, job_id, record) end -- no record of ours: its claimer makes a dead letter of it
-  drop(ticket, job_id, false)
-end
-local function missing(ticket, job_id)
+-- fetched: whether MGET was asked for the record; false for one too large to come along.
+local function odd(ticket, job_id, generation, record, fetched)
   local key = jobs .. job_id
-  -- Of a wrong type: put aside by GET. Empty: its claimer makes a dead letter of it.
-  if call('EXISTS', key) == 1 and safe('GET', key) then return keep(ticket, job_id, '') end
-  drop(ticket, job_id, true)
+  local header = record and sub(record, 1, 19) or ''
+  if not fetched then header = safe('GETRANGE', key, 0, 18) end
+  if header == '' then
+    -- Of a wrong type: put aside by GET. Empty: its claimer makes a dead letter of it.
+    if call('EXISTS', key) == 1 and safe('GET', key) then return keep(ticket, job_id, '') end
+    return drop(ticket, job_id, true)
+  end
+  if record and #record > LARGE then record = false end -- grown by another hand
+  if sub(header, 2, 6) == 'w' .. generation or not match(header, '^%d[wsfc]....%d%d%d%d%d%d%d%d%d%d%d%d%d') then
+    return keep(ticket, job_id, record) -- if it is no record of ours, its claimer makes a dead letter of it
+  end
+  drop(ticket, job_id, false)
 end
 -- sources: the line that each came from; nil: `active`. Returns the index of the first ticket that was not
 -- looked at, once the batch is full; else nil.
@@ -131,14 +135,11 @@ local function resolve(tickets, sources)
     local records = #keys > 0 and call('MGET', unpack(keys)) or {}
     for i = 1, n do
       local record = places[i] and records[places[i]]
-      local header = record and sub(record, 1, 19) or ''
-      if not places[i] then header = safe('GETRANGE', jobs .. ids[i], 0, 18) end
-      if header == '' then
-        missing(rows[i], ids[i])
+      if record and #record <= LARGE and sub(record, 2, 6) == 'w' .. generations[i] then -- as nearly all
+        bytes = bytes + #record
+        keep(rows[i], ids[i], record)
       else
-        if record and #record > LARGE then record = false end -- grown by another hand
-        if record then bytes = bytes + #record end
-        check(rows[i], ids[i], generations[i], record, header)
+        odd(rows[i], ids[i], generations[i], record, places[i])
       end
     end
   end
