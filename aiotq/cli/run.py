@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiotq import checks
 from aiotq.app import App
-from aiotq.cli import logs
+from aiotq.cli import heap, logs
 from aiotq.cli.banner import BannerFacts, banner, server_text, source_text
 from aiotq.cli.console import Console
 from aiotq.cli.lines import HINT
@@ -120,6 +120,7 @@ class _Process:
             if self.seated is not None:
                 await self._take_seat(self.seated)
                 stack.enter_context(self.seated.measured(loop))
+            heap.settle()
             self._say_ready()
             try:
                 code = await self.worker.run(until_empty=self.options.until_empty)
