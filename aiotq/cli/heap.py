@@ -1,7 +1,7 @@
 """How often a worker's process looks for cyclic garbage.
 
-Python looks after every 700 new objects, and now and then at everything, modules included: a tenth of a busy worker's time,
-and pauses of some 40 ms. Jobs leave no cycles of ours behind, so looking less often costs a little memory.
+Python looks after every 700 new objects, and now and then at everything, modules included: a tenth of a busy worker's
+time, and pauses of some 40 ms. Jobs leave no cycles of ours behind, so looking less often costs a little memory.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from msgspec import Struct
 from aiotq.job import JobStatus
 
 # Bounds of one call, as measured to keep every script under 5 ms.
-MAX_ENQUEUE = 500
-MAX_FINISHED = 300
-MAX_CLAIMED = 300
+MAX_ENQUEUE = 400
+MAX_FINISHED = 200
+MAX_CLAIMED = 200
 MAX_RECLAIMED = 500
 MAX_PROMOTED = 1_000
 MAX_BATCH_BYTES = 1 << 20
