@@ -30,6 +30,10 @@ class Link(Protocol):
         """Sends a packed command."""
         ...
 
+    def write_all(self, commands: list[bytes]) -> None:
+        """Send them in one write."""
+        ...
+
     def drop(self) -> None:
         """End it now."""
         ...
@@ -68,6 +72,10 @@ class SocketLink(asyncio.Protocol):
         self.write = transport.write
         transport.set_protocol(self)
         transport.resume_reading()
+
+    def write_all(self, commands: list[bytes]) -> None:
+        """Send them in one write."""
+        self._transport.write(b"".join(commands))
 
     def data_received(self, data: bytes) -> None:
         """Parse; a reply each."""
@@ -108,6 +116,11 @@ class QueueLink:
         self._commands.append(command)
         if self._owner is None:
             self._owner = asyncio.get_running_loop().create_task(self._serve())
+
+    def write_all(self, commands: list[bytes]) -> None:
+        """Send them, one after the other."""
+        for command in commands:
+            self.write(command)
 
     def drop(self) -> None:
         """End it now."""

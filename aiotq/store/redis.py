@@ -144,8 +144,8 @@ class RedisStore:
         """Load a script and run it. Both go out in one write; somebody's SCRIPT FLUSH may still come between."""
         answer: Any = None
         for _ in range(LOAD_TRIES):
-            loading, running = self._wire.call("SCRIPT", "LOAD", script.text), self._wire.call(*command)
-            loaded, answer = await asyncio.gather(loading, running, return_exceptions=True)
+            both = self._wire.calls(("SCRIPT", "LOAD", script.text), command)
+            loaded, answer = await asyncio.gather(*both, return_exceptions=True)
             if isinstance(loaded, BaseException):
                 raise loaded
             if not isinstance(answer, NoScriptError):

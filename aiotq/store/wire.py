@@ -80,6 +80,21 @@ class Wire:
             self._watch = loop.call_at(deadline, self._look)
         return future
 
+    def calls(self, *commands: tuple[str | bytes | int, ...]) -> list[asyncio.Future[Any]]:
+        """Send commands in one write, so that hardly anybody's comes between them; a future each."""
+        link, futures = self._link, list[asyncio.Future[Any]]()
+        if link is None:
+            return [self.call(*command) for command in commands]  # they go out together once it is connected
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._limit_s
+        for _ in commands:
+            futures.append(loop.create_future())
+            self._flying.append((deadline, futures[-1]))
+        link.write_all([_pack(command) for command in commands])
+        if self._watch is None:
+            self._watch = loop.call_at(deadline, self._look)
+        return futures
+
     async def close(self) -> None:
         """Drop the connection. Calls in flight fail with WireBroken."""
         self._closed = True
@@ -113,11 +128,14 @@ class Wire:
             return
         self.epoch += 1
         self._link = link = linked(connection, replied=self._replied, lost=self._lost)
+        together: list[bytes] = []
         while self._waiting:
             deadline, packed, future = self._waiting.popleft()
             if not future.done():  # an unsent call of a caller that went away is withdrawn
                 self._flying.append((deadline, future))
-                link.write(packed)
+                together.append(packed)
+        if together:
+            link.write_all(together)
 
     def _reached(self, dialling: asyncio.Task[None]) -> None:
         """Dialling has ended. Not said by itself: a task that is cancelled before its first step says nothing."""

@@ -152,7 +152,7 @@ async def test_no_script_takes_longer_than_a_few_milliseconds_at_its_bound(bench
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
 async def test_five_thousand_jobs_of_a_dead_worker_come_back_in_bounded_batches(bench: Bench) -> None:
     for start in range(0, 5_000, MAX_ENQUEUE):
-        await bench.enqueue(*[job(f"j{number}") for number in range(start, start + MAX_ENQUEUE)])
+        await bench.enqueue(*[job(f"j{number}") for number in range(start, min(start + MAX_ENQUEUE, 5_000))])
     await bench.worker()
     while await bench.claim(MAX_CLAIMED):
         pass

@@ -99,8 +99,12 @@ class Rig:
         pubsub, channel = self.raw.pubsub(), f"{self.prefix}done:"
         literal = "".join(f"\\{char}" if char in "[]{}*?\\" else char for char in channel)
         await pubsub.psubscribe(f"{literal}*")
-        await self.raw.set(f"{self.prefix}waits", "1", px=600_000)  # else ends are published only while somebody waits
+        await self.say_somebody_waits()
         self.ends = Ends(pubsub=pubsub, channel=channel)
+
+    async def say_somebody_waits(self) -> None:
+        """Else ends are published only while somebody waits for a result."""
+        await self.raw.set(f"{self.prefix}waits", "1", px=600_000)
 
     # --- workers ------------------------------------------------------------------------------------------------
 

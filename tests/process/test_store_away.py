@@ -89,6 +89,7 @@ async def test_workers_outlive_an_emptied_server_and_bring_nothing_back(rig: Rig
     vanished = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(20)])
     await rig.ledger.until(10)
     await rig.raw.flushall()
+    await rig.say_somebody_waits()
     at_s = time.monotonic()
     jobs = await rig.enqueue(100)
     await rig.all_ended(jobs)

@@ -267,7 +267,7 @@ async def test_many_jobs_that_fail_midway_say_how_many_were_queued(store: FakeSt
     with pytest.raises(StoreFull) as raised:
         await sender.send_many([a_job(str(i)) for i in range(2 * MAX_ENQUEUE + 1)])
     assert [len(batch) for batch in store.batches] == [MAX_ENQUEUE, MAX_ENQUEUE]
-    assert raised.value.__notes__ == ["500 jobs of this enqueue_many() were queued before that"]
+    assert raised.value.__notes__ == [f"{MAX_ENQUEUE} jobs of this enqueue_many() were queued before that"]
 
 
 async def test_when_its_task_is_cancelled_nobody_is_left_waiting(store: FakeStore, sender: Sender) -> None:
