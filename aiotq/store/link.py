@@ -43,8 +43,8 @@ def linked(
     connection: AbstractConnection, *, replied: Callable[[Any], None], lost: Callable[[Exception], None]
 ) -> Link:
     """Take a connected connection over."""
-    transport = getattr(getattr(connection, "_writer", None), "transport", None)
-    if isinstance(transport, asyncio.Transport):
+    transport: Any = getattr(getattr(connection, "_writer", None), "transport", None)
+    if hasattr(transport, "set_protocol"):  # asyncio's or uvloop's, whose classes are no asyncio.Transport
         return SocketLink(connection, transport, replied=replied, lost=lost)
     return QueueLink(connection, replied=replied, lost=lost)
 
