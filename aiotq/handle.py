@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
-LOOK_AGAIN_S = 30.0  # publishing is a hint that may be lost: so a waiting caller looks for itself now and then
+# What is published may be lost: so a waiter looks for itself now and then, well within WAITS_MS, which that renews.
+LOOK_AGAIN_S = 30.0
 LOOK_S = 1.0  # how long the first look, and the one that explains a time-out, may take
 TRIES = 20  # how often a job is read again that changed between two reads
 

@@ -58,7 +58,7 @@ def checked(
     return CallOptions(
         # A countdown of 0 is no delay at all: straight to the queue.
         delay_ms=None if countdown is None else checks.milliseconds("countdown", countdown, zero=True) or None,
-        due_ms=None if eta is None else checks.instant_ms("eta", eta),
+        due_ms=None if eta is None else max(0, checks.instant_ms("eta", eta)),
         expires_ms=None if within is None else checks.milliseconds("expires", within),
         expires_at_ms=None if at is None else checks.instant_ms("expires", at),
         priority=None if priority is None else checks.priority("priority", priority),

@@ -71,7 +71,11 @@ class SocketLink(asyncio.Protocol):
         self._over = False
         self.write = transport.write
         transport.set_protocol(self)
-        transport.resume_reading()
+        reader = getattr(connection, "_reader", None)
+        if transport.is_closing() or (reader is not None and reader.at_eof()):  # nobody will tell this protocol
+            asyncio.get_running_loop().call_soon(self.connection_lost, None)
+        else:
+            transport.resume_reading()
 
     def write_all(self, commands: list[bytes]) -> None:
         """Send them in one write."""
@@ -92,6 +96,7 @@ class SocketLink(asyncio.Protocol):
         """It broke, or `drop` has ended it."""
         if not self._over:
             self._over = True
+            self._transport.abort()  # no harm if it has ended
             self._lost(exc or ConnectionResetError("the server closed the connection"))
 
     def drop(self) -> None:

@@ -242,19 +242,26 @@ class RedisStore:
             while True:
                 news = await subscription.next()
                 # Subscribed (anew): from now on its end is published, and what it is by now is seen here.
-                yield news or await self._repeat(lambda: self._run(scripts.WATCH, job_id, WAITS_MS))
+                yield news or await self._watch(job_id)
         finally:
             self._listener.unsubscribe(subscription)
+
+    async def _watch(self, job_id: str) -> bytes | None:
+        try:
+            return await self._repeat(lambda: self._run(scripts.WATCH, job_id, WAITS_MS))
+        except StoreRefused:  # a server that writes nothing now may still be read: look, and look again later
+            return None
 
     async def live_workers(self) -> Mapping[str, Sequence[str]]:
         ids = await self._repeat(
             lambda: self._send("read", "ZRANGEBYSCORE", self._keys.workers, "(0", "+inf", "LIMIT", 0, 1000)
         )
-        cards = [self._send("read", "HMGET", self._keys.worker(i.decode()), "label", "queues") for i in ids]
+        names = [self._keys.worker(worker_id.decode(errors="backslashreplace")) for worker_id in ids]
+        cards = [self._send("read", "HMGET", name, "label", "queues") for name in names]
         workers: dict[str, Sequence[str]] = {}
         for label, queues in await asyncio.gather(*cards):
             if label is not None:
-                workers[label.decode()] = (queues or b"").decode().split(",")
+                workers[label.decode(errors="replace")] = (queues or b"").decode(errors="replace").split(",")
         return workers
 
     # --- a worker's side --------------------------------------------------------------------------------------
@@ -338,7 +345,7 @@ class RedisStore:
             while True:
                 news = await subscription.next()
                 if news:
-                    yield news.decode()
+                    yield news.decode(errors="backslashreplace")
         finally:
             self._listener.unsubscribe(subscription)
 

@@ -77,7 +77,7 @@ def exchanged(reply: list[Any], *, order: list[int] | None) -> Exchanged:
         gone=[ticket.decode() for ticket in gone],
         fence=fence,
         active=active,
-        cancels=[job_id.decode() for job_id in cancels],
+        cancels=[job_id.decode(errors="backslashreplace") for job_id in cancels],
         dropped=dropped,
         garbage=[key.decode(errors="backslashreplace") for key in garbage],
         now_ms=now,

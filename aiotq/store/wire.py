@@ -101,12 +101,13 @@ class Wire:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        self._drop()  # all this before an await, which may be cancelled
+        self._fail(sent="the store was closed", unsent="the store was closed")
         if self._dialling is not None:
             dialling = self._dialling
             dialling.cancel()
             await asyncio.wait([dialling])
-        self._drop()
-        self._fail(sent="the store was closed", unsent="the store was closed")
+            self._drop()  # it may just have connected
 
     # --- connecting ---------------------------------------------------------------------------------------------
 

@@ -66,8 +66,12 @@ class Processes:
         fds: Sequence[int] = (),
         fed: bool = False,
     ) -> Process:
-        """Start a process with SIGINT blocked, which it unblocks once it can handle it. fed: `hand_over` follows."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        """Start a process with SIGINT blocked, which it unblocks once it can handle it.
+
+        fed: `hand_over` follows; such a one ends by itself, and what stops all others with SIGTERM does not stop it.
+        """
+        blocked = [signal.SIGINT, signal.SIGTERM] if fed else [signal.SIGINT]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         try:
             popen = subprocess.Popen(  # noqa: S603  this very command line
                 command, env=None if env is None else dict(env), pass_fds=fds, stdin=subprocess.PIPE if fed else None

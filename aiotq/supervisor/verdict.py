@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 USAGE = 2  # an exit code that says: not before something is corrected
+GAVE_UP = 1  # of one that works until nothing is left: it could not reach the store in time
 FORCED = 130
 FIRST_DELAY_S, MOST_DELAY_S = 0.5, 30.0
 LONG_ENOUGH_S = 60.0  # a process that has worked for so long has not failed at once
@@ -42,6 +43,8 @@ def judge(end: End) -> Verdict:
     if end.stopping:
         return Verdict.DONE if end.code == 0 or was_asked(end) else Verdict.RESTART
     if not end.ready and (end.first or end.code == USAGE):
+        return Verdict.HOPELESS
+    if end.finite and not end.ready and end.code == GAVE_UP:
         return Verdict.HOPELESS
     if end.code != 0:
         return Verdict.RESTART

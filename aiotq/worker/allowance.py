@@ -12,25 +12,35 @@ if TYPE_CHECKING:
 class Allowance:
     """As many as it likes, until it is told otherwise."""
 
-    __slots__ = ("_spent", "left")
+    __slots__ = ("_closed", "_spent", "left")
 
     def __init__(self) -> None:
         self.left = sys.maxsize
         self._spent: Callable[[], None] | None = None
+        self._closed = False  # it gets no more, whatever comes back unrun
 
     def limit(self, jobs: int | None, *, spent: Callable[[], None]) -> None:
-        """So many, or any number. spent: called once, when the last has been claimed."""
+        """So many, or any number. spent: called once, when the last of them has been started."""
         self.left, self._spent = sys.maxsize if jobs is None else jobs, spent
 
-    def claimed(self, jobs: int) -> bool:
-        """So many were claimed. Whether that were all."""
-        self.left = max(0, self.left - jobs)
-        if not self.left and self._spent is not None:
+    def close(self) -> None:
+        """None from now on."""
+        self.left, self._closed = 0, True
+        if self._spent is not None:
             spent, self._spent = self._spent, None
             spent()
-        return not self.left
+
+    def claimed(self, jobs: int) -> None:
+        """So many were claimed."""
+        self.left = max(0, self.left - jobs)
 
     def returned(self, jobs: int) -> None:
-        """So many were not run after all. What has been spent remains spent: a successor is on its way."""
-        if self.left:
+        """So many were not run after all: others may be claimed for them."""
+        if not self._closed:
             self.left += jobs
+
+    def started(self, *, waiting: int) -> bool:
+        """Of those in hand so many have not been started. Whether it has had all that it may have."""
+        if not self.left and not waiting and not self._closed:
+            self.close()
+        return self._closed

@@ -90,7 +90,12 @@ class Fetcher:
     def freed(self) -> None:
         """A slot is free."""
         self._start_ready()
+        self._had_all()
         self._wake.set()
+
+    def _had_all(self) -> bool:
+        """Whether it has started all that it may."""
+        return self.allowance.started(waiting=len(self.ready) + self._admission.reading)
 
     def stop(self) -> None:
         """Claim nothing more; what has not been started goes back."""
@@ -229,7 +234,7 @@ class Fetcher:
         now_ms = self._clock.now_ms()
         for held in self._hands.take(reply):
             self._admission.admit(held, now_ms)
-        self.stopping |= self.allowance.claimed(len(reply.claimed)) and not self.held
+        self.allowance.claimed(len(reply.claimed))
         self.doubt |= reply.active != len(self.held)
         self.hungry |= in_doubt or reply.dropped > 0 or len(reply.claimed) >= limit
         if self.held:
@@ -239,6 +244,7 @@ class Fetcher:
         self._hands.forget_stops()
         say_garbage(reply.garbage)
         self._start_ready()
+        self.stopping |= self._had_all() and not self.held
 
     def _start_ready(self) -> None:
         """Start what waits, as far as slots and threads go. Nothing is started on a lease that may have gone."""
@@ -283,4 +289,5 @@ class Fetcher:
         said = "this worker's lease had ended and its %d jobs went to others; starting afresh"
         say(logging.ERROR, "lease_lost", said, jobs, jobs=jobs)
         self.doubt, self.hungry = False, True
+        self.stopping |= self._had_all()
         self.lost.set()

@@ -26,7 +26,7 @@ class Why(Enum):
 
 
 class Held(Struct, weakref=True, eq=False):
-    """One claimed job. The fetcher owns it; while it runs, the runner writes its last nine fields.
+    """One claimed job. The fetcher owns it; while it runs, the runner writes its last seven fields.
 
     A Struct, as it is made for each job: in a third of the time that a class of slots takes.
     """

@@ -113,6 +113,7 @@ class Life:
             works = True
         finally:
             self._cancel_timers()
+            self.fetcher.ready.clear()  # nothing is started as the running ones end
             self.runner.close()
             self._admission.close()
             await self.runner.pool.ended()
@@ -208,7 +209,7 @@ class Life:
     def drain(self) -> None:
         """Claim nothing more, and end once all that is in hand has ended."""
         fetcher = self.fetcher
-        fetcher.allowance.claimed(fetcher.allowance.left)
+        fetcher.allowance.close()
         fetcher.stopping |= not fetcher.held
         fetcher.wake()
 
@@ -250,8 +251,8 @@ class Life:
 
     def _decided(self, jobs: Sequence[Held]) -> None:
         mine = [held for held in jobs if held.why is not Why.LOST]  # else it is another worker's now
+        self.fetcher.decided(mine)  # first: what is said of them may fail
         self._report.decided(mine, monotonic())
-        self.fetcher.decided(mine)
         if len(self.runner.stuck) >= self._settings.concurrency and not self.fetcher.stopping:
             say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
             self.exhausted = True

@@ -50,8 +50,8 @@ class Report:
                 "%s %s arguments %s %s",
                 held.name,
                 held.job_id,
-                bytes(doc.args).decode(),
-                bytes(doc.kwargs).decode(),
+                bytes(doc.args).decode(errors="backslashreplace"),
+                bytes(doc.kwargs).decode(errors="backslashreplace"),
             )
 
     def decided(self, jobs: Sequence[Held], now_s: float) -> None:
@@ -94,7 +94,7 @@ class Report:
             logging.INFO, "succeeded", held, "%s %s took %d ms", held.name, held.job_id, took_ms, took_ms=took_ms
         )
         if LOG.isEnabledFor(logging.DEBUG):
-            result = (outcome.result or b"").decode()
+            result = (outcome.result or b"").decode(errors="backslashreplace")
             self._log.job(logging.DEBUG, "result", held, "%s %s result %s", held.name, held.job_id, result)
 
     def _retried(self, held: Held, outcome: Retried) -> None:

@@ -43,7 +43,7 @@ class Runner:
     """Runs jobs in slots.
 
     `started` is called as an attempt begins, `decided` with jobs that have their outcome, once each, `freed` when slots
-    are free. What ends in one turn of the loop is taken together at its end, by one look at the clock.
+    are free. What ends in one turn of the loop is taken together in the next, by one look at the clock.
     """
 
     def __init__(
@@ -267,8 +267,10 @@ class Runner:
             elif held.outcome is None:
                 held.outcome = outcome
                 decided.append(held)
-        self._decided(decided)
-        self._freed()
+        try:
+            self._decided(decided)
+        finally:
+            self._freed()
 
     # --- what goes wrong ----------------------------------------------------------------------------------------
 

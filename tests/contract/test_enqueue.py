@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from aiotq.errors import StoreUnusable
 from aiotq.store.contract import MAX_ENQUEUE, Enqueued
 from tests.contract.kit import BODY, ids, job, succeeded
 
@@ -157,3 +160,17 @@ async def test_many_records_are_read_at_once(bench: Bench) -> None:
     assert (first, second) == (await bench.store.read("j1"), await bench.store.read("j2"))
     assert gone is None
     assert list(await bench.store.read_many([])) == []
+
+
+async def test_a_due_time_before_1970_is_due_at_once(bench: Bench) -> None:
+    assert await bench.enqueue(job("j1"), job("j2", due_ms=-62_135_596_800_000)) == [Enqueued.NEW] * 2
+
+    seen = await bench.census()
+    assert (seen.lines, list(seen.schedule)) == ({"mail:5": ["mail:5:AAAA:j1"]}, ["mail:5:AAAA:j2"])
+
+
+async def test_a_line_that_is_none_fails_the_batch_and_leaves_nothing(bench: Bench) -> None:
+    with pytest.raises(StoreUnusable):
+        await bench.enqueue(job("j1"), job("j2", line=""))
+
+    assert (await bench.census()).records == {}

@@ -13,10 +13,10 @@ from redis.exceptions import RedisError
 
 from aiotq.errors import StoreRefused, StoreUnavailable, StoreUnusable
 from aiotq.store import connect
-from aiotq.store.contract import Enqueued
+from aiotq.store.contract import Enqueued, Replaced, WorkerCard
 from tests import servers
 from tests.contract.conftest import REAL
-from tests.contract.kit import job
+from tests.contract.kit import job, replacement, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -181,6 +181,35 @@ async def test_a_user_of_this_namespace_alone_can_do_it_all(own: _Own) -> None:
     with pytest.raises(StoreUnusable):
         await foreign.enqueue([job("j1")])
     await foreign.close()
+
+
+async def test_a_worker_that_may_not_publish_stores_every_outcome(own: _Own) -> None:
+    rules = "on >pw ~{own}:* resetchannels -@all +@connection +@read +@write +@pubsub +@scripting +info +time"
+    await own.raw.execute_command("ACL", "SETUSER", "mute", *rules.split())
+    store, waiter = own.store("mute:pw@"), own.store()
+    await store.enqueue([job("j1"), job("j2"), job("j3", delay_ms=10_000)])
+    ended = waiter.ended("j1")
+    await anext(ended)
+    await store.register(WorkerCard(worker_id="w1", label="w", host="h", pid=1, queues=["mail"], lease_ms=15_000))
+    claimed = (await store.exchange("w1", [], queues=["mail"], limit=2)).claimed
+
+    reply = await store.exchange("w1", [succeeded(one) for one in claimed], queues=["mail"], limit=0)
+
+    assert (reply.stored, reply.active) == ([True, True], 0)
+    assert await store.replace(replacement("j3")) is Replaced.DONE
+    await ended.aclose()  # type: ignore[attr-defined]
+
+
+async def test_who_waits_on_a_server_that_refuses_writes_goes_on_waiting(own: _Own) -> None:
+    store = own.store()
+    await store.enqueue([job("j1")])
+    await own.raw.config_set("min-replicas-to-write", 1)
+    ended = store.ended("j1")
+
+    assert await anext(ended) is None, "read it"
+
+    await own.raw.config_set("min-replicas-to-write", 0)
+    await ended.aclose()  # type: ignore[attr-defined]
 
 
 async def test_what_is_no_redis_is_named_as_such() -> None:

@@ -167,3 +167,35 @@ async def test_people_and_senders_get_answers(bench: Bench) -> None:
             await bench.store.leave_token("mail")
             await bench.store.leave_poller_token()
             assert await bench.worker("new")
+
+
+async def test_a_place_that_is_none_is_put_aside_and_its_tickets_wait_for_a_person(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"))
+    for place in (b"\xff", b"5x"):
+        await bench.raw.zadd(bench.key("lines:mail"), {place: 0})
+        await bench.raw.rpush(bench.key("line:mail:").encode() + place, b"mail:" + place + b":AAAA:j1")
+
+    reply = await bench.exchange(limit=10)
+
+    assert ids(reply.claimed) == ["j1"]
+    assert reply.claimed[0].ticket == "mail:5:AAAA:j1"
+    assert (await bench.exchange(succeeded(reply.claimed[0]))).stored == [True]
+    assert await bench.raw.zcard(bench.key("lines:mail")) == 0
+    await bench.wipe()
+
+
+async def test_a_count_of_losses_that_is_no_number_counts_as_none(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"), job("j2"))
+    await bench.raw.hset(bench.key("lost"), mapping={"j1": "x", "j2": "1"})
+
+    first = await bench.exchange(limit=10)
+    assert {one.ticket: one.lost for one in first.claimed} == {"mail:5:AAAA:j1": 0, "mail:5:AAAA:j2": 1}
+
+    end_ms = int(await bench.raw.zscore(bench.key("workers"), "w1"))
+    bench.clock.advance(ms=end_ms - bench.clock.now_ms())
+    assert await bench.reclaim(seen_ms=end_ms) is Reclaimed.DONE
+    seen = await bench.census()
+    assert (seen.lines, seen.lost) == ({"mail:5": ["mail:5:AAAA:j1"], "mail:s": ["mail:s:AAAA:j2"]}, {"j1": 1, "j2": 2})
+    await bench.wipe()

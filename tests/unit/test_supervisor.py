@@ -31,6 +31,7 @@ def end(code: int, **given: bool) -> End:
         (end(0, full=True), Verdict.REPLACE),
         (end(0), Verdict.RESTART),
         (end(1), Verdict.RESTART),
+        (end(1, finite=True, ready=False), Verdict.HOPELESS),  # it could not reach the store in time
         (end(2), Verdict.RESTART),  # a job's os._exit(2)
         (end(KILL), Verdict.RESTART),
         (end(KILL, full=True), Verdict.RESTART),

@@ -7,5 +7,5 @@ local worker = holder(ARGV[2], id, 3)
 if not worker then return 0 end
 begin()
 safe('HSET', prefix .. 'cancels', id, worker)
-call('PUBLISH', prefix .. 'control:' .. worker, id)
+publish('control:' .. worker, id)
 return 1

@@ -9,7 +9,7 @@ local stamp, jobs = string.format('%013d', now_ms), prefix .. 'job:'
 local reply, woken, order, lines = {}, {}, {}, {}
 -- Where jobs of this line and time go: their tickets gather in it, unless they are scheduled each by itself.
 local function place_of(where)
-  local line, sign, ms = match(where, '^(.*:.)([@+]?)(%d*)$')
+  local line, sign, ms = match(where, '^(.*:.)([@+]?)(%-?%d*)$')
   local found = { line = line .. ':', tickets = {} }
   if sign ~= '' then
     found.due_ms = tonumber(ms) + (sign == '+' and now_ms or 0)
@@ -17,7 +17,9 @@ local function place_of(where)
     order[#order + 1] = found
   end
   lines[where] = found
-  return found
+end
+for at = 3, #ARGV, 4 do -- before anything is written, as a bad one raises
+  if not lines[ARGV[at]] then place_of(ARGV[at]) end
 end
 for at = 2, #ARGV, 4 do
   local id, head = ARGV[at], ARGV[at + 2]
@@ -26,7 +28,7 @@ for at = 2, #ARGV, 4 do
   local found = not new and safe('GETRANGE', key, 2, 5)
   if found == '' then new = call('SET', key, record, 'NX') end -- it was of a wrong type, and has been put aside
   if new then
-    local place = lines[ARGV[at + 1]] or place_of(ARGV[at + 1])
+    local place = lines[ARGV[at + 1]]
     local ticket = place.line .. generation .. ':' .. id
     if place.due_ms then
       schedule_at(place.due_ms, ticket)
@@ -41,7 +43,7 @@ for at = 2, #ARGV, 4 do
 end
 for i = 1, #order do
   local queue, place = match(order[i].line, '^(.*):(.):$')
-  push(to_front(place), queue, place, order[i].tickets, woken)
+  if #order[i].tickets > 0 then push(to_front(place), queue, place, order[i].tickets, woken) end
 end
 wake(woken)
 return table.concat(reply)

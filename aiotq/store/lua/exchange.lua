@@ -29,7 +29,7 @@ local stored, back = {}, {}
 local function store_end(job_id, record, ttl_ms)
   if marks then forget(job_id) end
   if not call('SET', jobs .. job_id, record, 'XX', 'PX', ttl_ms) then return false end
-  if heard then call('PUBLISH', prefix .. 'done:' .. job_id, #record <= LARGE and record or '') end
+  if heard then publish('done:' .. job_id, #record <= LARGE and record or '') end
   return true
 end
 local function id_of(ticket) return sub(ticket, find(ticket, ':', 1, true) + 8) end -- <queue>:p:gggg:<id>
@@ -60,13 +60,13 @@ if n_ended > 0 then
   local tickets = {}
   for i = 1, n_ended do tickets[i] = ARGV[first + (i - 1) * 3] end
   local mine, seen = safe('SMISMEMBER', active, unpack(tickets)), {}
-  safe('SREM', active, unpack(tickets))
   for i = 1, n_ended do
     local ticket, at = tickets[i], first + (i - 1) * 3
     local owned = mine[i] == 1 and not seen[ticket]
     seen[ticket] = true
     stored[i] = owned and store_end(id_of(ticket), ARGV[at + 1], ARGV[at + 2]) and '1' or '0'
   end
+  safe('SREM', active, unpack(tickets)) -- last: what an error above leaves undone can be repeated
 end
 first = first + n_ended * 3
 for i = 1, n_others do stored[#stored + 1] = other(first + (i - 1) * 5) and '1' or '0' end
@@ -178,6 +178,11 @@ if limit > 0 and not doubt then
     local places = paused[queue] and {} or safe('ZRANGE', lines, 0, 15)
     for _, place in ipairs(places) do
       local want = limit - #tickets
+      if not match(place, '^[%ds]$') then
+        call('ZREM', lines, place)
+        put_aside(place, lines, now_ms)
+        want = 0
+      end
       if place == 's' and want > 0 then want = may_suspect and not took_suspect and 1 or 0 end
       if want > 0 then
         local line = prefix .. 'line:' .. queue .. ':' .. place
@@ -210,7 +215,7 @@ if #taken > 0 then
     for i = 1, #taken do
       if lost[i] or stops[i] then
         local n = #known
-        known[n + 1], known[n + 2], known[n + 3] = i, tonumber(lost[i] or 0), stops[i] and '1' or '0'
+        known[n + 1], known[n + 2], known[n + 3] = i, tonumber(lost[i] or 0) or 0, stops[i] and '1' or '0'
       end
     end
   end

@@ -149,6 +149,15 @@ local function schedule_at(due_ms, ticket)
   if #first == 0 or due_ms < tonumber(first[2]) then token(POLLER) end
 end
 
+-- Of a worker that goes: if it was the poller, another one need not wait for the end of its lease.
+local function free_poller(id)
+  local poller = prefix .. 'poller'
+  if match(safe('GET', poller) or '', '^(.*) %d+$') == id then call('DEL', poller) end
+end
+
+-- A hint, that may fail (a user without a right to the channel) and undoes nothing.
+local function publish(channel, message) redis.pcall('PUBLISH', prefix .. channel, message) end
+
 -- What is kept beside a job goes with it.
 local function forget(id)
   safe('HDEL', prefix .. 'lost', id)

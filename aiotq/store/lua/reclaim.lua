@@ -17,12 +17,21 @@ if seen_ms > now_ms then
 end
 begin()
 call('ZADD', workers, 0, id)
+-- How often the job's worker has vanished, this time counted in. What is no number counts as nothing.
+local function lost_again(job_id)
+  local lost = prefix .. 'lost'
+  safe('HLEN', lost)
+  local times = redis.pcall('HINCRBY', lost, job_id, 1)
+  if type(times) == 'number' then return times end
+  call('HSET', lost, job_id, 1)
+  return 1
+end
 local woken, lines, tickets = {}, {}, safe('SPOP', active, limit)
 for i = 1, #tickets do
   local queue, place, generation, job_id = parse(tickets[i])
   if not queue then
     put_aside(tickets[i], active, now_ms)
-  elseif safe('HINCRBY', prefix .. 'lost', job_id, 1) < 2 then
+  elseif lost_again(job_id) < 2 then
     gather(lines, queue, place, tickets[i])
   else
     gather(lines, queue, 's', queue .. ':s:' .. generation .. ':' .. job_id)
@@ -33,4 +42,5 @@ wake(woken)
 if call('SCARD', active) > 0 then return 1 end
 call('ZREM', workers, id)
 call('DEL', active, card)
+free_poller(id)
 return 2

@@ -16,7 +16,7 @@ safe('ZREM', prefix .. 'schedule', unpack(tickets))
 if ARGV[6] ~= '' then
   call('SET', key, ARGV[4], 'XX', 'PX', ARGV[6])
   forget(id)
-  call('PUBLISH', prefix .. 'done:' .. id, #ARGV[4] <= 16384 and ARGV[4] or '')
+  publish('done:' .. id, #ARGV[4] <= 16384 and ARGV[4] or '')
   return 0
 end
 call('SET', key, ARGV[4], 'XX')

@@ -17,6 +17,5 @@ wake(woken)
 if call('SCARD', active) > 0 then return { #tickets, 1 } end
 call('ZREM', workers, id)
 call('DEL', active, prefix .. 'worker:' .. id)
-local poller = prefix .. 'poller' -- another one need not wait for the end of its lease
-if match(safe('GET', poller) or '', '^(.*) %d+$') == id then call('DEL', poller) end
+free_poller(id)
 return { #tickets, 0 }
