@@ -221,8 +221,6 @@ class Fetcher:
                 ttl_ms = self._settings.failure_ttl_ms
                 await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=ttl_ms)
 
-    # --- a reply ------------------------------------------------------------------------------------------------
-
     def _take(self, reply: Exchanged, batch: list[Decided], *, in_doubt: bool, limit: int) -> None:
         self._clock.set(reply.now_ms, sent_at_s=self._asked_at_s)
         for (held, _), stored in zip(batch, reply.stored, strict=True):
