@@ -19,7 +19,7 @@ class ServerClock:
 
     def at(self, at_s: float) -> int:
         """`now_ms` of that moment (monotonic), for whoever has looked at the clock already."""
-        return int(self._ms + (at_s - self._at_s) * 1000) if self._ms else 0
+        return int(self._passed_ms(at_s))
 
     def set(self, now_ms: int, *, sent_at_s: float) -> None:
         """A reply said what time it was, at some moment since its request was sent (monotonic)."""
@@ -29,7 +29,7 @@ class ServerClock:
 
     def now_ms(self) -> int:
         """Unix milliseconds by Redis's clock; 0 before the first reply."""
-        return int(self._passed_ms(monotonic()))
+        return self.at(monotonic())
 
     def _passed_ms(self, at_s: float) -> float:
         return self._ms + (at_s - self._at_s) * 1000 if self._ms else 0.0
