@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiotq import errors
 from aiotq.app import App, task
 from aiotq.current import CurrentJob, current_job
@@ -10,7 +12,19 @@ from aiotq.job import JobInfo, JobStatus
 from aiotq.retry import Reject, Retry, RetryPolicy
 from aiotq.task import Signature, Task
 from aiotq.version import __version__ as __version__
-from aiotq.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from aiotq.worker.worker import Worker
+else:
+
+    def __getattr__(name: str) -> object:
+        """`Worker`, when it is first named: a service that only enqueues does without what a worker loads."""
+        if name == "Worker":
+            from aiotq.worker.worker import Worker  # noqa: PLC0415
+
+            return Worker
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "App",

@@ -18,8 +18,6 @@ from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.settings import FAILURE_TTL, MIB
 from aiotq.store.contract import Enqueued
 from aiotq.task import AsyncTask, Signature, SyncTask, Task
-from aiotq.worker.settings import WorkerSettings, cores
-from aiotq.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiotq.source import Source
+    from aiotq.worker.worker import Worker
 
     # Called with the app if it takes an argument; what it yields is `current_job().state`.
     Life: TypeAlias = "Callable[[], AbstractAsyncContextManager[Any]]"
@@ -241,12 +240,12 @@ class App:
         process=True; None: one a core. grace: what running jobs get when it stops. lease: else the app's. name: a
         label. Raises UsageError.
         """
+        # Loaded here: a service that only enqueues does without them, and starts a fifth faster.
+        from aiotq.worker.settings import WorkerSettings, cores  # noqa: PLC0415
+        from aiotq.worker.worker import Worker  # noqa: PLC0415
+
         own = self._core.settings
-        told = (
-            self.registry.queues
-            if queues is None
-            else tuple(checks.queue("queues", queue) for queue in _listed(queues))
-        )
+        told = self.registry.queues if queues is None else [checks.queue("queues", name) for name in _listed(queues)]
         return Worker(
             registry=self.registry,
             settings=WorkerSettings(

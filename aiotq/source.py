@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiotq.errors import UsageError
-from aiotq.store import embedded, redact
+from aiotq.store import built_in, redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ def choose(*, override: str | None, given: str | None, environ: Mapping[str, str
     for origin, url in stated.items():
         if url:
             return Source(url=url, origin=origin)
-    if not embedded.available():
+    if not built_in():
         return Source(url=DEFAULT, origin="default")
     if environ.get("AIOTQ_ENV", "").strip().lower() == "production":
         raise UsageError(

@@ -12,7 +12,6 @@ from aiotq.cli.help import Page
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, EXIT_USAGE, Mistake
 from aiotq.cli.server import server_app
-from aiotq.cli.supervise import run_processes
 from aiotq.errors import UsageError
 from aiotq.version import __version__
 
@@ -82,6 +81,8 @@ def worker(
     if target is None:
         found = near.any_app() or "hello:app"
         raise Mistake("no module was named", f"run: python -m aiotq {found}, or python -m aiotq -h for help")
+    from aiotq.cli.supervise import run_processes  # noqa: PLC0415  --version and --help do without what a worker loads
+
     return run_processes(
         options.WorkerOptions(
             target=target,

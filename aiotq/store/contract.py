@@ -15,7 +15,6 @@ StoreUnusable (nothing ever will be).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -114,8 +113,7 @@ class Exchanged(Struct, frozen=True, kw_only=True, gc=False):
     next_due_us: int | None = None  # from now to the next due job; 0 or less: at once; None: the schedule is empty
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promoted:
+class Promoted(Struct, frozen=True, kw_only=True):
     """The reply of `promote`."""
 
     leader: bool  # whether this worker holds the poller's lease
@@ -126,16 +124,14 @@ class Promoted:
     garbage: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(Struct, frozen=True, kw_only=True):
     """A worker whose lease looks odd: it has ended, or ends further ahead than a lease."""
 
     worker_id: str
     lease_end_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewed:
+class Renewed(Struct, frozen=True, kw_only=True):
     """The reply of `renew`."""
 
     alive: bool
@@ -153,8 +149,7 @@ class Reclaimed(Enum):
     PULLED_IN = 3  # its lease ended further ahead than a lease; now it doesn't
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerCard:
+class WorkerCard(Struct, frozen=True, kw_only=True):
     """What a worker says of itself."""
 
     worker_id: str
@@ -165,8 +160,7 @@ class WorkerCard:
     lease_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """Where a job is now. None of it is true of a job whose generation is no longer the one asked for."""
 
     status: (
@@ -179,8 +173,7 @@ class Place:
     now_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replacement:
+class Replacement(Struct, frozen=True, kw_only=True):
     """A record that shall stand in the place of another one, if nobody holds the job and nobody changed it."""
 
     job_id: str
@@ -201,8 +194,7 @@ class Replaced(Enum):
     CHANGED = 2  # the record has another generation, or has gone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class Backlog(Struct, frozen=True, kw_only=True):
     """What is left in some queues, sampled in one script."""
 
     queued: int
@@ -215,15 +207,14 @@ class Backlog:
         return not (self.queued or self.running or self.scheduled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True, kw_only=True):
     """What a server says of itself, as a worker's banner shows it."""
 
     kind: str  # "Redis", "Valkey" or "fakeredis"
     version: str
     url: str  # without its password
     policy: str | None = None  # maxmemory-policy, where it may be read
-    warnings: Sequence[str] = field(default=())
+    warnings: Sequence[str] = ()
 
 
 class Store(Protocol):

@@ -44,6 +44,21 @@ def test_importing_aiotq_loads_nothing_that_is_only_needed_later() -> None:
     assert late.isdisjoint(loaded)
 
 
+def test_a_service_that_only_enqueues_loads_no_worker_and_no_built_in_server() -> None:
+    code = (
+        "import sys, aiotq; app = aiotq.App('redis://localhost'); app.source(); "
+        "print([name for name in sys.modules if name.startswith(('aiotq.worker', 'aiotq.store.embedded'))]); "
+        "print(aiotq.Worker.__module__, type(app.worker()) is aiotq.Worker)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["[]", "aiotq.worker.worker True"]
+
+
+def test_a_name_that_aiotq_does_not_have_is_told_as_python_does() -> None:
+    with pytest.raises(AttributeError, match="module 'aiotq' has no attribute 'Wroker'"):
+        _ = aiotq.Wroker  # type: ignore[attr-defined]
+
+
 def test_importing_aiotq_configures_no_logging() -> None:
     code = "import logging, aiotq; print(logging.getLogger().handlers + logging.getLogger('aiotq').handlers)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

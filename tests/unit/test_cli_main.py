@@ -57,7 +57,7 @@ GIVEN = WorkerOptions(
 @pytest.fixture
 def run(monkeypatch):
     """Runs the command line. The worker's options go into the list, and nothing is started."""
-    monkeypatch.setattr(command_line, "run_processes", lambda options: given.append(options) or 0)
+    monkeypatch.setattr("aiotq.cli.supervise.run_processes", lambda options: given.append(options) or 0)
     for name in list(command_line.os.environ):
         if name.startswith("AIOTQ_"):
             monkeypatch.delenv(name)
@@ -185,7 +185,7 @@ def test_what_ends_the_command_becomes_its_exit_code(run, monkeypatch, capsys, r
     def fail(_options):
         raise raised
 
-    monkeypatch.setattr(command_line, "run_processes", fail)
+    monkeypatch.setattr("aiotq.cli.supervise.run_processes", fail)
     assert run("hello:app") == (code, [])
     assert capsys.readouterr().err == said
 
