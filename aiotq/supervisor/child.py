@@ -41,7 +41,7 @@ class Child:
         self.number, self.first = number, first
         self.registered: Registered | None = None  # as it stands in the store
         self.ready_at_s: float | None = None  # monotonic
-        self.full: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # it is to be replaced
+        self.full: asyncio.Future[Full] = asyncio.get_running_loop().create_future()  # it is to be replaced
         self._told: Callable[[], None] | None = None
         self._socket, self._loop, self._heard = ours, asyncio.get_running_loop(), b""
         self._loop.add_reader(ours, self._read)
@@ -102,7 +102,7 @@ class Child:
                 self.registered = None
             case Full():
                 if not self.full.done():
-                    self.full.set_result(None)
+                    self.full.set_result(word)
             case Ready():
                 self.ready_at_s = monotonic()
                 if self._told is not None:
