@@ -15,6 +15,7 @@ from aiotq.worker.settings import WorkerSettings
 
 DEFAULTS = WorkerSettings(queues=())
 MAX_PROCESSES = 512  # more are a slip of the hand
+LOOPBACK = "127.0.0.1"
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[kmg](?:i?b)?)?|b)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1} | {
@@ -47,6 +48,8 @@ class WorkerOptions:
     max_jobs: int | None = None
     max_memory: int | None = None  # bytes
     uvloop: bool = False
+    health_port: int | None = None
+    health_host: str = LOOPBACK
     url: str | None = None
     namespace: str | None = None
     name: str | None = None
@@ -95,6 +98,20 @@ def _seconds(text: str) -> float:
     if 0 <= seconds < float("inf"):
         return seconds
     raise typer.BadParameter(f"{text!r} is no number of seconds, as in 30 or 0.5")
+
+
+def positive_seconds(text: str) -> float:
+    """A length of time that is not nothing."""
+    if (seconds := _seconds(text)) > 0:
+        return seconds
+    raise typer.BadParameter(f"{text!r} is no time to wait, as in 5 or 0.5")
+
+
+def port(text: str) -> int:
+    """A TCP port."""
+    if str(text).isdecimal() and int(text) <= 65_535:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is no port, 1 to 65535, or 0 for any that is free")
 
 
 def _format(text: str) -> LogFormat:
@@ -223,6 +240,27 @@ Url = Annotated[
 Namespace = Annotated[
     str | None,
     _option("--namespace", group=_WHERE, takes="NAME", text="What its keys begin with (aiotq, or what the App says)."),
+]
+
+_HEALTH = "How it does"
+HealthPort = Annotated[
+    int | None,
+    _option(
+        "--health-port",
+        group=_HEALTH,
+        takes="PORT",
+        text="Answer /livez and /readyz over HTTP there, 200 or 503, for a probe; 0: any port that is free.",
+        parser=port,
+    ),
+]
+HealthHost = Annotated[
+    str,
+    _option(
+        "--health-host",
+        group=_HEALTH,
+        takes="HOST",
+        text=f"At this address of the machine ({LOOPBACK}); 0.0.0.0 where the probe comes from outside a container.",
+    ),
 ]
 
 _SAYS = "What it says"

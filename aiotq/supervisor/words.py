@@ -67,7 +67,15 @@ class Full(Struct, frozen=True, tag=True):
     """It claims no more and ends when what it holds has ended: replace it."""
 
 
-Word = Registered | Retired | Ready | Full
+class Doing(Struct, frozen=True, kw_only=True, tag=True):
+    """How it does (health.py): said when that changes, and again and again, so that silence tells as well."""
+
+    live: bool
+    ready: bool
+    reason: str | None = None
+
+
+Word = Registered | Retired | Ready | Full | Doing
 
 encode = msgspec.json.encode
 _decoder = msgspec.json.Decoder(Word)

@@ -69,6 +69,7 @@ class Fetcher:
         self._outbox = Outbox(settings, label=label)
         self._wake = asyncio.Event()
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
+        self.claimed_at_s: float | None = None  # ... for jobs, or while there was no room for any; None: not yet
         self._bounds = Bounds()
 
     # --- what the others tell it --------------------------------------------------------------------------------
@@ -210,6 +211,8 @@ class Fetcher:
         self.outage.end(self._store.url)
         if reply.alive:
             self._asked_at_s = sent_at_s  # not when the answer came: that may have been long on its way
+            if not in_doubt or self.room() <= 0:
+                self.claimed_at_s = sent_at_s
             self._take(reply, batch, in_doubt=in_doubt, limit=limit)
         else:
             self._lost_all()
