@@ -20,7 +20,7 @@
         ├── StoreUnavailable             no answer: nothing was sent, or the effect is unknown (`.sent`)
         ├── StoreRefused                 the server answered that it will not, for now; nothing was done: `.code`
         │   └── StoreFull                ... because its memory is full
-        └── StoreUnusable                what answers there can't serve aiotq: no Redis, too old, wrong password: `.code`
+        └── StoreUnusable                what answers can't serve aiotq: no Redis, too old, wrong password: `.code`
             └── EmbeddedUnavailable      no embedded server can be started here
 
 All carry their facts as attributes; a message says what happened, what was expected and what to do.

@@ -45,7 +45,9 @@ class Signs:
     trouble: str | None = None  # with its store, in a few words
     stuck_slots: bool = False  # every slot holds a job that can't be ended
     stuck_threads: bool = False  # every thread does
-    keeper_silent_s: float | None = None  # since it last looked about it; infinite: it has ended; None: there is none yet
+    keeper_silent_s: float | None = (
+        None  # since it last looked about it; infinite: it has ended; None: there is none yet
+    )
     blocked_s: float = 0.0  # for how long the event loop has stood still
     lease_good: bool = False  # it can't have been reclaimed
     claimed_ago_s: float | None = None  # since it last asked for jobs and was answered; None: not yet
@@ -73,17 +75,14 @@ def _dead(signs: Signs) -> str | None:
 
 
 def _unready(signs: Signs) -> str | None:
-    if signs.stage in (Stage.NEW, Stage.STOPPING):
-        return signs.stage.value
-    if signs.trouble is not None:
-        return signs.trouble
-    if signs.stage is Stage.STARTING or signs.claimed_ago_s is None:
-        return Stage.STARTING.value
-    if not signs.lease_good:
-        return "its lease could not be renewed in time"
-    if signs.claimed_ago_s > CLAIM_WITHIN_S:
-        blocked = signs.blocked_s >= BLOCKED_S
-        return "the event loop is blocked" if blocked else f"it has not asked for jobs for {CLAIM_WITHIN_S:g} s"
-    if signs.stuck_threads:
-        return "every thread holds a job that can't be ended"
-    return None
+    claimed_ago_s = signs.claimed_ago_s
+    idle = f"it has not asked for jobs for {CLAIM_WITHIN_S:g} s"
+    troubles = (
+        (signs.stage in (Stage.NEW, Stage.STOPPING), signs.stage.value),
+        (signs.trouble is not None, signs.trouble),
+        (signs.stage is Stage.STARTING or claimed_ago_s is None, Stage.STARTING.value),
+        (not signs.lease_good, "its lease could not be renewed in time"),
+        ((claimed_ago_s or 0) > CLAIM_WITHIN_S, "the event loop is blocked" if signs.blocked_s >= BLOCKED_S else idle),
+        (signs.stuck_threads, "every thread holds a job that can't be ended"),
+    )
+    return next((reason for true, reason in troubles if true), None)

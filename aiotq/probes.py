@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz` over HTTP: a tiny server in a thread of its own, which answers while the event loop is blocked.
+"""`/livez` and `/readyz` over HTTP: a tiny server in a thread of its own; it answers while the event loop is blocked.
 
 What it says is two booleans and a few words (health.py), to whoever asks: so it reads a request no further than its
 path, and nothing that a caller does takes more than a bounded time, memory and number of connections.
@@ -156,7 +156,7 @@ class _Caller(asyncio.Protocol):
             transport.write(self._server.answer(bytes(heard)))
             transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's
         if self._timer is not None:
             self._timer.cancel()
         self._server.went(self)

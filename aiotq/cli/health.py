@@ -153,7 +153,9 @@ def ask_worker(host: str, number: int, *, live: bool, timeout_s: float) -> Asked
     """Ask one by its port."""
     lives, dead = _get(host, number, "/livez", timeout_s)
     ready, why = (lives, dead) if live or not lives else _get(host, number, "/readyz", timeout_s)
-    facts: dict[str, object] = {"live": lives, "reason": why} if live else {"live": lives, "ready": ready, "reason": why}
+    facts: dict[str, object] = (
+        {"live": lives, "reason": why} if live else {"live": lives, "ready": ready, "reason": why}
+    )
     line = ("live" if live else "ready") if ready else f"not {'ready' if lives else 'live'}: {why}"
     return Asked(healthy=ready, facts=facts, lines=(line,))
 

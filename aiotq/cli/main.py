@@ -79,38 +79,16 @@ def worker(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     log_format: options.Format = options.LogFormat.TEXT,
-    version: options.Version = False,  # noqa: ARG001  its callback has answered
+    version: options.Version = False,
 ) -> int:
     """Run a worker."""
+    given = {**locals()}
     if target is None:
         found = near.any_app() or "hello:app"
         raise Mistake("no module was named", f"run: python -m aiotq {found}, or python -m aiotq -h for help")
     from aiotq.cli.supervise import run_processes  # noqa: PLC0415  --version and --help do without what a worker loads
 
-    return run_processes(
-        options.WorkerOptions(
-            target=target,
-            queues=tuple(word.strip() for part in queues or () for word in part.split(",") if word.strip()),
-            until_empty=until_empty,
-            concurrency=concurrency,
-            threads=threads,
-            pool_processes=pool_processes,
-            grace_s=grace,
-            lease_s=lease,
-            processes=processes,
-            max_jobs=max_jobs,
-            max_memory=max_memory,
-            uvloop=uvloop,
-            health_port=health_port,
-            health_host=health_host,
-            url=url,
-            namespace=namespace,
-            name=name,
-            quiet=quiet,
-            verbose=verbose,
-            log_format=log_format,
-        )
-    )
+    return run_processes(options.together(given))
 
 
 def with_command(words: list[str]) -> list[str]:

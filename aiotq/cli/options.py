@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aiotq.supervisor.processes import cores
 from aiotq.version import __version__
 from aiotq.worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULTS = WorkerSettings(queues=())
 MAX_PROCESSES = 512  # more are a slip of the hand
@@ -56,6 +59,15 @@ class WorkerOptions:
     quiet: bool = False
     verbose: bool = False
     log_format: LogFormat = LogFormat.TEXT
+
+
+def together(given: Mapping[str, Any]) -> WorkerOptions:
+    """The parameters of the command as one value. given: by their names there."""
+    queues = (word.strip() for part in given["queues"] or () for word in part.split(","))
+    rest = {name: given[name] for name in given if name not in {"grace", "lease", "queues", "version"}}
+    return WorkerOptions(
+        grace_s=given["grace"], lease_s=given["lease"], queues=tuple(word for word in queues if word), **rest
+    )
 
 
 def _option(*names: str, group: str, text: str, takes: str | None = None, env: bool = True, **more: Any) -> Any:

@@ -9,8 +9,9 @@ OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 
 
 def look(info: bytes, *, url: str) -> ServerFacts:
-    """What the server is. Raises StoreUnusable for one that is too old, StoreRefused for a read-only replica, and for one
-    that loads its data.
+    """What the server is.
+
+    Raises StoreUnusable for one that is too old, StoreRefused for a read-only replica and for one that loads its data.
     """
     fields = dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
     kind = "Valkey" if fields.get("server_name") == "valkey" else "Redis"

@@ -1,7 +1,7 @@
 """How a supervisor and its seats do: a pure decision.
 
-It is ready when every seat is: one process of four that dies again and again, or has lost its server, shows. It lives as
-long as it runs, unless no process is left that could do its work: then starting anew helps, and loses nothing.
+It is ready when every seat is: one process of four that dies again and again, or has lost its server, shows. It lives
+as long as it runs, unless no process is left that could do its work: then starting anew helps, and loses nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiotq.health import WELL, Health
+from aiotq.supervisor.words import Doing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from aiotq.supervisor.words import Doing
 
 SILENT_S = 6.0  # a process says how it does every 2 s
 RELIEF_S = 15.0  # the successor of a recycled process counts as ready for so long while it starts
@@ -33,12 +32,12 @@ class SeatSigns:
 
 def judge(seats: Mapping[int, SeatSigns], *, count: int, stopping: bool) -> Health:
     """How all do. seats: by number, from 1; count: how many there shall be."""
+    if stopping:
+        return Health(live=True, ready=False, reason="stopping")
     if len(seats) == count and all(_dead(signs) for signs in seats.values()):
         one = seats[1].doing
         reason = f"no process can do its work: {one.reason if one else 'unknown'}"
         return Health(live=False, ready=False, reason=reason)
-    if stopping:
-        return Health(live=True, ready=False, reason="stopping")
     reasons = [(number, _unready(seats.get(number))) for number in range(1, count + 1)]
     unready = [f"process {number}: {reason}" for number, reason in reasons if reason is not None]
     if not unready:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 0.5
 SAY_EVERY = 4  # looks, though nothing has changed
 
+
 class Link:
     """Used in a worker's process, on its loop; `tell` by any thread."""
 

@@ -48,8 +48,8 @@ class Keeper:
         lost: Callable[[], None],
         running: Callable[[], str],
     ) -> None:
-        """store: for this thread alone. outage: the fetcher's. lost: called on the worker's loop when the lease turns out
-        to be reclaimed. running: names the running jobs, for the message about a blocked loop.
+        """store: for this thread alone. outage: the fetcher's. lost: called on the worker's loop when the lease turns
+        out to be reclaimed. running: names the running jobs, for the message about a blocked loop.
         """
         self._store, self._settings, self._worker_id = store, settings, worker_id
         self._lost, self._running, self._fetchers = lost, running, outage
@@ -58,7 +58,9 @@ class Keeper:
         self._epoch = 0  # of the connection on which they were seen
         self._main: asyncio.AbstractEventLoop | None = None
         self._main_thread = 0
-        self._alive_at_s = self._looked_at_s = monotonic()  # when the worker's loop last turned; when that was looked at
+        self._alive_at_s = self._looked_at_s = (
+            monotonic()
+        )  # when the worker's loop last turned; when that was looked at
         self._asked_at_s: float | None = None  # a question to it that is unanswered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

@@ -136,12 +136,7 @@ class Life:
             # However long users are ready to wait for an answer: the lease is not.
             store = self.store.sibling(limit_s=max(1.0, self.settings.lease_s / 3))
             keeper = Keeper(
-                store,
-                self.settings,
-                fetcher.outage,
-                worker_id=worker_id,
-                lost=self._lost,
-                running=self._at_fault,
+                store, self.settings, fetcher.outage, worker_id=worker_id, lost=self._lost, running=self._at_fault
             )
             keeper.renewed_at_s = sent_at_s
             keeper.start()

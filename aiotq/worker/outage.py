@@ -1,8 +1,8 @@
 """Trouble with the store: each state of it is said aloud once, then tried quietly, and its end is said once.
 
-A state is what kind of trouble it is: away, LOADING, READONLY, ... A server that starts again goes through several, each
-said once an outage, whatever order they come in. Trouble that comes and goes all the time is said a few times a minute,
-and again if it stays.
+A state is what kind of trouble it is: away, LOADING, READONLY, ... A server that starts again goes through several,
+each said once an outage, whatever order they come in. Trouble that comes and goes all the time is said a few times a
+minute, and again if it stays.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ STAYS_S = 3.0  # one that lasts for so long is said in any case
 # For so long a duty may fail beside a fetcher that does not, before that is said: of a server that has frozen a fetcher
 # may learn some 11 s later, at the end of its blocking wait and of the call after it.
 DUTY_PATIENCE_S = 10.0
+DUTY_FORGETS_S = 60.0  # one that fails more seldom has worked in between, whether it has said so or not
 
 
 def state_of(error: StoreError) -> str:
@@ -97,18 +98,24 @@ class DutyOutage:
         """duty: what it does, as the subject of a sentence: "renewing the lease"."""
         self._duty, self._fetchers = duty, fetchers
         self._since_s: float | None = None
+        self._last_s = 0.0
         self._said: set[str] = set()
 
     def begin(self, error: StoreError) -> None:
         """A call of the duty has failed."""
         now_s = monotonic()
+        if now_s - self._last_s > DUTY_FORGETS_S:
+            self._since_s, self._said = None, set()
         if self._fetchers.lasts or self._since_s is None:
             self._since_s = now_s
+        self._last_s = now_s
         state = state_of(error)
         if state in self._said or now_s - self._since_s < DUTY_PATIENCE_S:
             return
         self._said.add(state)
-        say(logging.ERROR, "duty_fails", "%s fails: %s; trying again", self._duty, error, url=error.url, duty=self._duty)
+        say(
+            logging.ERROR, "duty_fails", "%s fails: %s; trying again", self._duty, error, url=error.url, duty=self._duty
+        )
 
     def end(self) -> None:
         """A call of the duty has been answered."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from aiotq import health
 from aiotq.errors import AiotqError, StoreError, UsageError
+from aiotq.health import Health, Signs, Stage, judge
 from aiotq.registry import refuse_what_no_process_finds
 from aiotq.worker.call import Here
 from aiotq.worker.life import Life
@@ -89,13 +89,13 @@ class Worker:
         """What its server says of itself; None until it is reached."""
         return None if self._life is None else self._life.facts
 
-    def health(self) -> health.Health:
+    def health(self) -> Health:
         """How it does: `.live`, `.ready` and, where one of them is False, `.reason` in a few words. From any thread.
 
         What `--health-port` answers, for a service that has a health page of its own. It asks nobody, and costs 10 µs.
         """
         seen = None if self._life is None else signs(self._life, stopping=self._stopping)
-        return health.judge(seen or health.Signs(stage=health.Stage.NEW, max_block_s=self._settings.max_block_s))
+        return judge(seen or Signs(stage=Stage.NEW, max_block_s=self._settings.max_block_s))
 
     @property
     def ready(self) -> bool:

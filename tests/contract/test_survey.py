@@ -22,7 +22,9 @@ async def test_workers_count_while_their_lease_lasts_by_the_servers_clock(store:
 
     for name in ("good", "late"):
         queues = ("mail", "default")
-        await store.register(WorkerCard(worker_id=name, label=f"at {name}", host="h", pid=1, queues=queues, lease_ms=9_000))
+        await store.register(
+            WorkerCard(worker_id=name, label=f"at {name}", host="h", pid=1, queues=queues, lease_ms=9_000)
+        )
     seconds, _ = await raw.time()
     await raw.zadd(f"{prefix}workers", {"late": int(seconds) * 1000 - 1})
     assert (await store.survey()).workers == {"at good": ["mail", "default"]}

@@ -236,7 +236,9 @@ async def test_a_worker_is_unready_and_calm_and_says_it_once_and_is_back_at_once
     began_s = time.monotonic()
     back_s = await ended_within(rig, held, began_s)
     ready_s = await watched.probe.until(200, "ok")
-    rig.measured(f"{rig.kind}, {state}: the outcome is stored {back_s:.2f} s after its end, ready {ready_s:.2f} s later")
+    rig.measured(
+        f"{rig.kind}, {state}: the outcome is stored {back_s:.2f} s after its end, ready {ready_s:.2f} s later"
+    )
     assert back_s < BACK_WITHIN_S + MARGIN_S
     await watched.worker.line("store_up")
     assert watched.said() in ONCE

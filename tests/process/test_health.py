@@ -63,7 +63,7 @@ async def test_it_is_live_and_ready_while_it_works_and_unready_while_it_stops(ri
     assert await probe.get("livez") == Answer(status=200, text="ok")
     rig.open_gate()
     assert await worker.exit() == 0
-    with pytest.raises(OSError):  # noqa: PT011  refused
+    with pytest.raises(OSError):
         await probe.get()
 
 

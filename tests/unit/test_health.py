@@ -48,7 +48,10 @@ def test_a_worker_that_lives_and_takes_no_jobs_says_why(change, reason):
         ({"keeper_silent_s": KEEPER_SILENT_S + 0.1}, "the keeper's thread has ended or stands still"),
         ({"keeper_silent_s": math.inf}, "the keeper's thread has ended or stands still"),
         ({"blocked_s": 60.1}, "the event loop has been blocked for longer than 60 s (max_block)"),
-        ({"blocked_s": 60.1, "stage": Stage.STOPPING}, "the event loop has been blocked for longer than 60 s (max_block)"),
+        (
+            {"blocked_s": 60.1, "stage": Stage.STOPPING},
+            "the event loop has been blocked for longer than 60 s (max_block)",
+        ),
     ],
 )
 def test_a_worker_that_only_a_new_start_helps_is_neither_live_nor_ready(change, reason):

@@ -9,7 +9,7 @@ import pytest
 
 from aiotq.errors import EmbeddedUnavailable, StoreError, StoreFull, StoreRefused, StoreUnavailable, StoreUnusable
 from aiotq.worker import outage as module
-from aiotq.worker.outage import BURST, BURST_S, DUTY_PATIENCE_S, STAYS_S, DutyOutage, Outage, state_of
+from aiotq.worker.outage import BURST, BURST_S, DUTY_FORGETS_S, DUTY_PATIENCE_S, STAYS_S, DutyOutage, Outage, state_of
 
 URL = "redis://h"
 AWAY = StoreUnavailable("away", verb="exchange", url=URL, sent=True)
@@ -132,6 +132,14 @@ def test_a_duty_that_fails_alone_is_said_once_and_so_is_its_end(log):
     duty.end()
     duty.end()
     assert log.events() == ["duty_works"]
+
+
+def test_a_duty_that_fails_now_and_then_is_not_said(log):
+    duty = DutyOutage("listening for cancels", Outage())
+    for _ in range(10):
+        duty.begin(AWAY)
+        log.now_s += DUTY_FORGETS_S + 1
+    assert log.events() == []
 
 
 def test_of_a_duty_nothing_is_said_while_the_fetcher_has_trouble_too(log):
