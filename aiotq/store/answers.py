@@ -54,10 +54,10 @@ _CURE = {
 
 def code(error: RedisError) -> str:
     """The leading code of an error answer: "READONLY", "OOM", ...; "ERR" if it has none; "MAXCLIENTS" is ours."""
+    text = str(error)
     for kind, name in _BY_CLASS:
         if isinstance(error, kind):
-            return name
-    text = str(error)
+            return "NOAUTH" if kind is AuthenticationError and "required" in text else name
     old = _OLD_STYLE.search(text)
     if old:
         return old.group(1)

@@ -36,4 +36,5 @@ def _stage(life: Life, *, stopping: bool) -> Stage:
         return Stage.ENDED
     if stopping or life.fetcher.stopping or life.fetcher.allowance.closed:
         return Stage.STOPPING
-    return Stage.STARTING if life.keeper is None else Stage.WORKING
+    registered = life.keeper is not None and not life.fetcher.lost.is_set()
+    return Stage.WORKING if registered else Stage.STARTING

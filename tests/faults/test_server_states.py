@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from aiotq.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable, StoreUnusable
 from tests import servers
@@ -37,7 +38,7 @@ ONCE = {"store_down": 1, "store_up": 1}, {"store_refuses": 1, "store_up": 1}
 @pytest_asyncio.fixture
 async def rig(request: pytest.FixtureRequest, server_folder: Path, namespace: str) -> AsyncIterator[ServerRig]:
     """A rig whose server has not been started; of the kind that the test names, else Valkey."""
-    kind = getattr(request, "param", "valkey")
+    kind: servers.Kind = getattr(request, "param", "valkey")
     if servers.find(kind) is None:
         pytest.skip(f"no {kind} server here")
     made = ServerRig(folder=server_folder, namespace=namespace, kind=kind)
@@ -281,22 +282,25 @@ async def test_a_worker_that_starts_meanwhile_says_it_once_is_live_and_begins_as
 
 @asynccontextmanager
 async def restarting_slowly(rig: ServerRig) -> AsyncIterator[None]:
-    """The server starts again, and loads for some seconds; at the end of the context it has loaded."""
-    loading = asyncio.create_task(rig.start_server(*DURABLE, *SLOWLY))
+    """The server starts again, and loads as long as the context lasts."""
+    loading = asyncio.create_task(rig.start_server(*SLOWLY))
     await rig.until_loading()
     yield
     assert not loading.done(), "it loaded too fast for this test"
+    async with Redis.from_url(rig.url) as client:
+        await client.config_set("key-load-delay", 0)
     await loading
 
 
 @pytest.mark.parametrize("rig", ["valkey", "redis"], indirect=True)
 async def test_a_server_that_loads_its_data_is_waited_for_and_each_state_is_said_once(rig: ServerRig):
-    await rig.start_server(*DURABLE)
+    await rig.start_server()
     await rig.fill()
     watched = await Watched.start(rig)
     tasks = await rig.sender()
     held = await rig.tasks.hold.delay()
     await rig.ledger.until(1)
+    await rig.raw.save()
     await rig.kill_server()
     rig.open_gate()
     await watched.unready("the store is away")
