@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 1.0
 MARGIN_S = 1.0  # for a machine that has other things to do
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
-SLOWLY = ("--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024")  # 10 ms a key
-OTHER_KEYS = 3_000
+SLOWLY = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")  # 1 ms a key
+OTHER_KEYS = 20_000
 TROUBLE = {"store_down", "store_refuses", "store_up", "duty_fails", "duty_works", "lease_lost"}
 
 

@@ -285,11 +285,13 @@ async def restarting_slowly(rig: ServerRig) -> AsyncIterator[None]:
     """The server starts again, and loads as long as the context lasts."""
     loading = asyncio.create_task(rig.start_server(*SLOWLY))
     await rig.until_loading()
-    yield
-    assert not loading.done(), "it loaded too fast for this test"
-    async with Redis.from_url(rig.url) as client:
-        await client.config_set("key-load-delay", 0)
-    await loading
+    try:
+        yield
+        assert not loading.done(), "it loaded too fast for this test"
+    finally:
+        async with Redis.from_url(rig.url) as client:
+            await client.config_set("key-load-delay", 0)
+        await loading
 
 
 @pytest.mark.parametrize("rig", ["valkey", "redis"], indirect=True)
