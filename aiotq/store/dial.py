@@ -51,7 +51,7 @@ def _to_memory(url: str, limit_s: float) -> Dial:
         from fakeredis import FakeServer  # noqa: PLC0415  the extra `memory`
         from fakeredis.aioredis import FakeAsyncRedisConnection  # noqa: PLC0415
     except ImportError:
-        raise UsageError(f"the URL {url} needs an extra: pip install 'aiotq[memory]'") from None
+        raise UsageError(f"the URL {redact(url)} needs an extra: pip install 'aiotq[memory]'") from None
     server = _MEMORY.setdefault(url, FakeServer(version=(7,)))
     options: dict[str, Any] = {"server": server, "version": (7,), "db": 0}
     return Route(kind=FakeAsyncRedisConnection, options=options, url=redact(url), limit_s=limit_s).connected

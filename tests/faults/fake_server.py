@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -27,17 +27,18 @@ SILENCE = object()  # no answer at all
 @asynccontextmanager
 async def answering(answers: Answers, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Listen; yields the port. answers: from the words of a command to its answer; None is OK."""
-    open_ones: set[asyncio.StreamWriter] = set()
+    open_ones: dict[asyncio.Task[Any] | None, asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_ones.add(writer)
+        open_ones[asyncio.current_task()] = writer
         parser = hiredis.Reader()
-        while data := await reader.read(1 << 16):
-            parser.feed(data)
-            while (command := parser.gets()) is not False:
-                answer = answers([word.decode() for word in command])
-                if answer is not SILENCE:
-                    writer.write(_packed(answer))
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                parser.feed(data)
+                while (command := parser.gets()) is not False:
+                    answer = answers([word.decode() for word in command])
+                    if answer is not SILENCE:
+                        writer.write(_packed(answer))
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
@@ -45,8 +46,10 @@ async def answering(answers: Answers, *, tls: ssl.SSLContext | None = None) -> A
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for writer in open_ones:
+        for writer in open_ones.values():
             writer.transport.abort()
+        if tasks := [task for task in open_ones if task is not None]:
+            await asyncio.wait(tasks)
         await server.wait_closed()
 
 

@@ -38,6 +38,7 @@ HURRY = {
     "ask-period": 100,
     "publish-period": 100,
     "election-timeout": 1_000,
+    "min-link-reconnect-period": 200,
     "tilt-trigger": 60_000,
 }
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 CANARY = "S3CR3T-canary"
-PARTS = ("S3CR3T", "canary")  # of one that was not encoded, each half is too much
+PARTS = ("S3CR3T", "c4n4ry")  # of one that was not encoded, each half is too much
 FORMS = [
     "redis://:{}@127.0.0.1:1/0",
     "redis://ada:{}@127.0.0.1:1",
@@ -62,13 +62,11 @@ FORMS = [
 WRONG_FORMS = [
     "redis://ada:{}",
     "redis://{}@127.0.0.1:1/x?db=y",
-    "redis://:S3CR3T/canary@127.0.0.1:1",
-    "redis://:S3CR3T#canary@127.0.0.1:1",
-    "redis://:S3CR3T?canary@127.0.0.1:1",
-    "redis://:S3CR3T@canary@127.0.0.1:y",
+    "redis://:S3CR3T/c4n4ry@127.0.0.1:1",
+    "redis://:S3CR3T#c4n4ry@127.0.0.1:1",
+    "redis://:S3CR3T?c4n4ry@127.0.0.1:1",
+    "redis://:S3CR3T@c4n4ry@127.0.0.1:y",
     "redis://h?pasword={}",
-    "redis://h?db={}",
-    "rediss://h?ssl_cert_reqs={}",
     "redis://h?sentinel_password={}",
     "redsi://:{}@h",
     ":{}@h:1",
@@ -145,7 +143,7 @@ async def test_no_error_of_a_url_that_cant_be_right_holds_it(form: str, monkeypa
 @pytest.mark.parametrize("form", FORMS)
 def test_no_value_shows_it(form: str):
     url = filled(form)
-    job = CurrentJob.__new__(CurrentJob)
+    job = CurrentJob(id="j1", attempt=1, retries=0, task="t", queue="q", priority=5, enqueued_ms=0, fence=1)
     values: list[Any] = [
         Source(url=url, origin="App(url)"),
         WorkerSettings(queues=("a",), url=url),
@@ -159,12 +157,7 @@ def test_no_value_shows_it(form: str):
         connect(url, namespace="test", connect_timeout_s=1),
         sentinels(url, limit_s=1) if "sentinel" in url else route(url, limit_s=1),
     ]  # fmt: skip
-    for value in values:
-        try:
-            text = f"{value!r} {value}"
-        except AttributeError:  # of the job, which is none
-            text = ""
-        quiet(text)
+    quiet(*values)
 
 
 async def test_a_server_that_repeats_what_it_was_sent_is_not_quoted():

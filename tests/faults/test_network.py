@@ -12,8 +12,12 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import pytest_asyncio
 
+from aiotq.errors import StoreUnavailable
+from aiotq.store import connect
+from tests.faults.fake_server import SILENCE, answering
 from tests.faults.proxy import Fault, FaultProxy
 from tests.process.ledger import until
 from tests.process.rig import Rig
@@ -159,3 +163,16 @@ async def test_when_all_were_cut_off_for_longer_than_a_lease_nobody_takes_anothe
     await rig.stop(*workers)
     assert not any('"event":"reclaimed"' in worker.text for worker in workers)
     await rig.check(jobs)
+
+
+async def test_a_server_that_accepts_and_says_nothing_keeps_no_listener_waiting():
+    async with answering(lambda _: SILENCE) as port:
+        store = connect(f"redis://127.0.0.1:{port}", namespace="test", connect_timeout_s=0.2)
+        ended = store.ended("j1")
+        began_s = time.monotonic()
+
+        with pytest.raises(StoreUnavailable, match="no answer after 0.2 s"):
+            await anext(ended)
+
+        assert time.monotonic() - began_s < 2
+        await store.close()
