@@ -97,9 +97,9 @@ class Listener:
 
     def move(self) -> None:
         """Connect anew: the server has become a replica, which may hear nothing, and would never say so."""
-        writer = getattr(self._connection, "_writer", None)
-        if writer is not None:
-            writer.transport.abort()  # its owner reads the end of it
+        transport = getattr(getattr(self._connection, "_writer", None), "transport", None)
+        if transport is not None:
+            transport.abort()  # its owner reads the end of it
 
     async def close(self) -> None:
         """Drop the connection; whoever still listens is told."""
