@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,6 +23,8 @@ from aiotq.store import tls
 from aiotq.store.answers import code, told
 from aiotq.store.url import HIDDEN
 from aiotq.store.wire import BROKEN
+
+GREETINGS = 4  # see tls.greet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Route:
         """An unconnected connection. Raises TypeError, ValueError or RedisError for options that can't be right."""
         settings: dict[str, Any] = {
             **self.options,
+            "redis_connect_func": tls.greet if issubclass(self.kind, SSLConnection) else None,
             "socket_timeout": None,  # the wire's own limit covers a command
             "socket_connect_timeout": self.limit_s,
             "retry": Retry(NoBackoff(), 0),
@@ -56,8 +59,17 @@ class Route:
         Raises an error of redis-py where the server is away, StoreRefused while it loads, StoreUnusable for what will
         not mend itself. What it raises has no other error behind it, and no password in its text.
         """
+        for number in range(1, GREETINGS + 1):
+            try:
+                return await self._connected()
+            except tls.HungUp:
+                if number == GREETINGS:
+                    break
+        raise RedisConnectionError(tls.HUNG_UP)
+
+    async def _connected(self) -> AbstractConnection:
         connection = self.made()
-        tls.loaded(connection, url=self.url)
+        await tls.loaded(connection, url=self.url)
         tls.warn_once(self.options, url=self.url)
         try:
             async with asyncio.timeout(self.limit_s):
@@ -65,18 +77,25 @@ class Route:
             return connection
         except TimeoutError:  # it came as far as the log-in, which redis-py gives any time
             failed: Exception = RedisTimeoutError(f"no answer after {self.limit_s:g} s")
-        except RedisError as error:
+        except tls.HungUp as error:
+            failed = error
+        except (RedisError, OSError) as error:
             failed = self._told(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
         await connection.disconnect(nowait=True)
         raise failed
 
-    def _told(self, wrapped: RedisError) -> Exception:
+    def _told(self, wrapped: RedisError | OSError) -> Exception:
         whom, broken = self.whom or self.url, tls.failure(wrapped)
         if broken is not None:
             return tls.told(broken, whom=whom, url=self.url)
         # redis-py wraps what the server answered to AUTH in a connection error.
         error = wrapped.__cause__ if isinstance(wrapped.__cause__, RedisError) else wrapped
         text = self._clean(error)
+        if not isinstance(error, RedisError):
+            return RedisConnectionError(text)
         if code(error) in ("NOPERM", "NOAUTH", "WRONGPASS", "LOADING"):
             refused = told(type(error)(text), verb="connect", url=whom)
             refused.url = self.url
@@ -87,7 +106,9 @@ class Route:
 
     def _clean(self, error: Exception) -> str:
         """A server that knows no AUTH answers with all that it was sent."""
-        text = str(error)
+        text, behind = str(error), error.__context__ or error
+        if isinstance(behind, ConnectionError) and not behind.args:  # all that asyncio says of it
+            text = "the server closed the connection"
         for name in ("password", "ssl_password"):
             secret = self.options.get(name)
             if secret:

@@ -32,13 +32,15 @@ async def answering(answers: Answers, *, tls: ssl.SSLContext | None = None) -> A
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_ones[asyncio.current_task()] = writer
         parser = hiredis.Reader()
-        with suppress(OSError):
+        with suppress(OSError, hiredis.ProtocolError):
             while data := await reader.read(1 << 16):
                 parser.feed(data)
                 while (command := parser.gets()) is not False:
                     answer = answers([word.decode() for word in command])
                     if answer is not SILENCE:
                         writer.write(_packed(answer))
+        if not writer.is_closing():
+            writer.write(b"-ERR Protocol error\r\n")
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)

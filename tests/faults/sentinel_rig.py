@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tests import servers
 from tests.process.ledger import until
@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 
 SERVICE = "jobs"
 DOWN_AFTER_MS = 400
-# Sentinel looks around once a second and once in ten; a test has no time for that. And a machine with other things to
-# do is no reason to distrust the clock for half a minute (TILT).
+# Sentinel looks around once a second and once in ten; a test has no time for that. A server that it has not heard of
+# for three or five of these periods is no good replica, so they are not too short for a machine that is busy elsewhere;
+# which is no reason either to distrust the clock for half a minute (TILT).
 HURRY = {
-    "info-period": 100,
-    "ping-period": 100,
+    "info-period": 300,
+    "ping-period": 300,
     "ask-period": 100,
-    "publish-period": 100,
+    "publish-period": 200,
     "election-timeout": 1_000,
-    "min-link-reconnect-period": 200,
+    "min-link-reconnect-period": 300,
     "tilt-trigger": 60_000,
 }
 
@@ -124,15 +125,28 @@ class Fleet:
         self.clients.append(made := ship.client())
         return made
 
-    async def master_port(self) -> int:
-        """Where the first sentinel that answers says that the master is."""
-        for sentinel in self.sentinels:
+    async def fail_over(self) -> None:
+        """As an operator asks for it; again, if the replica has not been heard of just now."""
+
+        async def agreed() -> bool:
             try:
-                async with sentinel.client() as client:
-                    return int((await client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE))[1])
-            except RedisError:
-                continue
-        raise AssertionError("no sentinel answers")
+                await self._asked(self.sentinels[0], "FAILOVER")
+            except ResponseError as error:
+                if "NOGOODSLAVE" in str(error):
+                    return False
+                raise
+            return True
+
+        await until(agreed, "the sentinel begins a failover")
+
+    async def agree(self) -> None:
+        """Until all sentinels name the new master."""
+
+        async def all_do() -> bool:
+            named = [await self._asked(sentinel, "GET-MASTER-ADDR-BY-NAME") for sentinel in self.sentinels]
+            return {int(address[1]) for address in named} == {self.new.port}
+
+        await until(all_do, "the sentinels agree on the new master")
 
     async def promoted(self) -> float:
         """Until the new master has its role: when that was (monotonic)."""
@@ -160,15 +174,18 @@ class Fleet:
 
         async def know() -> bool:
             for sentinel in self.sentinels:
-                async with sentinel.client() as client:
-                    said: Any = await client.execute_command("SENTINEL", "MASTER", SERVICE)
-                facts = dict(zip(said[::2], said[1::2], strict=True)) if isinstance(said, list) else said
-                facts = {_text(name): _text(value) for name, value in facts.items()}
-                if (int(facts["num-slaves"]), int(facts["num-other-sentinels"])) != (1, len(self.sentinels) - 1):
+                facts = _facts(await self._asked(sentinel, "MASTER"))
+                replicas = [_facts(one) for one in await self._asked(sentinel, "REPLICAS")]
+                fit = [one["flags"] == "slave" and one["master-link-status"] == "ok" for one in replicas]
+                if fit != [True] or int(facts["num-other-sentinels"]) != len(self.sentinels) - 1:
                     return False
             return True
 
         await until(know, "the sentinels know all")
+
+    async def _asked(self, sentinel: Ship, what: str) -> Any:
+        async with sentinel.client() as client:
+            return await client.execute_command("SENTINEL", what, SERVICE)
 
     def kill_master(self) -> None:
         """SIGKILL."""
@@ -228,10 +245,16 @@ def _sentinel(binary: str, folder: Path, master: int) -> Ship:
         f"dir {folder}",
         f"sentinel monitor {SERVICE} 127.0.0.1 {master} 2",
         f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
-        f"sentinel failover-timeout {SERVICE} 4000",
+        f"sentinel failover-timeout {SERVICE} 1500",
     )
     (folder / "conf").write_text("\n".join(lines) + "\n")
     return Ship(folder=folder, command=[binary, str(folder / "conf"), "--sentinel"], port=port)
+
+
+def _facts(flat: Any) -> dict[str, str]:
+    """A map, as either protocol gives it."""
+    pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+    return {_text(name): _text(value) for name, value in pairs}
 
 
 def _text(value: Any) -> str:

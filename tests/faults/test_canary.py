@@ -126,7 +126,7 @@ async def test_no_error_of_a_server_that_is_away_holds_it(form: str):
             await use()
         errors.append(caught.value)
     quiet(*errors, *(error.url for error in errors if isinstance(error, StoreError)), app, app._core.client())
-    await app.close()
+    await app._core.close()
 
 
 @pytest.mark.parametrize("form", WRONG_FORMS)
@@ -245,7 +245,7 @@ async def test_a_failover_says_nothing_of_it_even_in_asyncios_debug_mode(
             await heard.events.line("master")
             await old.aclose()
             assert await (await answer.delay()).result(timeout=10) == 42
-        await app.close()
+        await app._core.close()
     quiet(heard.text.getvalue())
     assert f"redis+sentinel://:***@127.0.0.1:{watching}/jobs" in heard.text.getvalue()
     assert "Executing" in heard.text.getvalue(), "the debug mode has spoken"
@@ -263,7 +263,7 @@ async def test_a_wrong_password_is_not_shown_either(server_folder: Path, namespa
                 await use()
             quiet(caught.value)
             logging.getLogger("aiotq").error("that was", exc_info=caught.value)
-        await app.close()
+        await app._core.close()
     quiet(heard.text.getvalue())
 
 

@@ -142,6 +142,7 @@ async def test_workers_and_senders_follow_their_service_when_its_master_is_kille
                 f"promoted {promoted_s - ships.killed_s:.2f} s after the kill, consuming {again_s:.2f} s later"
             )
             assert again_s < SOON_S
+            await ships.agree()
             ships.old.start()  # with nothing, and in the belief that it is the master
             await ships.follows(ships.old)
             await more_ends(rig, 50)
@@ -162,7 +163,7 @@ async def test_workers_and_senders_follow_a_failover_that_somebody_asked_for(rig
         async with senders(rig) as sent:
             await more_ends(rig, 50)
             began_s = time.monotonic()
-            await ships.client(ships.sentinels[0]).execute_command("SENTINEL", "FAILOVER", SERVICE)
+            await ships.fail_over()
             promoted_s = await ships.promoted()
             await ships.follows(ships.old)
             ended_s = time.monotonic()

@@ -80,6 +80,14 @@ def certificates(tmp_path: Path) -> Certificates:
     return Certificates(folder=tmp_path, ca=trustme.CA(), other=trustme.CA())
 
 
+@pytest.fixture
+def events() -> Iterator[Events]:
+    handler = Events()
+    logging.getLogger("aiotq").addHandler(handler)
+    yield handler
+    logging.getLogger("aiotq").removeHandler(handler)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TlsServer:
     """A Redis that speaks TLS on a port, and plainly on a socket of its folder."""
@@ -130,10 +138,9 @@ async def test_jobs_go_through_tls(server_folder: Path, certificates: Certificat
         async def length(text: str) -> int:
             return len(text)
 
-        async with app.worker():
+        async with app, app.worker():
             jobs = [await length.delay("x" * size) for size in (1, 100_000)]
             assert [await job.result(timeout=10) for job in jobs] == [1, 100_000]
-        await app.close()
 
 
 REFUSED = {
@@ -163,7 +170,6 @@ async def test_a_server_that_is_not_surely_the_right_one_is_told_to_a_person(
         assert caught.value.url == redis.url()
         with pytest.raises(StoreUnusable, match="no TLS with"):
             await opened(redis.url())
-        await app.close()
 
 
 async def test_without_a_word_in_the_url_the_systems_cas_count(server_folder: Path, certificates: Certificates):
@@ -208,10 +214,8 @@ async def test_a_verified_connection_warns_of_nothing(server_folder: Path, certi
 
 
 async def test_a_running_worker_goes_on_when_the_servers_certificate_is_valid_again(
-    server_folder: Path, certificates: Certificates, namespace: str
+    server_folder: Path, certificates: Certificates, namespace: str, events: Events
 ):
-    events = Events()
-    logging.getLogger("aiotq").addHandler(events)
     with serving(server_folder, certificates, certificates.good) as redis:
         app = App(redis.url(), namespace=namespace, connect_timeout=1)
 
@@ -219,7 +223,7 @@ async def test_a_running_worker_goes_on_when_the_servers_certificate_is_valid_ag
         async def answer() -> int:
             return 42
 
-        async with redis.raw() as raw, app.worker():
+        async with redis.raw() as raw, app, app.worker():
 
             async def present(pair: tuple[Path, Path]) -> None:
                 await raw.config_set("tls-cert-file", str(pair[0]), "tls-key-file", str(pair[1]))
@@ -231,8 +235,6 @@ async def test_a_running_worker_goes_on_when_the_servers_certificate_is_valid_ag
             await present(certificates.good)
             await events.line("store_up")
             assert await (await answer.delay()).result(timeout=10) == 42
-        await app.close()
-    logging.getLogger("aiotq").removeHandler(events)
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "redis", "rediss+sentinel"])
