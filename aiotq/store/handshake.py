@@ -69,7 +69,7 @@ class Route:
 
     async def _connected(self) -> AbstractConnection:
         connection = self.made()
-        await tls.loaded(connection, url=self.url)
+        await tls.load(connection, url=self.url)
         tls.warn_once(self.options, url=self.url)
         try:
             async with asyncio.timeout(self.limit_s):

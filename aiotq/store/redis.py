@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
-from aiotq.store.answers import RECONNECT, told
+from aiotq.store.answers import LEAVE, told
 from aiotq.store.contract import (
     BLOCK_S,
     MAX_PROMOTED,
@@ -180,7 +180,7 @@ class RedisStore:
                 failed: StoreError = error
             except StoreRefused as error:
                 failed = self._still_open(error) if sent else error
-                if error.code not in RECONNECT and error.code != "BUSY":
+                if error.code not in LEAVE and error.code != "BUSY":
                     raise failed from None
             if loop.time() + backoff_s >= end:
                 raise failed

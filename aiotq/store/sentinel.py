@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from aiotq.errors import StoreUnusable
+from aiotq.store import tls
 from aiotq.store.answers import code
 from aiotq.store.handshake import Route
 from aiotq.store.route import OF_SENTINELS, checked, read, wrong
@@ -35,7 +36,7 @@ log = logging.getLogger("aiotq.store.sentinel")
 SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 FORM = "redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db][?sentinel_password=...]"
 PORT = 26379
-ASK_S = 1.0  # a sentinel that has not answered by then is left out
+ASK_S = 2.0  # a sentinel that has not answered by then is left out
 MOST_NAMES = 5
 _SERVICE = re.compile(r"[\w.-]+")  # as Sentinel allows
 _HOST = re.compile(r"(\[[\w:.%]+\]|[\w.-]+)(?::(\d{1,5}))?")
@@ -66,6 +67,7 @@ class Sentinels:
 
     async def connected(self) -> AbstractConnection:
         """Connect to the master. Raises as Route.connected; no sentinel, or no master, is a server that is away."""
+        await tls.load(self.ask.made(), url=self.master.url)  # once, and not at the sentinels' expense
         host, port = await self._find()
         server = self.master.to(host, port, whom=f"the master {host}:{port} of {self.master.url}")
         away: Exception | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.connection import SSLConnection
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aiotq.store.tls")
 
+MOST_CONTEXTS = 8
 # redis-py before 6 does not check the host name by itself.
 VERIFIED = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
 _NOT_VERIFIED = (
@@ -29,6 +31,7 @@ _NOT_CHECKED = (
     "as it; have the certificate name this host instead"
 )
 _said: set[str] = set()
+_contexts: dict[tuple[str, ...], ssl.SSLContext] = {}  # by what they are made of
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
 _HOST_NAME = (62, 64)  # OpenSSL's numbers: the certificate is not for this name, for this address
 _DATES = (9, 10)  # it is not valid yet, not any more
@@ -57,33 +60,49 @@ def warn_once(options: Mapping[str, Any], *, url: str) -> None:
     log.warning("%s: %s", url, told, extra={"event": "tls_unverified", "url": url})
 
 
-async def loaded(connection: AbstractConnection, *, url: str) -> None:
-    """Read the files that the URL names, and the system's. Raises StoreUnusable for those that can't be used."""
+async def load(connection: AbstractConnection, *, url: str) -> None:
+    """Read the certificates, if that has not been done or if their files have changed since.
+
+    Raises StoreUnusable for files that can't be used. Cost: 40 ms in a thread, for all the CAs of the system.
+    """
     if not isinstance(connection, SSLConnection):
         return
     error: Exception | None = None
     try:
-        await asyncio.to_thread(connection.ssl_context.get)  # 40 ms, all the CAs of the system among them
+        stamp = _stamp(connection)
+        if stamp in _contexts:
+            connection.ssl_context.context = _contexts[stamp]
+        else:
+            context = await asyncio.to_thread(connection.ssl_context.get)
+            if len(_contexts) >= MOST_CONTEXTS:  # of files as they were
+                _contexts.clear()
+            _contexts[stamp] = context
     except (OSError, ValueError) as failed:  # SSLError is an OSError
         error = failed
-    if error is not None:
-        wrong = getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
-        named = ", ".join(
-            f"{name}={value}"
-            for name, value in (
-                ("ssl_ca_certs", connection.ca_certs),
-                ("ssl_certfile", connection.certfile),
-                ("ssl_keyfile", connection.keyfile),
-            )
-            if value is not None
-        )
-        raise StoreUnusable(
-            f"connect: the certificates for {url} can't be used ({str(wrong).lower()}: {named or 'of the system'}); "
-            "files in PEM form that this user may read were expected, and a key that belongs to its certificate; "
-            "correct the URL",
-            verb="connect",
-            url=url,
-        )
+    if error is None:
+        return
+    wrong = getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
+    files = {
+        "ssl_ca_certs": connection.ca_certs,
+        "ssl_certfile": connection.certfile,
+        "ssl_keyfile": connection.keyfile,
+    }
+    named = ", ".join(f"{name}={path}" for name, path in files.items() if path is not None)
+    raise StoreUnusable(
+        f"connect: the certificates for {url} can't be used ({str(wrong).lower()}: {named or 'of the system'}); "
+        "files in PEM form that this user may read were expected, and a key that belongs to its certificate; "
+        "correct the URL",
+        verb="connect",
+        url=url,
+    )
+
+
+def _stamp(connection: SSLConnection) -> tuple[str, ...]:
+    """What a context is made of: settings, and when the files were written. Raises OSError."""
+    asked: Any = connection.ssl_context
+    settings = [str(getattr(asked, name)) for name in type(asked).__slots__ if name != "context"]
+    paths = (asked.ca_certs, asked.certfile, asked.keyfile)
+    return (*settings, *(str(Path(path).stat().st_mtime_ns) for path in paths if path is not None))
 
 
 class HungUp(Exception):

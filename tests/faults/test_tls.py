@@ -217,7 +217,7 @@ async def test_a_running_worker_goes_on_when_the_servers_certificate_is_valid_ag
     server_folder: Path, certificates: Certificates, namespace: str, events: Events
 ):
     with serving(server_folder, certificates, certificates.good) as redis:
-        app = App(redis.url(), namespace=namespace, connect_timeout=1)
+        app = App(redis.url(), namespace=namespace)
 
         @app.task
         async def answer() -> int:
