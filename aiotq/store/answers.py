@@ -39,6 +39,8 @@ _CODE = re.compile(r"[A-Z][A-Z0-9]{1,30}\b")
 _CROWDED = re.compile(r"(?:ERR )?max number of clients\b")
 # The server will serve again by itself, or another one will behind the same address: connect anew.
 RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED", "MAXCLIENTS"})
+# ... and this: cut off from its replicas, it may have been replaced by one of them. Asked again, it costs no time.
+LEAVE = RECONNECT | {"NOREPLICAS"}
 # It will serve once a person or time has helped.
 WAIT = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "OOM", "TRYAGAIN"})
 _CURE = {
