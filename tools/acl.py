@@ -1,8 +1,8 @@
 """The least rights that users of Redis need for aiotq, read out of the code, and kept in docs/acl.md.
 
-Run from the project's root: `python tools/acl.py` writes them there; with `--check` it only says whether they are right,
-by its exit code. What counts is what the methods of the store send, and what the scripts call that they run: by this
-module's own look at both, so a command that nobody sends any more goes from the page as well.
+Run from the project's root: `python tools/acl.py` writes them there; with `--check` it only says, by its exit code,
+whether they are right. What counts is what the methods of the store send, and what the scripts that they run call: a
+command that nobody sends any more goes from the page as well.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def _code(lua: str) -> str:
 @cache
 def _shared() -> dict[str, str]:
     """The functions of lib.lua, and the text of each."""
-    parts = re.split(r"^local function (\w+)", _code((STORE / "lua" / "lib.lua").read_text("utf-8")), flags=re.MULTILINE)
+    text = _code((STORE / "lua" / "lib.lua").read_text("utf-8"))
+    parts = re.split(r"^local function (\w+)", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -174,7 +175,7 @@ def main(arguments: list[str]) -> int:
     if before == after:
         return 0
     if arguments == ["--check"]:
-        sys.stderr.write("docs/acl.md does not list what the code needs; run python tools/acl.py and look at the change\n")
+        sys.stderr.write("docs/acl.md does not list what the code needs; run python tools/acl.py, and look at that\n")
         return 1
     PAGE.write_text(after, "utf-8")
     return 0

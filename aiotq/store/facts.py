@@ -6,8 +6,8 @@ from aiotq.errors import StoreRefused, StoreUnusable
 from aiotq.store.contract import ServerFacts
 
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
-# From where on each line of versions is without CVE-2025-49844, -46817, -46818 and -46819: with them, a script may leave
-# the script engine. Lines between these have no fix of their own, later ones have it from the start.
+# From where on each line of versions is without CVE-2025-49844, -46817, -46818 and -46819, by which a script may
+# leave the script engine. Lines between these have no fix of their own, later ones have it from the start.
 HOLES_CLOSED = {
     "Redis": ((6, 2, 20), (7, 2, 11), (7, 4, 6), (8, 0, 4), (8, 2, 2)),
     "Valkey": ((7, 2, 11), (8, 0, 6), (8, 1, 4)),

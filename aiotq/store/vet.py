@@ -1,8 +1,8 @@
 """What a worker looks at before it works, in one round trip: may its user do all that it will have to, and what would
 hurt later.
 
-It happens before anything is claimed. A right that were missing in the middle of a script would leave half of its writes
-behind: Redis rolls nothing back.
+It happens before anything is claimed. A right that were missing in the middle of a script would leave half of what it
+writes: Redis rolls nothing back.
 """
 
 from __future__ import annotations
@@ -79,10 +79,8 @@ def clock(server_s: float, *, before_s: float, after_s: float, url: str) -> list
     if abs(ahead_s) <= FAR_OFF_S:
         return []
     where, when = ("ahead of", "early") if ahead_s > 0 else ("behind", "late")
-    return [
-        f"the clock of {url} is {abs(ahead_s):,.0f} s {where} this machine's: what is enqueued here with an eta starts so "
-        f"much too {when}; set both clocks by NTP"
-    ]
+    far = f"the clock of {url} is {abs(ahead_s):,.0f} s {where} this machine's"
+    return [f"{far}: what is enqueued here with an eta starts so much too {when}; set both clocks by NTP"]
 
 
 def _raise_if_it_serves_nobody(answers: Sequence[Any], *, url: str) -> None:
@@ -95,7 +93,7 @@ def _raise_if_it_serves_nobody(answers: Sequence[Any], *, url: str) -> None:
 
 
 def _missing(said: Mapping[str, Any], *, url: str) -> dict[str, str]:
-    """What this user may not do: commands, and what the server said. Raises StoreUnusable where scripts can't be run."""
+    """What this user may not do: commands, and what the server said. Raises StoreUnusable if no script can run."""
     errors = {word: str(answer) for word, answer in said.items() if _denied(answer)}
     for word in ("INFO", "CONFIG GET", "SCRIPT EXISTS"):  # they serve this look alone
         errors.pop(word, None)
@@ -128,9 +126,9 @@ def _refuse_unloaded(said: Mapping[str, Any], *, url: str) -> None:
         unknown = [scripts.VET.name] if isinstance(said["EVALSHA"], RedisError) else []
     if unknown:
         raise StoreUnusable(
-            f"connect: {url} does not know the scripts {', '.join(unknown)} of this version of aiotq, and the Redis user may "
-            "not load them; they were expected there, loaded by another user as docs/acl.md says; load them, or run "
-            "ACL SETUSER <user> +script|load",
+            f"connect: {url} does not know the scripts {', '.join(unknown)} of this version of aiotq, and the Redis "
+            "user may not load them; they were expected there, loaded by another user as docs/acl.md says; "
+            "load them, or run ACL SETUSER <user> +script|load",
             verb="connect",
             url=url,
         )
@@ -155,10 +153,8 @@ def _late(missing: Mapping[str, str], *, url: str, prefix: str) -> list[str]:
     if not hints:
         return []
     what, cure = _rights(hints, prefix)
-    return [
-        f"the Redis user may not {what} at {url}, so that results and cancellations are heard of late; "
-        f"run ACL SETUSER <user> {cure}"
-    ]
+    said = f"the Redis user may not {what} at {url}, so that results and cancellations are heard of late"
+    return [f"{said}; run ACL SETUSER <user> {cure}"]
 
 
 def _rights(missing: Mapping[str, str], prefix: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""A worker process whose user has the rights of docs/acl.md and no other: jobs of all kinds, from the start to the end."""
+"""A worker process whose user has the rights of docs/acl.md and no other: jobs of all kinds, start to end."""
 
 from __future__ import annotations
 

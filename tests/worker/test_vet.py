@@ -31,14 +31,13 @@ async def raw(valkey: Server) -> AsyncIterator[Any]:
 async def test_a_worker_that_lacks_a_right_claims_nothing_and_names_it(
     app: App, keys: Keys, raw: Any, valkey: Server, namespace: str
 ) -> None:
-    @app.task(name="greet")
     async def greet() -> str:
         return "hello"
 
-    job = await greet.delay()
+    job = await app.task(greet, name="greet").delay()
     async with user(raw, valkey, namespace, without("HINCRBY", "SPOP")) as url:
         poor = App(url, namespace=namespace)
-        poor.task(name="greet")(greet.function)
+        poor.task(greet, name="greet")
         with pytest.raises(StoreUnusable, match="may not run HINCRBY, SPOP") as caught:
             async with within(), poor.worker():
                 pass
