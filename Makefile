@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-servers check bench clean
 
 help:
 	@echo "make demo   a thousand sales become emails through two worker processes"
 	@echo "make test   the whole test suite (ARGS='-k retry' for some of it)"
+	@echo "make test-servers   contract, model, process and fault suites on Redis 6.2, the redis-server on PATH, the newest Valkey"
 	@echo "make check  style, types, architecture"
 	@echo "make bench  figures of aiotq and nine peers in one run, at most 40 minutes (ARGS=--quick for less)"
 
@@ -20,11 +21,15 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
+test-servers: $(VENV)/.dev
+	@$(BIN)/python tools/servers.py -n 2 $(ARGS)
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python tools/budgets.py
+	$(BIN)/python tools/acl.py --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.bench

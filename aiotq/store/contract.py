@@ -210,7 +210,7 @@ class Backlog(Struct, frozen=True, kw_only=True):
 class ServerFacts(Struct, frozen=True, kw_only=True):
     """What a server says of itself, as a worker's banner shows it."""
 
-    kind: str  # "Redis", "Valkey" or "fakeredis"
+    kind: str  # "Redis", "Valkey", "fakeredis"; "Redis or Valkey" where the user may not ask
     version: str
     url: str  # without its password
     policy: str | None = None  # maxmemory-policy, where it may be read
@@ -237,6 +237,13 @@ class Store(Protocol):
         """Connect and look at the server. Raises StoreUnusable if it can't serve aiotq.
 
         timeout_s: the longest that may take, if that is less than for every call.
+        """
+        ...
+
+    async def vet(self) -> ServerFacts:
+        """`open`, for a worker: and try whether its user may do all that it will have to, before it claims anything.
+
+        `warnings` name what would hurt later. Costs two round trips; leaves nothing behind. Raises StoreUnusable.
         """
         ...
 

@@ -13,12 +13,13 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import structs
 from redis.exceptions import NoScriptError, RedisError
 
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
-from aiotq.store.answers import LEAVE, told
+from aiotq.store.answers import LEAVE, code, told
 from aiotq.store.contract import (
     BLOCK_S,
     MAX_PROMOTED,
@@ -44,6 +45,7 @@ from aiotq.store.listen import Listener
 from aiotq.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from aiotq.store.survey import survey
 from aiotq.store.url import redact
+from aiotq.store.vet import vet
 from aiotq.store.wire import Wire, WireBroken
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class RedisStore:
             self._keep_broom()
             return await to_server()
 
+        self._dial = dial
         answer_s = min(connect_timeout_s, ANSWER_WITHIN_S)
         self._bounded_s = 0.95 * answer_s  # with so much left an attempt needs no time-out of its own
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
@@ -93,7 +96,20 @@ class RedisStore:
         if self.url.startswith("memory://"):  # fakeredis has no INFO
             await self._send("connect", "PING")
             return ServerFacts(kind="fakeredis", version=version("fakeredis"), url=self.url)
-        return look(await self._send("connect", "INFO"), url=self.url)
+        return look(await self._send("connect", "INFO", denied=b""), url=self.url)
+
+    async def vet(self) -> ServerFacts:
+        facts = await self.open()
+        if facts.kind == "fakeredis":  # without users, disk and clock of its own
+            return facts
+        wire = Wire(self._dial, limit_s=min(self._limit_s, ANSWER_WITHIN_S))  # its last words there make it a listener
+        try:
+            found = await vet(wire, prefix=self._keys.prefix, url=self.url)
+        except WireBroken as error:
+            raise self._unavailable("connect", error) from None
+        finally:
+            await wire.close()
+        return structs.replace(facts, warnings=(*facts.warnings, *found))
 
     def _keep_broom(self) -> None:
         """The end of a loop (asyncio.run) finishes its async generators: a script that never closes ends silently."""
@@ -122,12 +138,15 @@ class RedisStore:
 
     # --- how a command is sent --------------------------------------------------------------------------------
 
-    async def _send(self, verb: str, *command: str | bytes | int, wire: Wire | None = None) -> Any:
+    async def _send(self, verb: str, *command: str | bytes | int, wire: Wire | None = None, denied: Any = None) -> Any:
+        """denied: the answer where the user may do without the right to ask."""
         try:
             return await (wire or self._wire).call(*command)
         except WireBroken as error:
             raise self._unavailable(verb, error) from None
         except RedisError as error:
+            if denied is not None and code(error) == "NOPERM":
+                return denied
             raise told(error, verb=verb, url=self.url) from None
 
     async def _run(self, script: Script, *argv: str | bytes | int) -> Any:

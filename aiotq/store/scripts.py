@@ -35,6 +35,7 @@ RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
+VET = Script("vet")
 ALL = (
     ENQUEUE,
     EXCHANGE,
@@ -51,4 +52,5 @@ ALL = (
     TOKEN,
     BACKLOG,
     WATCH,
+    VET,
 )

@@ -41,6 +41,7 @@ class Supervised:
     registered: Callable[[str | None], None]  # with each id under which it claims, before it does; None: it has retired
     full: Callable[[], None]  # once it claims no more, by `max_jobs` or `drain`; it ends when what it holds has ended
     max_jobs: int | None = None
+    first: bool = True  # no process has worked before it: what it finds at its start is news
 
 
 class Worker:
@@ -143,7 +144,7 @@ class Worker:
             report=self._report,
         )
         if self.supervised is not None:
-            life.registered = self.supervised.registered
+            life.registered, life.first = self.supervised.registered, self.supervised.first
             life.fetcher.allowance.limit(self.supervised.max_jobs, spent=self.supervised.full)
         life.begin(give_up_s=give_up_s)
         try:

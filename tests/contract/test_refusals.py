@@ -15,7 +15,6 @@ from aiotq.errors import StoreRefused, StoreUnavailable, StoreUnusable
 from aiotq.store import connect
 from aiotq.store.contract import Enqueued, Replaced, WorkerCard
 from tests import servers
-from tests.contract.conftest import REAL
 from tests.contract.kit import job, replacement, succeeded
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class _Own:
         return made
 
 
-@pytest_asyncio.fixture(params=REAL)
+@pytest_asyncio.fixture(params=["valkey", "redis"])
 async def own(request: pytest.FixtureRequest, server_folder: Path) -> AsyncIterator[_Own]:
     if servers.find(request.param) is None:
         pytest.skip(f"no {request.param} server here")

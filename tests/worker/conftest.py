@@ -53,7 +53,7 @@ async def any_app(request: pytest.FixtureRequest, server: Server, namespace: str
     """An opened app on a fresh namespace, once for each kind of server."""
     async with App(server.url, namespace=namespace) as opened:
         yield opened
-    async for client in _raw_client(server.url):
+    async for client in _raw_client(server.admin):
         await _check_keys(request, client, prefix)
 
 
