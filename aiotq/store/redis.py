@@ -81,6 +81,7 @@ class RedisStore:
         self._dial = dial
         answer_s = min(connect_timeout_s, ANSWER_WITHIN_S)
         self._bounded_s = 0.95 * answer_s  # with so much left an attempt needs no time-out of its own
+        self._least_s = min(0.25, 0.1 * answer_s)  # with less left none is begun; one that has been gets as much more
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
         self._wire = Wire(dial, limit_s=answer_s, left=self._listener.move)
         self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
@@ -199,19 +200,22 @@ class RedisStore:
         loop = asyncio.get_running_loop()
         end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
         backoff_s, sent = 0.02, False
+        failed: StoreError | None = None
         while True:
             try:
                 if end - loop.time() >= self._bounded_s:  # then the wire's own limit is enough
                     return await attempt()
-                return await self._by(end, attempt, verb=verb)
+                return await self._by(end + self._least_s, attempt, verb=verb)
             except StoreUnavailable as error:
                 sent = error.sent = error.sent or sent
-                failed: StoreError = error
+                if failed is not None and not sent and loop.time() >= end:
+                    raise failed from None  # this one was cut off before it was sent: what is known was said before
+                failed = error
             except StoreRefused as error:
                 failed = self._still_open(error) if sent else error
                 if error.code not in LEAVE and error.code != "BUSY":
                     raise failed from None
-            if loop.time() + backoff_s >= end:
+            if loop.time() + backoff_s + self._least_s >= end:
                 raise failed
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(backoff_s * 2, 0.5)
