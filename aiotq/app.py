@@ -99,8 +99,10 @@ class App:
         max_block: Duration = 60,
     ) -> None:
         if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            given = type(url).__name__  # the value may hold a password
-            raise UsageError(f"url is a {given} and no URL; pass a str as 'redis://localhost:6379', or None")
+            given = (
+                checks.shown(url) if "://" not in str(url) else f"({type(url).__name__})"
+            )  # else a password may be in it
+            raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
         checked = settings.checked(
             namespace=namespace,
             default_queue=default_queue,

@@ -67,13 +67,14 @@ async def load(connection: AbstractConnection, *, url: str) -> None:
     """
     if not isinstance(connection, SSLConnection):
         return
+    asked: Any = connection.ssl_context
     error: Exception | None = None
     try:
-        stamp = _stamp(connection)
+        stamp = _stamp(asked)
         if stamp in _contexts:
-            connection.ssl_context.context = _contexts[stamp]
+            asked.context = _contexts[stamp]
         else:
-            context = await asyncio.to_thread(connection.ssl_context.get)
+            context: ssl.SSLContext = await asyncio.to_thread(asked.get)
             if len(_contexts) >= MOST_CONTEXTS:  # of files as they were
                 _contexts.clear()
             _contexts[stamp] = context
@@ -82,11 +83,7 @@ async def load(connection: AbstractConnection, *, url: str) -> None:
     if error is None:
         return
     wrong = getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
-    files = {
-        "ssl_ca_certs": connection.ca_certs,
-        "ssl_certfile": connection.certfile,
-        "ssl_keyfile": connection.keyfile,
-    }
+    files = {"ssl_ca_certs": asked.ca_certs, "ssl_certfile": asked.certfile, "ssl_keyfile": asked.keyfile}
     named = ", ".join(f"{name}={path}" for name, path in files.items() if path is not None)
     raise StoreUnusable(
         f"connect: the certificates for {url} can't be used ({str(wrong).lower()}: {named or 'of the system'}); "
@@ -97,10 +94,9 @@ async def load(connection: AbstractConnection, *, url: str) -> None:
     )
 
 
-def _stamp(connection: SSLConnection) -> tuple[str, ...]:
+def _stamp(asked: Any) -> tuple[str, ...]:
     """What a context is made of: settings, and when the files were written. Raises OSError."""
-    asked: Any = connection.ssl_context
-    settings = [str(getattr(asked, name)) for name in type(asked).__slots__ if name != "context"]
+    settings = [str(getattr(asked, name)) for name in asked.__slots__ if name != "context"]
     paths = (asked.ca_certs, asked.certfile, asked.keyfile)
     return (*settings, *(str(Path(path).stat().st_mtime_ns) for path in paths if path is not None))
 
@@ -125,7 +121,7 @@ async def greet(connection: AbstractConnection) -> None:
     reader, writer = connection._reader, connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     assert reader is not None
     assert writer is not None
-    writer.write(b"PING\r\n")
+    writer.write(b"*1\r\n$4\r\nPING\r\n")
     try:
         answer = await reader.readline()  # any will do: NOAUTH is one
     except ConnectionError as error:

@@ -37,7 +37,7 @@ def redact(url: str) -> str:
     scheme, rest = found["scheme"], found["rest"]
     head, mark, query = rest.partition("?")
     if scheme in ("embedded", "memory"):  # followed by a path
-        return f"{scheme}://{_LOGIN.sub(f'{HIDDEN}@', head)}{mark and mark + HIDDEN}"
+        return f"{scheme}://{_LOGIN.sub(f'{HIDDEN}@', head)}{mark}{_query(query)}"
     before, later_at, _ = query.partition("@")
     if later_at and "=" not in before and "@" not in head:
         return f"{scheme}://{HIDDEN}"  # the ? may be a password's own

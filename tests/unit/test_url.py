@@ -43,7 +43,7 @@ from aiotq.store import connect, redact
             "rediss://h?ssl_cert_reqs=none&ssl_ca_certs=/my%20ca.pem&ssl_password=***",
         ),
         ("embedded:///data/a@b", "embedded:///data/a@b"),
-        ("embedded://ada:secret@h?x=secret", "embedded://***@h?***"),
+        ("embedded://ada:secret@h?x=secret", "embedded://***@h?x=***"),
         ("memory://jobs", "memory://jobs"),
     ],
 )
