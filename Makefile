@@ -5,13 +5,16 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+MINUTES ?= 5
+SEED ?=
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check chaos bench clean
 
 help:
 	@echo "make demo   a thousand sales become emails through two worker processes"
 	@echo "make test   the whole test suite (ARGS='-k retry' for some of it)"
 	@echo "make check  style, types, architecture"
+	@echo "make chaos  workers, connections and the server broken at random for MINUTES=5; SEED=7 repeats a run"
 	@echo "make bench  figures of aiotq and nine peers in one run, at most 40 minutes (ARGS=--quick for less)"
 
 demo: $(VENV)/.demo
@@ -26,6 +29,9 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python tools/budgets.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks run --publish $(ARGS)
