@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 TARGET = "tests.process.tasks:app"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 LOOKED_AT_ONCE = 500
+PATIENCE_S = 60.0  # of the rig's own connection: a machine may have other things to do
 
 
 @dataclass(kw_only=True)
@@ -71,7 +72,7 @@ class Rig:
         assert server.pid is not None
         if self.raw is None:
             await self._open.enter_async_context(self.app)
-        self.pid, self.raw = server.pid, Redis.from_url(self.url)
+        self.pid, self.raw = server.pid, Redis.from_url(self.url, socket_timeout=PATIENCE_S)
 
     async def until_loading(self) -> None:
         """Until a starting server says that it loads its data."""
