@@ -163,9 +163,7 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
 class Place(Struct, frozen=True, kw_only=True):
     """Where a job is now. None of it is true of a job whose generation is no longer the one asked for."""
 
-    status: (
-        JobStatus | None
-    )  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed since it was read
+    status: JobStatus | None  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed meanwhile
     worker_id: str | None = None
     worker: str | None = None  # its label
     due_ms: int | None = None
