@@ -25,7 +25,7 @@ USES: dict[str, frozenset[str] | None] = {
     "producer": frozenset(
         {"open", "enqueue", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers"}
     ),
-    "reader": frozenset({"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog"}),
+    "reader": frozenset({"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey"}),
 }
 # A right to look that a user may do without. Only a worker makes use of what it would see.
 LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
@@ -36,7 +36,7 @@ MENDS = frozenset({"RENAME", "PEXPIRE"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
 _CONTAINERS = frozenset({"CONFIG", "SCRIPT"})
 _WORD = re.compile(r"[A-Z]{3,}")
-_SENDS = {"_send": 1, "call": 0, "_say": 0}  # which argument of which function is a command
+_SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0}  # which argument of which function is a command
 
 
 # --- what the scripts call ----------------------------------------------------------------------------------------
@@ -84,8 +84,14 @@ def _tree(name: str) -> ast.Module:
 
 @cache
 def _methods() -> dict[str, ast.AST]:
-    [store] = [node for node in _tree("redis.py").body if isinstance(node, ast.ClassDef) and node.name == "RedisStore"]
-    return {node.name: node for node in store.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    classes = [
+        node
+        for name, of in (("ask.py", "Asker"), ("redis.py", "RedisStore"))
+        for node in _tree(name).body
+        if isinstance(node, ast.ClassDef) and node.name == of
+    ]
+    functions = [node for found in classes for node in found.body]
+    return {node.name: node for node in functions if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def sent(tree: ast.AST) -> frozenset[str]:
@@ -95,13 +101,19 @@ def sent(tree: ast.AST) -> frozenset[str]:
         parts: list[ast.expr] = []
         if isinstance(node, ast.Tuple):
             parts = node.elts
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SENDS:
-            parts = node.args[_SENDS[node.func.attr] :]
+        elif isinstance(node, ast.Call) and (function := _name(node.func)) in _SENDS:
+            parts = node.args[_SENDS[function] :]
         words = [part.value if isinstance(part, ast.Constant) else None for part in parts[:2]]
         if not words or not isinstance(words[0], str) or not _WORD.fullmatch(words[0]):
             continue
         found.add(f"{words[0]} {words[1]}" if words[0] in _CONTAINERS else words[0])
     return frozenset(found)
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 def commands_of_method(name: str) -> frozenset[str]:
@@ -114,6 +126,8 @@ def commands_of_method(name: str) -> frozenset[str]:
         for node in ast.walk(method):
             if isinstance(node, ast.Name) and node.id == "vet":
                 found |= sent(_tree("vet.py")) | commands_of_script("vet")
+            if isinstance(node, ast.Name) and node.id == "survey":
+                found |= sent(_tree("survey.py"))
             if not isinstance(node, ast.Attribute):
                 continue
             if node.attr == "_listener":

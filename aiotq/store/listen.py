@@ -151,8 +151,7 @@ class Listener:
         if self._connection is not None:
             self._connection_says(*self._channels)
             return
-        async with asyncio.timeout(self._limit_s):  # a server that is frozen lets itself be connected to
-            connection = await self._dial()
+        connection = await self._dial()
         self._connection, self._acks = connection, 0
         self._connection_says(*self._channels)
 
