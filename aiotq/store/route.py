@@ -87,6 +87,8 @@ def checked(route: Route, url: str) -> Route:
         route.made()
     except (TypeError, ValueError, RedisError):
         pass
+    except OSError:  # redis-py reads a file there, and no descriptor may be left: no word against the options
+        return route
     else:
         return route
     raise wrong(url, "redis-py does not take its parameters together")
