@@ -25,10 +25,9 @@ BACKOFF_CAP_S = 1.0
 LAST_WORDS_S = 1.0  # what a worker that must go gives the store
 
 
-async def reach(store: Store, outage: Outage, *, give_up_s: float | None, warn: bool = True) -> ServerFacts:
+async def reach(store: Store, outage: Outage, *, give_up_s: float | None) -> ServerFacts:
     """Connect and vet: trouble is said aloud once, and tried for ever, or for `give_up_s` seconds.
 
-    warn: say aloud what would hurt later.
     Raises StoreUnusable at once, StoreUnavailable or StoreRefused once given up.
     """
     began_s, backoff_s = monotonic(), 0.1
@@ -43,9 +42,13 @@ async def reach(store: Store, outage: Outage, *, give_up_s: float | None, warn: 
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
     outage.end(store.url, said="connected")
-    for warning in facts.warnings if warn else ():
-        say(logging.WARNING, "server", "%s", warning)
     return facts
+
+
+def warn(facts: ServerFacts) -> None:
+    """Say aloud what would hurt later."""
+    for warning in facts.warnings:
+        say(logging.WARNING, "server", "%s", warning)
 
 
 async def register(

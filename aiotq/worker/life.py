@@ -57,7 +57,6 @@ class Life:
         self.facts: ServerFacts | None = None
         self.forced = False  # it was told to wait for nothing
         self.registered: Callable[[str | None], None] | None = None  # see worker.Supervised
-        self.first = True  # the same
         self.exhausted = False  # every slot holds a job that can't be ended
         clock = ServerClock()
         self.runner = Runner(settings, started=report.started, decided=self._decided, freed=self._freed)
@@ -95,7 +94,7 @@ class Life:
     async def _live(self, give_up_s: float | None) -> None:
         began_s, works = monotonic(), False
         try:
-            self.facts = await reach(self.store, self.fetcher.outage, give_up_s=give_up_s, warn=self.first)
+            self.facts = await reach(self.store, self.fetcher.outage, give_up_s=give_up_s)
             async with AsyncExitStack() as stack:
                 if self._lifespan is not None:
                     self.runner.state = await stack.enter_async_context(self._lifespan())

@@ -17,6 +17,7 @@ from aiotq.errors import AiotqError, StoreError, UsageError
 from aiotq.health import Health, Signs, Stage, judge
 from aiotq.registry import refuse_what_no_process_finds
 from aiotq.worker.call import Here
+from aiotq.worker.join import warn
 from aiotq.worker.life import Life
 from aiotq.worker.log import say
 from aiotq.worker.report import Report
@@ -144,7 +145,7 @@ class Worker:
             report=self._report,
         )
         if self.supervised is not None:
-            life.registered, life.first = self.supervised.registered, self.supervised.first
+            life.registered = self.supervised.registered
             life.fetcher.allowance.limit(self.supervised.max_jobs, spent=self.supervised.full)
         life.begin(give_up_s=give_up_s)
         try:
@@ -153,6 +154,9 @@ class Worker:
             self.stop(now=True)
             await life.end()
             raise
+        if life.facts is not None and (self.supervised is None or self.supervised.first):
+            # Once its caller has said that it is ready: that is the first line.
+            asyncio.get_running_loop().call_soon(warn, life.facts)
 
     async def run(self, *, until_empty: bool = False, give_up_s: float | None = None) -> int:
         """Work until `stop`, or until nothing is left. Returns the exit code: 0, 1 if it failed, 130 if forced."""
@@ -186,6 +190,7 @@ class Worker:
             if left.queued:
                 fetcher.idle.clear()
                 fetcher.wake(hungry=True)
+            # Other workers' jobs and the schedule end without a word to this one, so the store is asked again.
             await asyncio.sleep(0.02 if left.running or left.queued else 0.1)
 
     def stop(self, *, now: bool = False) -> None:
