@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiotq.errors import StoreRefused, StoreUnusable
 from aiotq.store.contract import ServerFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 
 
-def look(info: bytes, *, url: str) -> ServerFacts:
-    """What the server is. Raises StoreUnusable for one that is too old, StoreRefused for a read-only replica."""
-    fields = dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+def parsed(info: bytes) -> dict[str, str]:
+    """The fields of an INFO."""
+    return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+
+
+def which(fields: Mapping[str, str]) -> tuple[str, str, tuple[int, ...]]:
+    """Whether it is "Redis" or "Valkey", its version, and the first two numbers of that; none where INFO is silent."""
     kind = "Valkey" if fields.get("server_name") == "valkey" else "Redis"
     version = fields.get("valkey_version") or fields.get("redis_version") or ""
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return kind, version, tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def look(info: bytes, *, url: str) -> ServerFacts:
+    """What the server is. Raises StoreUnusable for one that is too old, StoreRefused for a read-only replica."""
+    fields = parsed(info)
+    kind, version, numbers = which(fields)
     if numbers and numbers < OLDEST[kind]:
         oldest = ".".join(map(str, OLDEST[kind]))
         raise StoreUnusable(
