@@ -14,11 +14,11 @@ from aiotq.errors import DurabilityUnknown, StoreError, StoreUnavailable
 from aiotq.sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from aiotq.store.contract import Enqueued, NewJob, Store
 
-AGAIN_S = 0.05  # before a job is enqueued anew; with less than that left it is not
+AGAIN_S = 0.05  # before a job is enqueued anew
 
 
 class _Durably:
@@ -56,15 +56,11 @@ class DurableSender:
         """
         until = self._loop.time() + self._timeout_s
         answer, link = await self._sender.send(job)
-        asking = self._begin()
-        try:
-            async with asyncio.timeout_at(until):
-                while not await self._settled(link, until):
-                    _, link = await self._sender.send(job)
-        except (StoreError, TimeoutError) as error:
-            raise self._unknown(error, job_id=job.job_id) from error
-        finally:
-            self._end(asking)
+
+        async def again() -> int:
+            return (await self._sender.send(job))[1]
+
+        await self._safe(link, again, until=until, job_id=job.job_id)
         return answer
 
     async def send_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
@@ -75,17 +71,12 @@ class DurableSender:
         """
         new = list(jobs)
         answers = await self._sender.send_many(new)
-        asking = self._begin()
-        until = self._loop.time() + self._timeout_s
-        links = {link for _, link in answers}
-        try:
-            async with asyncio.timeout_at(until):
-                while links and (len(links) > 1 or not await self._settled(links.pop(), until)):
-                    links = {link for _, link in await self._sender.send_many(new)}
-        except (StoreError, TimeoutError) as error:
-            raise self._unknown(error, job_id=None) from error
-        finally:
-            self._end(asking)
+
+        async def again() -> int | None:
+            return _one_link(await self._sender.send_many(new))
+
+        if new:
+            await self._safe(_one_link(answers), again, until=self._loop.time() + self._timeout_s, job_id=None)
         return [answer for answer, _ in answers]
 
     async def drain(self) -> None:
@@ -95,28 +86,35 @@ class DurableSender:
             await asyncio.wait(self._asking)
             await self._sender.drain()  # what was enqueued anew meanwhile
 
-    async def _settled(self, link: int, until: float) -> bool:
-        """True once it is safe; False if the connection broke, so that it has to be enqueued again."""
-        try:
-            await self._store.settled(link, timeout_s=until - self._loop.time())
-        except StoreUnavailable:
-            if self._loop.time() + AGAIN_S >= until:
-                raise
-            await asyncio.sleep(AGAIN_S)
-            return False
-        return True
+    async def _safe(
+        self, link: int | None, again: Callable[[], Awaitable[int | None]], *, until: float, job_id: str | None
+    ) -> None:
+        """Return once what went over that connection is safe; as often as one breaks, enqueue `again` over the next.
 
-    def _begin(self) -> asyncio.Future[None]:
+        link: None if it went over several. Raises DurabilityUnknown.
+        """
         asking: asyncio.Future[None] = self._loop.create_future()
         self._asking.add(asking)
-        return asking
+        last: Exception | None = None
+        try:
+            async with asyncio.timeout_at(until):
+                while True:
+                    try:
+                        if link is not None:
+                            return await self._store.settled(link, timeout_s=until - self._loop.time())
+                    except StoreUnavailable as error:
+                        last = error
+                    await asyncio.sleep(AGAIN_S)
+                    link = await again()
+        except TimeoutError as error:
+            raise self._unknown(last or error, job_id=job_id) from last
+        except StoreError as error:
+            raise self._unknown(error, job_id=job_id) from error
+        finally:
+            self._asking.discard(asking)
+            asking.cancel()
 
-    def _end(self, asking: asyncio.Future[None]) -> None:
-        self._asking.discard(asking)
-        if not asking.done():
-            asking.set_result(None)
-
-    def _unknown(self, error: BaseException, *, job_id: str | None) -> DurabilityUnknown:
+    def _unknown(self, error: Exception, *, job_id: str | None) -> DurabilityUnknown:
         what = "all of these jobs are" if job_id is None else f"job {job_id} is"
         why = str(error) or f"no word of it within {self._timeout_s:g} s"
         return DurabilityUnknown(
@@ -126,3 +124,9 @@ class DurableSender:
             url=self._store.url,
             job_id=job_id,
         )
+
+
+def _one_link(answers: Sequence[tuple[Enqueued, int]]) -> int | None:
+    """The one connection that all went over, if it was one."""
+    links = {link for _, link in answers}
+    return links.pop() if len(links) == 1 else None

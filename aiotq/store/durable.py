@@ -101,6 +101,7 @@ class Durable:
         """mark: a key to write to, so that there is a write to wait for even where a job was there already."""
         self.wire, self._url, self._mark = wire, redact(url), mark
         self._directory = embedded.parse(url) if url.startswith("embedded://") else None
+        self._done: dict[int, tuple[int, int]] = {}  # see `bring_to_disk`
         self._in_process = url.startswith("memory://")
         self._means: Means | None = None
         self._looked_at = 0  # the connection whose server is known by `_means`
@@ -202,7 +203,7 @@ class Durable:
         who, directory = list(self._waiting), self._directory
         assert directory is not None
         self._checked(facts.parsed(await self.wire.call("INFO", "persistence")))
-        await asyncio.to_thread(bring_to_disk, directory)
+        await asyncio.to_thread(bring_to_disk, directory, self._done)
         self._tell(who=who)
 
     async def _watch(self) -> None:
@@ -286,8 +287,11 @@ def _policy(reply: Any) -> str | None:
             return None
 
 
-def bring_to_disk(directory: Path) -> None:
-    """Wait until all that the built-in server in that directory has written is on disk. Blocks. Raises OSError."""
+def bring_to_disk(directory: Path, done: dict[int, tuple[int, int]]) -> None:
+    """Wait until all that the built-in server in that directory has written is on disk. Blocks. Raises OSError.
+
+    done: by inode, the size and the time of change that are known to be there; kept from one call to the next.
+    """
     folder = directory / "appendonlydir"
     for path in (*folder.glob("*.aof"), folder, directory):
         try:
@@ -295,7 +299,10 @@ def bring_to_disk(directory: Path) -> None:
         except FileNotFoundError:  # rewritten meanwhile: the server has brought the one in its place to disk
             continue
         try:
-            _sync_file(file)
+            found = os.fstat(file)
+            if done.get(found.st_ino) != (found.st_size, found.st_mtime_ns):
+                _sync_file(file)
+                done[found.st_ino] = found.st_size, found.st_mtime_ns
         finally:
             os.close(file)
 
