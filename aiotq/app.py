@@ -200,7 +200,7 @@ class App:
         """Enqueue many calls (`task.s(...)`) in a few round trips; returns their handles in the same order.
 
         They go out in bounded batches, each of them whole or not at all. Raises StoreError for the first batch that
-        fails, with a note that says how many jobs were queued before it.
+        fails, with a note that says how many jobs were queued before it. If one of the calls is `durable`, all are.
         """
         calls = list(signatures)
         for call in calls:
@@ -216,7 +216,9 @@ class App:
                 ids.append(new.job_id)
                 yield new
 
-        answers = await self._core.client().sender.send_many(new_jobs())
+        client = self._core.client()
+        sender = client.durable if any(call.options.durable for call in calls) else client.sender
+        answers = await sender.send_many(new_jobs())
         return [
             Job(self._core, job_id, existed=answer is Enqueued.EXISTED)
             for job_id, answer in zip(ids, answers, strict=True)

@@ -8,6 +8,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from aiotq.durable import DurableSender
 from aiotq.sender import Sender
 from aiotq.source import Source, choose, say_aloud
 from aiotq.store import connect
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A store and its sender, for one event loop."""
+    """A store and its senders, for one event loop."""
 
-    __slots__ = ("sender", "store", "users")
+    __slots__ = ("durable", "sender", "store", "users")
 
     def __init__(self, store: Store, *, timeout_s: float) -> None:
         self.store = store
         self.sender = Sender(store, timeout_s=timeout_s)
+        self.durable = DurableSender(store, timeout_s=timeout_s)  # it connects when it is first used
         self.users = 0  # how many `async with app:` are open
 
 
@@ -93,6 +95,7 @@ class Core:
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.sender.drain()
+            await client.durable.drain()
             await client.store.close()
 
     def forget(self) -> None:

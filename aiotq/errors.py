@@ -18,8 +18,10 @@
     │   └── ResultTimeout (TimeoutError) it has not ended in the time that the caller would wait
     └── StoreError                       the store; `.verb`, `.url` (without its password)
         ├── StoreUnavailable             no answer: nothing was sent, or the effect is unknown (`.sent`)
+        │   └── DurabilityUnknown        a job of `durable=True` is queued; whether a crash can lose it is not known
         ├── StoreRefused                 the server answered that it will not, for now; nothing was done: `.code`
         │   └── StoreFull                ... because its memory is full
+        ├── NotDurable                   the server can't keep `durable=True`; nothing was queued
         └── StoreUnusable                what answers can't serve aiotq: no Redis, too old, wrong password: `.code`
             └── EmbeddedUnavailable      no embedded server can be started here
 
@@ -198,6 +200,21 @@ class StoreUnavailable(StoreError):
     def __init__(self, message: str, *, verb: str, url: str, sent: bool) -> None:
         self.sent = sent
         super().__init__(message, verb=verb, url=url)
+
+
+class DurabilityUnknown(StoreUnavailable):
+    """A job enqueued with `durable=True` is queued, but it is not known whether it is on disk or on a replica.
+
+    Enqueuing again under the same id is safe, and waits for that again. job_id: None for many of them.
+    """
+
+    def __init__(self, message: str, *, url: str, job_id: str | None) -> None:
+        self.job_id = job_id
+        super().__init__(message, verb="enqueue", url=url, sent=True)
+
+
+class NotDurable(StoreError):
+    """The server can't make sure that a job outlives its crash, as `durable=True` asks for. Nothing was queued."""
 
 
 class StoreRefused(StoreError):

@@ -58,6 +58,7 @@ class Enqueuer(Generic[P, R_co]):
         self._priority = registered.priority if options.priority is None else options.priority
         self._line = line(self._queue, self._priority, lifo=options.lifo)
         self._first: First | None = None  # made for the first job
+        self._sending = EnqueuingDurably if options.durable else Enqueuing
 
     @property
     def core(self) -> Core:
@@ -107,7 +108,7 @@ class Enqueuer(Generic[P, R_co]):
 
     def _enqueuing(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Enqueuing:
         new = self.new_job(*self._encoded(args, kwargs))
-        return Enqueuing(self._core, new, self._registered, frame.f_code, frame.f_lasti)
+        return self._sending(self._core, new, self._registered, frame.f_code, frame.f_lasti)
 
     def new_job(self, args_json: bytes, kwargs_json: bytes) -> NewJob:
         """A job of these arguments, with an id of its own unless the call gives one. Cost: 3 µs."""
@@ -207,6 +208,7 @@ class Task(Enqueuer[P, R_co]):
         timeout: Duration | None = None,
         job_id: str | None = None,
         result_ttl: Duration | None = None,
+        durable: bool = False,
     ) -> Call[P, R_co]:
         """Say more of one call: `await task.options(countdown=60).delay(...)`. What is left out, the task decides.
 
@@ -214,7 +216,8 @@ class Task(Enqueuer[P, R_co]):
         not started by then (a duration or an aware datetime). priority: 0 (first) to 9. lifo: to the front of its
         priority. retries: attempts after the first. timeout: of each attempt. job_id: if there is a job of this id
         already, nothing is enqueued and the handle is of that one (`.existed`). result_ttl: how long the record is kept
-        once it has ended.
+        once it has ended. durable: `delay` returns only when the job is on the server's disk, or on a replica of one
+        without; it raises NotDurable, with nothing queued, where neither can be.
 
         Durations are seconds (int or float) or a timedelta. Raises UsageError.
         """
@@ -229,6 +232,7 @@ class Task(Enqueuer[P, R_co]):
             timeout=timeout,
             job_id=job_id,
             result_ttl=result_ttl,
+            durable=durable,
         )
         return Call(self._core, self._registered, checked)
 
@@ -253,6 +257,7 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
     """What `delay()` returns: a coroutine that sends the job once it is awaited, and warns if it never is."""
 
     __slots__ = ("_at", "_code", "_core", "_new", "_registered", "_running")
+    _durably = False
 
     def __init__(self, core: Core, new: NewJob, registered: RegisteredTask, code: CodeType, at: int) -> None:
         """code, at: of the caller; the line is looked up only if it is needed."""
@@ -269,7 +274,8 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
         new, self._new = self._new, None
         if new is None:
             raise RuntimeError(f"{self._registered.fn.__name__}.delay(...) was awaited already; call delay() again")
-        answer = yield from self._core.client().sender.send(new)
+        client = self._core.client()
+        answer = yield from (client.durable.send(new).__await__() if self._durably else client.sender.send(new))
         return Job(self._core, new.job_id, existed=answer is Enqueued.EXISTED)
 
     def send(self, value: Any) -> Any:
@@ -303,6 +309,13 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
             _line_at(self._code, self._at),
             source=self,
         )
+
+
+class EnqueuingDurably(Enqueuing):
+    """The same with `durable=True`."""
+
+    __slots__ = ()
+    _durably = True
 
 
 def _line_at(code: CodeType, at: int) -> int:

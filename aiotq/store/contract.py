@@ -104,7 +104,7 @@ class Exchanged(Struct, frozen=True, kw_only=True, gc=False):
     stored: Sequence[bool] = ()  # per outcome: whether it got past the fence and its record still existed
     claimed: Sequence[Claimed] = ()
     gone: Sequence[str] = ()  # in doubt only: held tickets that are not in this worker's hands; drop them
-    fence: int = 0  # claim number of `claimed`; grows with every claim
+    fence: int = 0  # of `claimed`: grows with every claim, even after the server has lost data; below 2^53
     active: int = 0  # how many tickets are in this worker's hands, by the store
     cancels: Sequence[str] = ()  # ids of this worker's running jobs that shall stop
     dropped: int = 0  # stale and garbage tickets that the claim dropped
@@ -265,6 +265,22 @@ class Store(Protocol):
         """Put 1..MAX_ENQUEUE jobs of at most MAX_BATCH_BYTES (or one of any size) in their lines or the schedule.
 
         Idempotent by id and generation: safe to repeat when its reply was lost.
+        """
+        ...
+
+    async def enqueue_durably(
+        self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
+    ) -> tuple[Sequence[Enqueued], int]:
+        """As `enqueue`, over a connection kept for this, whose number comes with the answers: ask `settled` about it.
+
+        Raises NotDurable, with nothing sent, if nothing can be made safe there.
+        """
+        ...
+
+    async def settled(self, link: int, *, timeout_s: float) -> None:
+        """Wait until all that has been enqueued over that connection is safe: on the server's disk, or on a replica.
+
+        Raises StoreUnavailable if it has broken, so that all has to be enqueued again, or if that took too long.
         """
         ...
 

@@ -39,6 +39,7 @@ from aiotq.store.contract import (
     Survey,
 )
 from aiotq.store.dial import dialler
+from aiotq.store.durable import Durable
 from aiotq.store.facts import look
 from aiotq.store.keys import Keys
 from aiotq.store.listen import Listener
@@ -84,6 +85,7 @@ class RedisStore:
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
         self._wire = Wire(dial, limit_s=answer_s, left=self._listener.move)
         self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
+        self._durable = Durable(Wire(dial, limit_s=answer_s), url=url, mark=self._keys.durable)
         self._broom: AsyncGenerator[None] | None = None
 
     def sibling(self, *, limit_s: float | None = None) -> RedisStore:
@@ -133,6 +135,7 @@ class RedisStore:
 
     async def _drop(self) -> None:
         await self._listener.close()
+        await self._durable.close()
         await self._wire.close()
         await self._blocking.close()
 
@@ -140,8 +143,11 @@ class RedisStore:
 
     async def _send(self, verb: str, *command: str | bytes | int, wire: Wire | None = None, denied: Any = None) -> Any:
         """denied: the answer where the user may do without the right to ask."""
+        return await self._asked(verb, (wire or self._wire).call(*command), denied=denied)
+
+    async def _asked(self, verb: str, asking: Awaitable[T], *, denied: T | None = None) -> T:
         try:
-            return await (wire or self._wire).call(*command)
+            return await asking
         except WireBroken as error:
             raise self._unavailable(verb, error) from None
         except RedisError as error:
@@ -149,23 +155,24 @@ class RedisStore:
                 return denied
             raise told(error, verb=verb, url=self.url) from None
 
-    async def _run(self, script: Script, *argv: str | bytes | int) -> Any:
+    async def _run(self, script: Script, *argv: str | bytes | int, wire: Wire | None = None) -> Any:
         command = ("EVALSHA", script.sha, 1, self._keys.prefix, *argv)
+        wire = wire or self._wire
         try:
             try:
-                return await self._wire.call(*command)
+                return await wire.call(*command)
             except NoScriptError:
-                return await self._teach(script, command)
+                return await self._teach(script, command, wire)
         except WireBroken as error:
             raise self._unavailable(script.name, error) from None
         except RedisError as error:
             raise told(error, verb=script.name, url=self.url) from None
 
-    async def _teach(self, script: Script, command: tuple[str | bytes | int, ...]) -> Any:
+    async def _teach(self, script: Script, command: tuple[str | bytes | int, ...], wire: Wire) -> Any:
         """Load a script and run it. Both go out in one write; somebody's SCRIPT FLUSH may still come between."""
         answer: Any = None
         for _ in range(LOAD_TRIES):
-            both = self._wire.calls(("SCRIPT", "LOAD", script.text), command)
+            both = wire.calls(("SCRIPT", "LOAD", script.text), command)
             loaded, answer = await asyncio.gather(*both, return_exceptions=True)
             if isinstance(loaded, BaseException):
                 raise loaded
@@ -237,6 +244,21 @@ class RedisStore:
             lambda: self._run(scripts.ENQUEUE, now_ms, *argv), verb="enqueue", timeout_s=timeout_s
         )
         return [_ENQUEUED[byte - 48] for byte in answer]
+
+    async def enqueue_durably(
+        self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
+    ) -> tuple[Sequence[Enqueued], int]:
+        argv, durable = shapes.jobs(jobs), self._durable
+
+        async def attempt() -> tuple[bytes, int]:
+            await self._asked("connect", durable.means())
+            return await self._run(scripts.ENQUEUE, now_ms, *argv, wire=durable.wire), durable.wire.epoch
+
+        answer, link = await self._repeat(attempt, timeout_s=timeout_s)
+        return [_ENQUEUED[byte - 48] for byte in answer], link
+
+    async def settled(self, link: int, *, timeout_s: float) -> None:
+        await self._asked("enqueue", self._durable.settled(link, timeout_s=timeout_s))
 
     async def read(self, job_id: str) -> bytes | None:
         return await self._repeat(lambda: self._send("read", "GET", self._keys.job(job_id)))
