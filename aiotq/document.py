@@ -90,3 +90,4 @@ class Document(
     finished_ms: Count | None = field(name="f", default=None)  # only if no attempt ended it; else the history says it
     worker: str | None = field(name="b", default=None)  # ... likewise
     raw: bytes | None = field(name="g", default=None)  # of a record that does not decode: its first 64 KiB
+    signature: str | None = field(name="s", default=None)  # the last member; signing.py puts it there and takes it away

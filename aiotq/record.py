@@ -117,6 +117,8 @@ def _lean(document: Document) -> Document:
 
 
 def _bytes(document: Document, *, state: str, generation: str, enqueued_ms: int) -> bytes:
+    if document.signature is not None:  # it was of the record as it had been
+        document = msgspec.structs.replace(document, signature=None)
     body = _encoder.encode(document)
     return b"1%b%b%013d%b" % (state.encode(), sized(generation, HEADER + len(body)).encode(), enqueued_ms, body)
 
