@@ -10,8 +10,8 @@ attempts, and what the job came to. Not signed is what scripts write: the genera
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING
+from binascii import b2a_base64
+from typing import TYPE_CHECKING, cast
 
 from aiotq.errors import BadSignature, UsageError
 from aiotq.job import LARGE_RECORD
@@ -30,18 +30,19 @@ ADDED = len(_BEFORE) + _TEXT + len(_AFTER) - 1  # bytes that a signature adds to
 class Signer:
     """Signs with the first key, and takes what any of them has signed."""
 
-    __slots__ = ("_context", "_keys")
+    __slots__ = ("_begun",)
 
     def __init__(self, keys: Sequence[bytes], *, namespace: str) -> None:
-        self._keys = tuple(keys)
-        self._context = b"aiotq\0" + namespace.encode() + b"\0"  # nothing in front of the body may hold a NUL
+        # What all signatures begin with, done once a key. Nothing in front of the document may hold a NUL.
+        context = b"aiotq\0" + namespace.encode() + b"\0"
+        self._begun = tuple(hmac.new(key, context, "sha256") for key in keys)
 
     def __repr__(self) -> str:
-        return f"<Signer with {len(self._keys)} keys>"
+        return f"<Signer with {len(self._begun)} keys>"
 
     def body(self, job_id: str, start: bytes, body: bytes) -> bytes:
         """A record's document with its signature. start: the record's first two bytes, version and state."""
-        return body[:-1] + _BEFORE + self._mac(self._keys[0], job_id, start, body) + _AFTER
+        return body[:-1] + _BEFORE + _mac(self._begun[0], job_id, start, body) + _AFTER
 
     def signed(self, job_id: str, record: bytes) -> bytes:
         """A record with its signature; its generation is marked if that makes it a large one."""
@@ -62,22 +63,25 @@ class Signer:
         if at <= HEADER or data[at : at + len(_BEFORE)] != _BEFORE or not data.endswith(_AFTER):
             raise BadSignature(job_id=job_id, why="carries no signature")
         body = data[HEADER:at] + b"}"
-        for key in self._keys:
-            if hmac.compare_digest(self._mac(key, job_id, data[:2], body), said):
+        for begun in self._begun:
+            if hmac.compare_digest(_mac(begun, job_id, data[:2], body), said):
                 return data[:HEADER] + body
         raise BadSignature(job_id=job_id, why="carries a signature that is not of these keys, or not of this job")
 
-    def _mac(self, key: bytes, job_id: str, start: bytes, body: bytes) -> bytes:
-        told = b"".join((self._context, job_id.encode(), b"\0", start, body))
-        return urlsafe_b64encode(hmac.digest(key, told, "sha256"))[:_TEXT]
+
+def _mac(begun: hmac.HMAC, job_id: str, start: bytes, body: bytes) -> bytes:
+    mac = begun.copy()
+    mac.update(b"%b\0%b%b" % (job_id.encode(), start, body))
+    return b2a_base64(mac.digest(), newline=False)[:_TEXT]
 
 
 def checked(parameter: str, keys: object) -> tuple[bytes, ...]:
     """Keys as a user gives them: a list of one or more, str or bytes. Raises UsageError, which never shows one."""
-    many = keys if isinstance(keys, list | tuple) else ()
+    many = cast("Sequence[object]", keys) if isinstance(keys, list | tuple) else ()
     found = [key.encode() if isinstance(key, str) else key for key in many]
-    if found and all(isinstance(key, bytes) and len(key) >= LEAST_KEY for key in found):
-        return tuple(found)
+    right = tuple(key for key in found if isinstance(key, bytes) and len(key) >= LEAST_KEY)
+    if right and len(right) == len(found):
+        return right
     raise UsageError(
         f"{parameter} is not allowed as it is (not shown: it is secret); pass a list of one or more keys, each a "
         f"str or bytes of at least {LEAST_KEY} bytes, the one to sign with first; make one: "

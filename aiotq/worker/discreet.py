@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from aiotq.job import Failed, Retried
-
 if TYPE_CHECKING:
+    from aiotq.job import Failed, Retried
     from aiotq.worker.held import Held
 
-F = TypeVar("F", Failed, Retried)
 
-
-def kept(held: Held, outcome: F) -> F:
+def kept(held: Held, outcome: Failed | Retried) -> Failed | Retried:
     """The outcome of a failed attempt, without what the task wants nobody to read. Also changes `held.traceback`."""
     task, record = held.task, held.record
     if task is None or record is None or (task.veil is None and task.store_traceback):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
 
-BAD_SIGNATURE = "bad signature"
+BAD_SIGNATURE, NEWER = "bad signature", "newer record"
 UNKNOWN_WAITS_S = (1, 2, 4, 8, 16, 32, 60)  # an unknown task's job is put back for so long; the last repeats
 
 
@@ -67,6 +67,8 @@ def _unreadable(error: InvalidRecord, *, settings: WorkerSettings, now_ms: int) 
         reason = BAD_SIGNATURE if isinstance(error, BadSignature) else "invalid record"
         return Failed(error=describe(error), reason=reason)
     since_ms = now_ms if error.enqueued_ms is None else error.enqueued_ms
+    if since_ms > now_ms + settings.unknown_for_s * 1000:  # no clock has said so: it would be put back for ever
+        return Failed(error=describe(error), reason=NEWER)
     return _put_back(error, times=0, since_ms=since_ms, settings=settings, now_ms=now_ms, waited_from=since_ms)
 
 
@@ -92,7 +94,7 @@ def _put_back(
     waited_from: int | None = None,
 ) -> Failed | Retried:
     told = describe(error)
-    reason = "newer record" if isinstance(error, NewerRecord) else "unknown task"
+    reason = NEWER if isinstance(error, NewerRecord) else "unknown task"
     if now_ms - since_ms >= settings.unknown_for_s * 1000:
         return Failed(error=told, reason=reason)
     if waited_from is not None:  # nothing is counted in a newer record: wait half as long again as it has waited

@@ -208,12 +208,12 @@ end
 -- 5. What is known of the claimed, and their fence. One that is no number, or past those that a double holds, goes on from the
 -- time in µs: that is more than any count has come to.
 local function next_fence()
-  local key = prefix .. 'fence'
+  local key, found = prefix .. 'fence', #garbage
   safe('STRLEN', key)
-  local number = redis.pcall('INCR', key)
+  local number = #garbage == found and redis.pcall('INCR', key)
   if type(number) == 'number' and number < MOST then return number end
   call('SET', key, string.format('%.0f', now_us))
-  garbage[#garbage + 1] = key
+  if #garbage == found then garbage[found + 1] = key end
   return now_us
 end
 local fence, known = 0, {}

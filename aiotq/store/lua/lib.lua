@@ -27,10 +27,15 @@ local function safe(command, key, ...)
   local reply = redis.pcall(command, key, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
   if string.find(tostring(reply.err), 'WRONGTYPE', 1, true) then -- (fakeredis gives bytes)
-    local away = prefix .. 'aside:' .. sub(key, #prefix + 1)
-    call('RENAME', key, away)
-    call('PEXPIRE', away, ASIDE_TTL_MS)
+    local name = sub(key, #prefix + 1)
+    call('RENAME', key, prefix .. 'aside:' .. name)
+    call('PEXPIRE', prefix .. 'aside:' .. name, ASIDE_TTL_MS)
     garbage[#garbage + 1] = key
+    local queue = match(name, '^lines:(.*)$') -- it named lines that hold jobs: nobody would find these
+    for rank = -1, queue and 9 or -2 do
+      local place = rank < 0 and 's' or tostring(rank)
+      if call('EXISTS', prefix .. 'line:' .. queue .. ':' .. place) == 1 then call('ZADD', key, rank, place) end
+    end
   end
   return call(command, key, ...) -- any other error is raised by this
 end
