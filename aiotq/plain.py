@@ -48,20 +48,21 @@ def encode(value: Any, *, within: int = 0) -> bytes:
 
 
 def outgrown(values: Iterable[Any], limit: int) -> int:
-    """0 if the JSON of some values may fit `limit` bytes; else more than that, and at most what it would take.
+    """0 if the JSON of some values may take less than four times `limit` bytes; else more, and at most what it takes.
 
     A look at plain data before it is encoded: a hundred megabytes are to be refused in no time and no memory. It is
     given up where that would cost as much as to encode it: at own classes, and after 64 items that are small.
     """
+    far = 4 * limit
     for value in values:
         kind = type(value)
         if kind is str:
-            if len(value) <= limit:
+            if len(value) <= far:
                 continue
         elif kind in _FLAT:
             continue
-        size = _least_size(value, limit)
-        if size > limit:
+        size = _least_size(value, far)
+        if size > far:
             return size
     return 0
 
