@@ -16,8 +16,8 @@ NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
 NO_RESULT = Raw(b"")  # `null` is a result
 
-Count = Annotated[int, Meta(ge=0, le=1 << 53)]  # whole numbers that a script's double can hold
-Used = Annotated[int, Meta(ge=0, lt=1 << 53)]  # ... of which one more is one too
+MOST = 1 << 53  # up to that a script's double holds all whole numbers
+Count = Annotated[int, Meta(ge=0, le=MOST)]
 
 
 class PastAttempt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -51,7 +51,7 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 class Unknown(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """That no worker that took the job knew its task: how often, and since when."""
 
-    times: Used
+    times: Count
     since_ms: Count
 
 
@@ -80,7 +80,7 @@ class Document(
     delay_ms: Count | None = field(name="d", default=None)  # `countdown`
     due_ms: Count | None = field(name="u", default=None)  # `eta`, or when the next attempt is due
     expires_ms: Count | None = field(name="x", default=None)  # from the time of enqueuing
-    attempt: Used = field(name="n", default=0)  # attempts used so far; the running one is this + 1
+    attempt: Count = field(name="n", default=0)  # attempts used so far; the running one is this + 1
     history: tuple[PastAttempt, ...] = field(name="h", default=())  # the last 10 attempts that have ended
     error: Raised | None = field(name="e", default=None)  # of the last attempt that failed
     unknown: Unknown | None = field(name="w", default=None)

@@ -7,7 +7,7 @@ from aiotq.plain import MAX_DEPTH, is_deeper
 
 MAX_BESIDE = 512 << 10  # bytes of a record beside its arguments and its result; ten attempts and an error take less
 MAX_NESTED = MAX_DEPTH + 2  # an argument lies in a list, and that in the document
-SMALL = 3 * MAX_NESTED  # bytes; a shorter record can't be too deep
+SMALL = 2 * MAX_NESTED  # bytes; a shorter record can open and close no more
 
 
 def refuse_hostile(job_id: str, data: bytes, *, at_most: int) -> None:
