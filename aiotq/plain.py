@@ -47,7 +47,7 @@ def encode(value: Any, *, within: int = 0) -> bytes:
     return raw
 
 
-def outgrown(values: Iterable[Any], limit: int) -> int:
+def outgrown(values: Iterable[object], limit: int) -> int:
     """0 if the JSON of some values may take less than four times `limit` bytes; else more, and at most what it takes.
 
     A look at plain data before it is encoded: a hundred megabytes are to be refused in no time and no memory. It is
@@ -55,11 +55,10 @@ def outgrown(values: Iterable[Any], limit: int) -> int:
     """
     far = 4 * limit
     for value in values:
-        kind = type(value)
-        if kind is str:
+        if isinstance(value, str):
             if len(value) <= far:
                 continue
-        elif kind in _FLAT:
+        elif type(value) in _FLAT:
             continue
         size = _least_size(value, far)
         if size > far:

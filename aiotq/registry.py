@@ -198,7 +198,9 @@ def _names(parameter: str, value: object) -> frozenset[str]:
         names = frozenset(name for name in many if isinstance(name, str))
         if len(names) == len(set(many)):
             return names
-    raise UsageError(f'{parameter}={checks.shown(value)} is not allowed; pass names of parameters: {{"password"}}')
+    raise UsageError(
+        f'{parameter}={checks.shown(cast("object", value))} is not allowed; pass names of parameters: {{"password"}}'
+    )
 
 
 def home(module: str) -> str:

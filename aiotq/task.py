@@ -164,7 +164,9 @@ class Enqueuer(Generic[P, R_co]):
                 error.add_note(f"{stray} is said of a call before it is made: {name}.options({stray}=...).delay(...)")
             raise
         limit = self._core.settings.max_payload
-        size = (args and outgrown(args, limit)) or (kwargs and outgrown(kwargs.values(), limit))
+        size = outgrown(args, limit) if args else 0
+        if kwargs:
+            size = size or outgrown(kwargs.values(), limit)
         if size:
             raise PayloadTooLarge(task=self._registered.name, size=size, limit=limit)
         args_json, kwargs_json = codec.encode_arguments(args, kwargs)
