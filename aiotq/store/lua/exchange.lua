@@ -121,7 +121,7 @@ local function resolve(tickets, sources)
         local _
         _, _, generation, job_id = parse(ticket)
       end
-      if not generation then
+      if not generation or #ticket > LONGEST_TICKET then
         drop(ticket)
         put_aside(ticket, source and prefix .. 'line:' .. sub(source.name, 1, -2) or active, now_ms)
       else
@@ -211,15 +211,17 @@ local fence, known = 0, {}
 if #taken > 0 then
   if not doubt then safe('SADD', active, unpack(taken)) end
   -- More than the last one, and no less than the clock says in µs: so it grows even where the last one has been lost.
-  local last = tonumber(safe('GET', prefix .. 'fence') or '')
-  fence = last and last < MOST_EXACT and last >= now_us and last + 1 or now_us
+  local last = safe('GET', prefix .. 'fence')
+  local number = tonumber(last or '')
+  if last and not number then garbage[#garbage + 1] = prefix .. 'fence' end
+  fence = number and number < MOST_EXACT and number >= now_us and number + 1 or now_us
   call('SET', prefix .. 'fence', string.format('%.0f', fence)) -- `..` would round it
   if marks then
     local lost, stops = safe('HMGET', lost_key, unpack(taken_ids)), safe('HMGET', cancels_key, unpack(taken_ids))
     for i = 1, #taken do
       if lost[i] or stops[i] then
         local n = #known
-        known[n + 1], known[n + 2], known[n + 3] = i, tonumber(lost[i] or 0) or 0, stops[i] and '1' or '0'
+        known[n + 1], known[n + 2], known[n + 3] = i, whole(lost[i]), stops[i] and '1' or '0'
       end
     end
   end
