@@ -5,8 +5,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+MINUTES ?= 5
+SEED ?=
 
-.PHONY: help demo test test-servers check bench lock clean
+.PHONY: help demo test test-servers check chaos bench lock clean
 
 help:
 	@echo "make demo   a thousand sales become emails through two worker processes"
@@ -14,6 +16,7 @@ help:
 	@echo "make test-servers   contract, model, process and fault suites on Redis 6.2, the redis-server on PATH, the newest Valkey"
 	@echo "make check  style, types, architecture"
 	@echo "make lock   constraints.lock anew: the newest of what development needs, with hashes"
+	@echo "make chaos  workers, connections and the server broken at random for MINUTES=5; SEED=7 repeats a run"
 	@echo "make bench  figures of aiotq and nine peers in one run, at most 40 minutes (ARGS=--quick for less)"
 
 demo: $(VENV)/.demo
@@ -32,6 +35,9 @@ check: $(VENV)/.dev
 	$(BIN)/python tools/budgets.py
 	$(BIN)/python tools/acl.py --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks run --publish $(ARGS)

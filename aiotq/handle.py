@@ -76,10 +76,10 @@ class Job(Generic[R_co]):
         Raises JobNotFound, StoreError.
         """
         store = self._core.client().store
-        for _ in range(TRIES):
+        for tries in range(TRIES):
             found, place = await self._find(store)
-            if found.status is not None:
-                return False
+            if found.status is not None:  # by this very call, if its worker heard of it and the answer got lost
+                return tries > 0 and found.doc.reason == "cancelled"
             tickets = lines(found)
             if await store.replace(self._cancellation(found, place, tickets)) is Replaced.DONE:
                 return True

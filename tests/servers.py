@@ -26,7 +26,7 @@ from tests.processes import die_with_parent
 from tools import acl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Kind = Literal["valkey", "redis", "memory", "acl"]
 NAMED = "AIOTQ_TEST_SERVER"
@@ -105,10 +105,11 @@ def describe(kind: Kind) -> str:
 
 
 @contextmanager
-def running(kind: Kind, folder: Path, *options: str) -> Iterator[Server]:
+def running(kind: Kind, folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server of that kind in an empty folder, until the context ends.
 
-    options: further ones of the command line; the last one wins, so they can turn persistence on.
+    options: further ones of the command line; the last one wins, so they can turn persistence on. env: further
+    variables of its environment.
     """
     if kind == "memory":
         yield Server(kind="memory", url=f"memory://{folder.name}-{os.getpid()}")
@@ -132,6 +133,7 @@ def running(kind: Kind, folder: Path, *options: str) -> Iterator[Server]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env={**os.environ, **(env or {})},
         preexec_fn=die_with_parent,  # noqa: PLW1509  all that it calls is one system call
     )
     try:

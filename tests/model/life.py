@@ -42,6 +42,7 @@ class Life(RuleBasedStateMachine):
         self.jobs: dict[str, NewJob] = {}  # the last one sent of each id
         self.line_of: dict[str, str] = {}
         self.hands: list[Hand] = []
+        self.gone: list[Hand] = []  # workers that have said goodbye, or died
         self.born = 0  # workers so far
         self.made = 0  # ids so far
         self.sent: list[Request] = []

@@ -60,9 +60,13 @@ class Workers(Life):
             if how == "again":  # its id is known
                 self._register(hand)
                 return
-            self.hands.remove(hand)
+            self._leaves(hand)
             if how == "goes":
                 self._retire(hand)
+
+    def _leaves(self, hand: Hand) -> None:
+        self.hands.remove(hand)
+        self.gone.append(hand)
 
     def _retire(self, hand: Hand) -> None:
         self.before()
@@ -139,6 +143,13 @@ class Workers(Life):
         if self.sent:
             self._send(self.cast(die).choice(self.sent[-6:]))
 
+    @rule(die=DICE, word=st.sampled_from(["goodbye", "heartbeat"]))
+    def a_last_word_comes_late_or_twice(self, die: int, word: str) -> None:
+        """... of a worker that has gone, or died as it said it."""
+        if self.gone:
+            hand = self.cast(die).choice(self.gone[-4:])
+            (self._retire if word == "goodbye" else self._renew)(hand)
+
     # --- they watch each other
 
     @rule(die=DICE)
@@ -151,7 +162,7 @@ class Workers(Life):
         wanted = self.model.renew(hand.worker_id, lease_ms=LEASE_MS, now_ms=self.now_ms)
         assert got.alive == wanted.alive
         assert set(got.suspicious) == set(wanted.suspicious)
-        if not got.alive:
+        if not got.alive and hand in self.hands:
             self.hands.remove(hand)
         self.pair.agree()
 
@@ -170,7 +181,7 @@ class Workers(Life):
     def _meanwhile(self, hand: Hand, what: str) -> None:
         """A worker that is half reclaimed has not noticed."""
         if what == "goes":
-            self.hands.remove(hand)
+            self._leaves(hand)
             self._retire(hand)
         elif what == "works":
             self._exchange(hand, [], limit=10, suspects=True, lose="")
@@ -187,7 +198,7 @@ class Workers(Life):
     def a_new_worker_crashes_at_once(self, queues: list[str], claims: int) -> None:
         hand = self._comes(queues)
         self._exchange(hand, [], limit=claims, suspects=True, lose="")
-        self.hands.remove(hand)
+        self._leaves(hand)
         self._whole(hand.worker_id, MAX_RECLAIMED)
 
     def _whole(self, worker_id: str, limit: int) -> None:

@@ -15,19 +15,23 @@ from redis.exceptions import BusyLoadingError, RedisError
 
 from aiotq import App
 from tests import servers
-from tests.process.ledger import WITHIN_S, Ends, Ledger, check, until
+from tests.faults.invariants import Allowed, Evidence, Exit, Told, violations
+from tests.model import census
+from tests.process.ledger import WITHIN_S, Ends, Ledger, until
 from tests.process.tasks import Tasks
 from tests.processes import WorkerProcess, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from aiotq import Job
+    from tests.faults.invariants import Load, Took
 
 TARGET = "tests.process.tasks:app"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 LOOKED_AT_ONCE = 500
+PATIENCE_S = 60.0  # of the rig's own connection: a machine may have other things to do
 
 
 @dataclass(kw_only=True)
@@ -46,6 +50,7 @@ class Rig:
     _server: ExitStack = field(default_factory=ExitStack)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     crew: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
+    exits: list[Exit] = field(default_factory=list[Exit])
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(path=self.folder / "ledger")
@@ -60,13 +65,14 @@ class Rig:
 
     # --- the server ---------------------------------------------------------------------------------------------
 
-    async def start_server(self, *options: str) -> None:
+    async def start_server(self, *options: str, env: Mapping[str, str] | None = None) -> None:
         """Start the server in the rig's folder: again with what it has there, if it is durable."""
-        server = await asyncio.to_thread(self._server.enter_context, servers.running("valkey", self.folder, *options))
+        starting = servers.running("valkey", self.folder, *options, env=env)
+        server = await asyncio.to_thread(self._server.enter_context, starting)
         assert server.pid is not None
         if self.raw is None:
             await self._open.enter_async_context(self.app)
-        self.pid, self.raw = server.pid, Redis.from_url(self.url)
+        self.pid, self.raw = server.pid, Redis.from_url(self.url, socket_timeout=PATIENCE_S)
 
     async def until_loading(self) -> None:
         """Until a starting server says that it loads its data."""
@@ -115,15 +121,22 @@ class Rig:
         url: str | None = None,
         own_group: bool = False,
         target: str = TARGET,
+        crash: str | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> WorkerProcess:
-        """Start a worker process; `ready`: and wait until it works. It is killed at the end."""
+        """Start a worker process; `ready`: and wait until it works. It is killed at the end.
+
+        crash: where it shall kill itself (tests/faults/crash.py).
+        """
         env = {
+            **(env or {}),
             "AIOTQ_URL": url or self.url,
             "AIOTQ_NAMESPACE": self.namespace,
             "LEDGER": str(self.ledger.path),
             "GATE": str(self.folder / "gate"),
         }
-        started = await spawn(target, *options, env=env, own_group=own_group)
+        program = ("aiotq",) if crash is None else ("tests.faults.crash", crash)
+        started = await spawn(target, *options, env=env, own_group=own_group, program=program)
         self.crew.append(started)
         if ready:
             await started.line("ready")
@@ -138,6 +151,7 @@ class Rig:
         for worker in workers:
             worker.send_signal(number)
         codes = [await worker.exit() for worker in workers]
+        self.exits += [Exit(pid=worker.pid, code=code) for worker, code in zip(workers, codes, strict=True)]
         assert codes == [0] * len(workers), f"exit codes {codes}; the first said:\n{workers[0].text[-5_000:]}"
 
     async def worker_of(self, worker_id: str) -> WorkerProcess:
@@ -223,25 +237,39 @@ class Rig:
     async def _ended(self, keys: list[str]) -> bool:
         return not any(data is not None and data[1:2] == b"w" for data in await self.raw.mget(keys))
 
+    async def sample(self) -> census.Census:
+        """All keys as they lie in the store at one moment."""
+        return census.build(await self.raw.eval(census.DUMP, 0, census.pattern(self.prefix)), self.prefix)
+
     async def check(
         self,
         jobs: Iterable[Job[Any]],
         *,
-        dead: Collection[str] = (),
-        may_repeat: Collection[str] = (),
-        failures: Mapping[str, int] | None = None,
+        told: Told | None = None,
+        earlier: Sequence[census.Census] = (),
+        settled: Sequence[tuple[Load, Load]] = (),
+        away: Sequence[tuple[Load, Load]] = (),
+        times: Sequence[Took] = (),
+        **allowed: Any,
     ) -> None:
-        """Check the invariants of ledger.py."""
-        await check(
-            jobs,
-            ledger=self.ledger,
-            raw=self.raw,
-            prefix=self.prefix,
-            ends=self.ends,
-            dead=dead,
-            may_repeat=may_repeat,
-            failures=failures,
+        """Check all invariants. jobs: the acknowledged ones, unless `told` says more. allowed: fields of `Allowed`."""
+        ids = [job.id for job in jobs]
+        assert len(set(ids)) == len(ids)
+        evidence = Evidence(
+            told=told or Told(acked=ids),
+            entries=self.ledger.read(),
+            sample=await self.sample(),
+            allowed=Allowed(**{name: value for name, value in allowed.items() if value is not None}),
+            earlier=earlier,
+            published=None if self.ends is None else await self.ends.count(self.raw),
+            settled=settled,
+            away=away,
+            said={worker.pid: worker.text for worker in self.crew},
+            times=times,
+            exits=self.exits,
         )
+        found = violations(evidence)
+        assert not found, f"{len(found)} things are wrong:\n" + "\n".join(map(str, found[:10]))
 
     def measured(self, text: str) -> None:
         """Say what was measured; pytest shows it with -s or -rP."""

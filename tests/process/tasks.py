@@ -146,6 +146,18 @@ async def starve() -> None:
     _Ledger.write("end")
 
 
+async def gorge(mib: int) -> int:
+    """Wants more memory than its process may have, whatever that has by now."""
+    _Ledger.write("start")
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (mib << 19), before[1]))  # half of it
+    try:
+        return len(bytearray(mib << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 async def die() -> None:
     """Takes its process with it, one way or the other."""
     _Ledger.write("start")
@@ -170,6 +182,7 @@ class Tasks:
         self.carry = app.task(carry, name="carry")
         self.swell = app.task(swell, name="swell")
         self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
+        self.gorge = app.task(gorge, name="gorge", retries=0)
         self.starve = app.task(starve, name="starve")
         self.die = app.task(die, name="die")
 
