@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--quick", action="store_true", help=f"under 5 minutes: {', '.join(QUICK_PEERS)}, once, no growth")
     run.add_argument("--publish", action="store_true", help="write the table and the plots to docs/benchmarks/ too")
-    run.add_argument("--minutes", type=float, default=34, help="after the first round, no peer is begun later (34)")
+    run.add_argument("--minutes", type=float, default=37, help="after the first round, no peer is begun later (37)")
     run.add_argument("--results", type=Path, default=RESULTS, help="the folder of result files (benchmarks/results)")
     compare = commands.add_parser(
         "compare", help="two result files: ratios, and whether they differ by more than their spread"

@@ -180,7 +180,7 @@ def idle(stage: Stage, groups: list[Group]) -> Taken:
     stage.stop_schedulers(groups)
     stage.place.started.stop(stage.driver)  # the caller's connections are not the worker's
     time.sleep(0.3)
-    for_s = (8 if stage.entry.ours else 4) if stage.place.scale >= 1 else 4  # more than its slowest rhythm
+    for_s = (12 if stage.entry.ours else 4) if stage.place.scale >= 1 else 4  # more than its slowest rhythm
     sent, inside = idle_commands(stage, for_s)
     connections = len(stage.redis.client_list())
     memory = sum(group.memory_mib() for group in groups)

@@ -34,6 +34,7 @@ class Seated:
     worker: Worker
     options: WorkerOptions
     why: str = "--max-jobs"  # it is to be replaced
+    early: bool = False  # ... before it has ended a job
 
     def attach(self, source: Source, settings: AppSettings) -> None:
         """Before the worker starts. Raises Mistake where several processes can't share the server."""
@@ -91,13 +92,13 @@ class Seated:
             yield
 
     def _over(self, taken: int) -> None:
-        self.why = f"--max-memory: it takes {_mib(taken)}"
+        self.why, self.early = f"--max-memory: it takes {_mib(taken)}", not sum(self.worker.tally.values())
         self.worker.drain()
 
     def _full(self) -> None:
         told = "claims no more and is replaced (%s)"
         log.info(told, self.why, extra={"event": "recycled", "reason": self.why})
-        self.link.tell(Full())
+        self.link.tell(Full(early=self.early))
 
 
 def _mib(size: int) -> str:

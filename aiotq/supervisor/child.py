@@ -49,7 +49,7 @@ class Child:
         self.heard_at_s = 0.0  # when it said that
         self.registered: Registered | None = None  # as it stands in the store
         self.ready_at_s: float | None = None  # monotonic
-        self.full: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # it is to be replaced
+        self.full: asyncio.Future[Full] = asyncio.get_running_loop().create_future()  # it is to be replaced
         self._told: Callable[[], None] | None = None
         self._socket, self._loop, self._heard = ours, asyncio.get_running_loop(), b""
         self._loop.add_reader(ours, self._read)
@@ -110,7 +110,7 @@ class Child:
                 self.registered = None
             case Full():
                 if not self.full.done():
-                    self.full.set_result(None)
+                    self.full.set_result(word)
             case Doing():
                 self.doing, self.heard_at_s = word, monotonic()
             case Ready():

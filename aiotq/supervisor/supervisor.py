@@ -12,10 +12,11 @@ import logging
 import random
 import signal
 import sys
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -62,6 +63,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._signals = 0
         self._codes: dict[int, int] = {}  # by seat: what its last process ended with
+        self._failures: Counter[int] = Counter()  # by seat: how many of its processes have failed in a row
         self._late: list[int] = []  # exit codes of recycled ones that ended after their successors had been started
 
     async def run(self) -> int:
@@ -97,48 +99,61 @@ class Supervisor:
         """Keep a process in a seat. The first seat's goes ahead: what is wrong from the start is said once."""
         if number > 1:
             await self._works.wait()
-        failures = 0
         leaving: Child | None = None  # a recycled one that has jobs in hand
         while not self._stopping.is_set():
             try:
                 child = self._start(number)
             except OSError as error:  # too many processes or files, or no memory: that may pass
-                failures += 1
                 told = f"could not start {self._plan.label}/{number} ({error})"
-                await self._pause(told, failures, event="not_started", number=number)
+                await self._failed(number, told, event="not_started", number=number)
                 continue
             await _first_of(child.process.ended, child.full)
             if leaving is not None and not child.process.ended.done():
                 await _first_of(child.process.ended, leaving.process.ended)  # two at once in a seat, and no more
             if not child.process.ended.done():
-                leaving, failures, self._codes[number] = child, 0, 0
+                leaving, self._codes[number] = child, 0
                 seats.create_task(self._see_off(child))
+                await self._replace(child)
                 continue
-            failures = 0 if child.worked_s() >= LONG_ENOUGH_S else failures
             end = await self._end_of(child)
             self._codes[number] = exit_code(end)
-            goes_on, failures = await self._follow(child, end, failures)
-            if not goes_on:
+            if not await self._follow(child, end):
                 return
 
-    async def _follow(self, child: Child, end: End, failures: int) -> tuple[bool, int]:
-        """What follows from an end: whether the seat gets another process, and how many have failed in a row."""
+    async def _replace(self, child: Child) -> None:
+        """Before the successor of one that has had enough is started: at once, if that is not how all of them end."""
+        told = f"{self._name(child)} had enough"
+        if child.full.result().early:
+            await self._failed(child.number, f"{told} before it had ended a job", event="early", **_who(child))
+        elif failures := self._failures[child.number]:
+            await self._pause(f"{told} and those before it failed", failures, event="restarting", code=0, **_who(child))
+
+    async def _follow(self, child: Child, end: End) -> bool:
+        """What follows from an end: whether the seat gets another process."""
+        if child.worked_s() >= LONG_ENOUGH_S:
+            self._failures[child.number] = 0
         match verdict.judge(end):
             case Verdict.DONE:
-                return False, 0
+                return False
             case Verdict.HOPELESS:
                 if end.code not in SAID_ITSELF:
                     self._say_died(child, end)
                 self._stop()
-                return False, 0
+                return False
             case Verdict.REPLACE:
-                return True, 0
+                await self._replace(child)
+                return True
             case Verdict.RESTART if end.stopping:
                 self._say_died(child, end)
-                return False, 0
+                return False
             case Verdict.RESTART:
-                await self._pause(_told(self._name(child), end), failures + 1, **_facts(child, end))
-                return True, failures + 1
+                await self._failed(child.number, _told(self._name(child), end), **_facts(child, end))
+                return True
+
+    async def _failed(self, number: int, told: str, /, **facts: object) -> None:
+        """One more process of a seat has failed; the next one waits a little longer than the one before it."""
+        self._failures[number] += 1
+        await self._pause(told, self._failures[number], **facts)
 
     def _start(self, number: int) -> Child:
         before = self._seats.get(number)
@@ -148,7 +163,7 @@ class Supervisor:
             number=number,
             count=self._plan.count,
             first=not self._started,
-            relief=before is not None and before.full.done(),
+            relief=before is not None and before.full.done() and not before.full.result().early,
         )
         self._started, self._seats[number] = True, child
         child.when_ready(self._works.set)
@@ -156,9 +171,13 @@ class Supervisor:
         return child
 
     async def _see_off(self, child: Child) -> None:
-        """Wait for the end of one whose successor is there."""
+        """Wait for the end of one that is being replaced."""
         end = await self._end_of(child)
-        if exit_code(end):
+        if not exit_code(end):
+            if not child.full.result().early:
+                self._failures[child.number] = 0
+        else:
+            self._failures[child.number] += 1
             self._say_died(child, end)
             if self._stopping.is_set():
                 self._late.append(exit_code(end))
@@ -260,10 +279,14 @@ def _told(name: str, end: End) -> str:
 
 
 def _facts(child: Child, end: End) -> dict[str, object]:
-    return {"event": "died", "number": child.number, "pid": child.process.pid, "code": end.code}
+    return {"event": "died", **_who(child), "code": end.code}
 
 
-async def _first_of(*ends: asyncio.Future[int] | asyncio.Future[None]) -> None:
+def _who(child: Child) -> dict[str, Any]:
+    return {"number": child.number, "pid": child.process.pid}
+
+
+async def _first_of(*ends: asyncio.Future[Any]) -> None:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 

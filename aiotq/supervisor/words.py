@@ -66,6 +66,8 @@ class Ready(Struct, frozen=True, tag=True):
 class Full(Struct, frozen=True, tag=True):
     """It claims no more and ends when what it holds has ended: replace it."""
 
+    early: bool = False  # it has not ended a single job: another one may well fare the same
+
 
 class Doing(Struct, frozen=True, kw_only=True, tag=True):
     """How it does (health.py): said when that changes, and again and again, so that silence tells as well."""

@@ -57,7 +57,7 @@ def _end_with_worker(lifeline: int) -> None:
     os.set_inheritable(lifeline, False)
     if sys.platform == "linux":  # the kernel does it: also in the midst of C code that holds the interpreter's lock
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())  # all that a task has started goes with it
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
         if select.select([lifeline], [], [], 0)[0]:  # it had closed before
             os._exit(1)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 IDLE_S = 60.0  # an idle process is kept for so long
 START_S = 60.0  # what a process gets to start and to import the task's module
 END_S = 1.0  # what an idle one gets to end by itself
+STOPS = {signal.SIGINT, signal.SIGTERM}
 MAX_ANSWER = 1 << 31  # bytes; whoever says more has not said what aiotq says
 
 BOOT = "import sys; sys.path[:] = sys.argv[3:]; from aiotq.worker.child import main; main()"
@@ -51,6 +52,7 @@ class Pool:
 
         Raises ProcessDied if the process could not start, or ended before the attempt did.
         """
+        interrupted = False
         while True:
             used = bool(self._idle)
             process = self._idle.pop() if used else await self._start()
@@ -60,8 +62,12 @@ class Pool:
             except BaseException as error:
                 process.kill()
                 await process.ended()  # soon: the slot is free when the process has gone
-                if not (isinstance(error, ProcessDied) and used and not process.begun):  # else it had died idle
+                if not isinstance(error, ProcessDied) or process.begun:
                     raise
+                # Else it had died idle; or what stops a service met it before it could leave that to the worker.
+                if not used and (interrupted or error.signal not in STOPS):
+                    raise
+                interrupted = not used
         if process in self._all:  # else it has ended since
             process.idle_since_s = monotonic()
             self._idle.append(process)

@@ -7,6 +7,7 @@ import ctypes
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,14 @@ def hold() -> int:
         time.sleep(LOOK_EVERY_S)
     _Ledger.write("end")
     return os.getpid()
+
+
+@app.task(process=True, retries=0)
+def breed() -> None:
+    """Starts a program, and waits for it as long as it runs."""
+    with subprocess.Popen(["/bin/sleep", "1000"]) as program:
+        Path(os.environ["GATE"]).write_text(str(program.pid))
+        _Ledger.write("start")
 
 
 @app.task(process=True)

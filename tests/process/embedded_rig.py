@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from aiotq.store import embedded_guard as guard
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 ENDED_WITHIN_S = 5.0  # what is promised
 
@@ -57,6 +57,14 @@ def ask(address: str, *commands: str) -> list[str]:
     """The replies to some commands, as a short-lived client."""
     with closing(guard.Line(address)) as line:
         return [line.ask(command) for command in commands]
+
+
+@contextmanager
+def kept(directory: Path) -> Generator[str]:
+    """Within it, a server that does not end by itself, as it has a client: its address."""
+    address = embedded.ensure(directory)
+    with closing(guard.Line(address)):
+        yield address
 
 
 def end(directory: Path) -> None:

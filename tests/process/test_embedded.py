@@ -24,6 +24,7 @@ from tests.process.embedded_rig import (
     go,
     guardians,
     holders,
+    kept,
     said,
     servers,
     starter,
@@ -64,7 +65,8 @@ def test_eight_threads_of_one_process_share_one_server(directory):
     for thread in threads:
         thread.join()
     assert addresses == [str(directory / "server.sock")] * 8
-    assert len(servers(directory)) == 1
+    with kept(directory):
+        assert len(servers(directory)) == 1
 
 
 def test_nobody_else_can_read_the_directory_or_reach_the_socket(directory):
@@ -91,8 +93,8 @@ def test_the_server_listens_on_no_port_appends_to_a_file_and_evicts_nothing(dire
 
 
 def test_the_server_is_out_of_reach_of_the_terminal_of_its_starter(directory):
-    embedded.ensure(directory)
-    assert all(os.getsid(pid) != os.getsid(0) for pid in servers(directory) | guardians(directory))
+    with kept(directory):
+        assert all(os.getsid(pid) != os.getsid(0) for pid in servers(directory) | guardians(directory))
 
 
 def test_git_is_told_to_leave_the_directory_out(directory):
@@ -172,9 +174,9 @@ def test_a_path_too_long_for_a_socket_gets_a_hashed_one(server_folder, monkeypat
 
 
 def test_a_socket_file_left_by_a_crash_is_no_obstacle(directory):
-    embedded.ensure(directory)
-    [server] = servers(directory)
-    os.kill(server, 9)
+    with kept(directory):
+        [server] = servers(directory)
+        os.kill(server, 9)
     assert (directory / "server.sock").exists()
     assert ask(embedded.ensure(directory), "PING") == ["+PONG"]
 
@@ -233,8 +235,8 @@ def test_status_tells_what_runs(directory):
     with closing(guard.Line(embedded.ensure(directory))) as client:
         client.ask("SET key value")
         found = embedded.status(directory)
-    assert found is not None
-    assert {found.pid} == servers(directory)
+        assert found is not None
+        assert {found.pid} == servers(directory)
     assert (found.kind, found.clients, found.keys) == ("Valkey", 1, 1)
     assert found.version.startswith("9.")
     assert found.socket == str(directory / "server.sock")

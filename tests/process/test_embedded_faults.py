@@ -25,6 +25,7 @@ from tests.process.embedded_rig import (
     go,
     guardians,
     holders,
+    kept,
     kill,
     said,
     servers,
@@ -43,10 +44,10 @@ def directory(server_folder):
 
 def fill(directory, count=100):
     """Store some keys, kill the server, and return its append-only file."""
-    replies = ask(embedded.ensure(directory), *(f"SET key-{number} {number}" for number in range(count)))
-    assert replies == ["+OK"] * count
-    [server] = servers(directory)
-    kill(server)
+    with closing(guard.Line(embedded.ensure(directory))) as client:  # which keeps it from ending by itself
+        assert all(client.ask(f"SET key-{number} {number}") == "+OK" for number in range(count))
+        [server] = servers(directory)
+        kill(server)
     eventually(lambda: not holders(directory))
     return directory / "appendonlydir" / "appendonly.aof.1.incr.aof"
 
@@ -79,9 +80,10 @@ def test_a_starter_that_is_killed_at_any_time_leaves_one_server_to_the_next(dire
     go(doomed)
     time.sleep(after_ms / 1000)  # the moment of the fault, not a wait for something
     doomed.kill()
-    assert ask(embedded.ensure(directory), "PING") == ["+PONG"]
-    assert len(servers(directory)) == 1
-    assert len(guardians(directory)) == 1
+    with kept(directory) as address:
+        assert ask(address, "PING") == ["+PONG"]
+        assert len(servers(directory)) == 1
+        assert len(guardians(directory)) == 1
     finish(doomed)
 
 
@@ -292,9 +294,9 @@ def test_a_program_that_is_no_server_is_named(directory, monkeypatch, server_fol
 
 
 def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_asked(directory):
-    embedded.ensure(directory)
-    [server] = servers(directory)
-    os.kill(server, signal.SIGSTOP)
+    with kept(directory):
+        [server] = servers(directory)
+        os.kill(server, signal.SIGSTOP)
     try:
         started = time.monotonic()
         with pytest.raises(StoreUnavailable, match=r"did not answer in 0.5 s"):

@@ -265,6 +265,32 @@ async def test_a_process_that_can_not_be_started_fails_that_attempt(
         assert "could not be started" in failed.error_message
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_what_stops_a_service_fails_no_attempt_whose_process_is_starting(
+    app: App, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Before Python has started there, nothing in the process can leave the signal to its worker."""
+    start, met = pool._Process.start, 0
+
+    async def start_and_send(*, times: int) -> pool._Process:
+        nonlocal met
+        process = await start()
+        if met < times:
+            met += 1
+            os.kill(process._process.pid, number)
+        return process
+
+    once = burn.add.options(retries=0)
+    async with app.worker():
+        monkeypatch.setattr(pool._Process, "start", lambda: start_and_send(times=1))
+        assert (await (await once.delay(1)).result(timeout=WITHIN_S))[1] == 1
+        assert met == 1
+    async with app.worker():
+        monkeypatch.setattr(pool._Process, "start", lambda: start_and_send(times=3))
+        assert f"signal {number} ({number.name})" in (await failure(await once.delay(1))).error_message
+        assert met == 3  # it was tried twice, and no more
+
+
 # --- how many ------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +333,19 @@ async def test_a_killed_worker_leaves_no_process(app: App, ledger: Ledger, worke
     async with app.worker(["elsewhere"], lease=1):  # it reclaims what the killed one had
         for job_id in {entry.job_id for entry in ledger.starts()}:
             await until(lambda job_id=job_id: _cancelled(app, job_id), "the end of the jobs")
+
+
+async def test_what_a_task_has_started_ends_with_a_killed_worker(
+    app: App, ledger: Ledger, worker: WorkerProcess
+) -> None:
+    job = await burn.breed.delay()
+    await ledger.until(1)
+    program = int(Path(os.environ["GATE"]).read_text())
+    worker.send_signal(signal.SIGKILL)
+    await worker.exit()
+    await gone(ledger.starts()[0].pid, program)
+    async with app.worker(["elsewhere"], lease=1):
+        await until(lambda: _cancelled(app, job.id), "the end of the job")
 
 
 async def _cancelled(app: App, job_id: str) -> bool:

@@ -134,6 +134,20 @@ async def test_a_job_that_kills_each_process_is_put_aside_and_they_are_restarted
     await rig.check([job], dead={job.id}, may_repeat={job.id})
 
 
+async def test_processes_that_crash_after_they_had_enough_are_restarted_slower_each_time(rig: Rig):
+    """One whose last job kills it has asked for its successor before."""
+    await rig.start_server()
+    await rig.watch_ends()
+    supervisor = await rig.worker("--max-jobs", "1", *LONG, ready=False)
+    job = await rig.tasks.die.delay()
+    told = [(await supervisor.line("restarting"))["message"] for _ in range(2)]
+    waits_s = [float(line.removesuffix(" s").rpartition(" ")[2]) for line in told]
+    assert 0.2 <= waits_s[0] <= 0.5 <= waits_s[1] <= 1.0
+    await rig.all_ended([job])
+    await rig.stop(supervisor)
+    await rig.check([job], dead={job.id}, may_repeat={job.id})
+
+
 async def test_jobs_go_back_although_the_server_is_away_as_the_process_dies(rig: Rig):
     durable = ("--appendonly", "yes", "--appendfsync", "always")
     await rig.start_server(*durable)

@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 import socket
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from aiotq.supervisor import words
 from aiotq.supervisor.link import Link
 from aiotq.supervisor.memory import resident_bytes, watched_memory
+from aiotq.supervisor.supervisor import Plan, Supervisor
 from aiotq.supervisor.verdict import End, Verdict, delay_s, exit_code, judge, said, worst
 from aiotq.supervisor.words import Full, Ready, Registered, Retired, Seat
 
@@ -122,3 +125,24 @@ async def test_memory_above_the_limit_is_told_once_after_a_job():
         done[0] = 1
         assert await asyncio.wait_for(told, 5) > 1 << 20
     assert resident_bytes() > 1 << 20
+
+
+async def test_processes_that_had_enough_before_their_first_job_are_replaced_slower_each_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    failures: list[int] = []
+
+    def at_once(failed: int, *, spread: float) -> float:
+        assert 0 <= spread <= 1
+        failures.append(failed)
+        return 0.0
+
+    monkeypatch.setattr("aiotq.supervisor.verdict.delay_s", at_once)
+    supervisor = Supervisor(Plan(count=2, label="anna", finite=False))
+    for early in (True, True, False):
+        full = asyncio.get_running_loop().create_future()
+        full.set_result(Full(early=early))
+        child = SimpleNamespace(number=2, full=full, process=SimpleNamespace(pid=7))
+        await supervisor._replace(cast("Any", child))
+    assert failures == [1, 2, 2]
+    assert "anna/2 (pid 7) had enough before it had ended a job; starting another in" in caplog.text

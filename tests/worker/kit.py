@@ -139,8 +139,11 @@ class Keys:
 
     async def reclaim(self, store: Store, worker_id: str) -> None:
         """Take a worker's jobs away, as another worker would after its lease."""
-        ended_ms = await self.end_lease(worker_id)
-        assert await store.reclaim(worker_id, seen_ms=ended_ms) is Reclaimed.DONE
+
+        async def taken() -> bool:
+            return await store.reclaim(worker_id, seen_ms=await self.end_lease(worker_id)) is Reclaimed.DONE
+
+        await until(taken)  # the worker may renew its lease just between the two
 
 
 class Gate:
