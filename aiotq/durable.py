@@ -28,8 +28,8 @@ class _Durably:
         self._store = store
         self.url = store.url
 
-    async def open(self) -> object:
-        return await self._store.open()
+    async def open(self, *, timeout_s: float | None = None) -> object:
+        return await self._store.open(timeout_s=timeout_s)
 
     async def enqueue(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None

@@ -40,8 +40,8 @@ class Way(Protocol[A_co]):
         """Where it is, without its password."""
         ...
 
-    async def open(self) -> object:
-        """Look at the server. Raises StoreError."""
+    async def open(self, *, timeout_s: float | None = None) -> object:
+        """Look at the server, in no more than that time. Raises StoreError."""
         ...
 
     async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None) -> Sequence[A_co]:

@@ -145,7 +145,7 @@ class RedisStore:
         """denied: the answer where the user may do without the right to ask."""
         return await self._asked(verb, (wire or self._wire).call(*command), denied=denied)
 
-    async def _asked(self, verb: str, asking: Awaitable[T], *, denied: T | None = None) -> T:
+    async def _asked(self, verb: str, asking: Awaitable[Any], *, denied: Any = None) -> Any:
         try:
             return await asking
         except WireBroken as error:

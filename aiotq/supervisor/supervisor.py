@@ -163,7 +163,7 @@ class Supervisor:
             number=number,
             count=self._plan.count,
             first=not self._started,
-            relief=before is not None and before.full.done(),
+            relief=before is not None and before.full.done() and not before.full.result().early,
         )
         self._started, self._seats[number] = True, child
         child.when_ready(self._works.set)

@@ -31,7 +31,7 @@ from tests.process.rig import Rig
 from tests.process.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from aiotq import Job
     from tests.processes import WorkerProcess
@@ -53,11 +53,11 @@ class ServerRig(Rig):
     _data: str = "data"
     _senders: list[App] = field(default_factory=list[App])
 
-    async def start_server(self, *options: str) -> None:
+    async def start_server(self, *options: str, env: Mapping[str, str] | None = None) -> None:
         """Start it, or start it again on what it has stored. Its data lie in a folder below its socket's."""
         data = self.folder / self._data
         data.mkdir(exist_ok=True)
-        running = servers.running(self.kind, self.folder, "--dir", str(data), *options)
+        running = servers.running(self.kind, self.folder, "--dir", str(data), *options, env=env)
         server = await asyncio.to_thread(self._server.enter_context, running)
         assert server.pid is not None
         if self.raw is None:
