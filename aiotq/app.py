@@ -67,9 +67,8 @@ class TaskDecorator(Protocol):
 class App:
     """Where tasks are registered and jobs enqueued.
 
-    url: redis://, rediss://, redis+sentinel://host:port,host:port/service, unix://, embedded://[path] or memory://.
-        None: AIOTQ_URL, REDIS_URL, the built-in server if its extra is installed, redis://localhost:6379. Read at
-        first use.
+    url: redis://, rediss://, redis+sentinel://host:port,host:port/service, unix://, embedded://[path] or memory://,
+        read at first use. None: AIOTQ_URL, REDIS_URL, the built-in server if there, redis://localhost:6379.
     namespace: what all keys begin with; apps of one namespace share jobs.
     result_ttl, failure_ttl: how long the record of a job that has ended is kept, the latter if it failed.
     max_payload, max_result: bytes of JSON.
@@ -255,11 +254,11 @@ class App:
         process=True; None: one a core. grace: what running jobs get when it stops. lease: else the app's. name: a
         label. Raises UsageError.
         """
-        # Loaded here: a service that only enqueues does without them, and starts a fifth faster.
-        from aiotq.worker.settings import WorkerSettings, cores  # noqa: PLC0415
-        from aiotq.worker.worker import Worker  # noqa: PLC0415
+        from aiotq.worker.settings import WorkerSettings, cores  # noqa: PLC0415  a service that only enqueues
+        from aiotq.worker.worker import Worker  # noqa: PLC0415  ... does without
 
         own = self._core.settings
+        pool = cores() if pool_processes is None else checks.whole("pool_processes", pool_processes, least=1)
         told = self.registry.queues if queues is None else [checks.queue("queues", name) for name in _listed(queues)]
         return Worker(
             registry=self.registry,
@@ -267,9 +266,7 @@ class App:
                 queues=tuple(dict.fromkeys(told)),
                 concurrency=checks.whole("concurrency", concurrency, least=1),
                 threads=checks.whole("threads", threads, least=1),
-                pool_processes=cores()
-                if pool_processes is None
-                else checks.whole("pool_processes", pool_processes, least=1),
+                pool_processes=pool,
                 grace_s=seconds(grace, name="grace"),
                 lease_s=own.lease_s if lease is None else seconds(lease, name="lease", minimum=1),
                 name=None if name is None else checks.word("name", name),

@@ -3,8 +3,7 @@
 The workers, the handles and the app know the store by this file alone. Each verb is one atomic script (or one read);
 what becomes of a job is decided by its callers, and only stored here.
 
-The values of the hot path are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
-
+The values are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
 Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
 every verb that has it, means that clock; tests pass a virtual one.
 
@@ -118,9 +117,7 @@ class Promoted(Struct, frozen=True, kw_only=True):
 
     leader: bool  # whether this worker holds the poller's lease
     moved: int = 0
-    wait_us: int | None = (
-        None  # leader: to the next due job, None if there is none; else: to the end of the other's lease
-    )
+    wait_us: int | None = None  # leader: to the next due job, None: there is none; else: to the end of another's lease
     garbage: Sequence[str] = ()
 
 
@@ -164,9 +161,7 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
 class Place(Struct, frozen=True, kw_only=True):
     """Where a job is now. None of it is true of a job whose generation is no longer the one asked for."""
 
-    status: (
-        JobStatus | None
-    )  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed since it was read
+    status: JobStatus | None  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed meanwhile
     worker_id: str | None = None
     worker: str | None = None  # its label
     due_ms: int | None = None
@@ -244,7 +239,7 @@ class Store(Protocol):
     async def vet(self) -> ServerFacts:
         """`open`, for a worker: and try whether its user may do all that it will have to, before it claims anything.
 
-        `warnings` name what would hurt later. Costs two round trips; leaves nothing behind. Raises StoreUnusable.
+        `warnings` name what would hurt later. Two round trips; leaves nothing behind. Raises StoreUnusable.
         """
         ...
 

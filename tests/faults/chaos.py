@@ -169,7 +169,7 @@ class Chaos:
             f"{len(account.acked)} jobs acknowledged, {len(account.unsure)} left open, {len(account.refused)} refused, "
             f"{account.awaited} awaited; "
             f"{len(starts) - len(set(starts))} attempts started again, {len(buried)} buried; {self._samples} samples; "
-            f"settled {self._settled_s:.1f} s after the last fault; the machine stood still for {self._stalled_s:.2f} s; "
+            f"settled {self._settled_s:.1f} s after the last fault; stalled for {self._stalled_s:.2f} s; "
             f"{len(self.found)} violations"
         )
 

@@ -1,0 +1,152 @@
+"""How a store's commands are sent: what their errors mean, scripts taught to a server, and what is safe repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis.exceptions import NoScriptError, RedisError
+
+from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
+from aiotq.store.answers import LEAVE, code, told
+from aiotq.store.sentinel import SCHEMES as SENTINEL_SCHEMES
+from aiotq.store.wire import Wire, WireBroken
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio.connection import AbstractConnection
+
+    from aiotq.store.scripts import Script
+
+T = TypeVar("T")
+
+LOAD_TRIES = 10  # of a script that somebody flushes again and again
+ANSWER_WITHIN_S = 5.0  # a connection that is silent for longer is replaced, however long a caller would wait
+
+
+class Asker:
+    """What each verb of a store is made of."""
+
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[AbstractConnection]],
+        *,
+        url: str,
+        prefix: str,
+        limit_s: float,
+        left: Callable[[], None],
+    ) -> None:
+        """url: without its password. limit_s: how long a verb may take, connecting included. left: see `Wire`."""
+        self.url, self._prefix, self._limit_s = url, prefix, limit_s
+        self._answer_s = min(limit_s, ANSWER_WITHIN_S)
+        self._bounded_s = 0.95 * self._answer_s  # with so much left an attempt needs no time-out of its own
+        self._wire = Wire(dial, limit_s=self._answer_s, left=left)
+
+    async def _send(self, verb: str, *command: str | bytes | int, wire: Wire | None = None, denied: Any = None) -> Any:
+        """denied: the answer where the user may do without the right to ask."""
+        return await self._asked(verb, (wire or self._wire).call(*command), denied=denied)
+
+    async def _asked(self, verb: str, asking: Awaitable[Any], *, denied: Any = None) -> Any:
+        try:
+            return await asking
+        except WireBroken as error:
+            raise self._unavailable(verb, error) from None
+        except RedisError as error:
+            if denied is not None and code(error) == "NOPERM":
+                return denied
+            if verb == "read" and code(error) == "WRONGTYPE":
+                return None  # a key of another type: somebody else's, and nothing of ours
+            raise told(error, verb=verb, url=self.url) from None
+
+    async def _run(self, script: Script, *argv: str | bytes | int, wire: Wire | None = None) -> Any:
+        command = ("EVALSHA", script.sha, 1, self._prefix, *argv)
+        wire = wire or self._wire
+        try:
+            try:
+                return await wire.call(*command)
+            except NoScriptError:
+                return await self._teach(script, command, wire)
+        except WireBroken as error:
+            raise self._unavailable(script.name, error) from None
+        except RedisError as error:
+            raise told(error, verb=script.name, url=self.url) from None
+
+    async def _teach(self, script: Script, command: tuple[str | bytes | int, ...], wire: Wire) -> Any:
+        """Load a script and run it. Both go out in one write; somebody's SCRIPT FLUSH may still come between."""
+        answer: Any = None
+        for _ in range(LOAD_TRIES):
+            both = wire.calls(("SCRIPT", "LOAD", script.text), command)
+            loaded, answer = await asyncio.gather(*both, return_exceptions=True)
+            if isinstance(loaded, BaseException):
+                raise loaded
+            if not isinstance(answer, NoScriptError):
+                break
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _unavailable(self, verb: str, error: WireBroken) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{verb}: no answer from {self.url} ({error}); {_expected(self.url)}",
+            verb=verb,
+            url=self.url,
+            sent=error.sent,
+        )
+
+    def _still_open(self, refused: StoreRefused) -> StoreUnavailable:
+        """This request was refused; what became of an earlier one, whose answer got lost, is as unknown as before."""
+        return StoreUnavailable(
+            f"{refused.verb}: an answer from {self.url} got lost, and the next one was {refused.code}; try again later",
+            verb=refused.verb,
+            url=self.url,
+            sent=True,
+        )
+
+    async def _repeat(
+        self, attempt: Callable[[], Awaitable[T]], *, verb: str = "read", timeout_s: float | None = None
+    ) -> T:
+        """Repeat what is safe to repeat until it is answered or its time is over."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
+        backoff_s, sent = 0.02, False
+        while True:
+            try:
+                if end - loop.time() >= self._bounded_s:  # then the wire's own limit is enough
+                    return await attempt()
+                return await self._by(end, attempt, verb=verb)
+            except StoreUnavailable as error:
+                sent = error.sent = error.sent or sent
+                failed: StoreError = error
+            except StoreRefused as error:
+                failed = self._still_open(error) if sent else error
+                if error.code not in LEAVE and error.code != "BUSY":
+                    raise failed from None
+            if loop.time() + backoff_s >= end:
+                raise failed
+            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
+            backoff_s = min(backoff_s * 2, 0.5)
+
+    async def _by(self, end: float, attempt: Callable[[], Awaitable[T]], *, verb: str) -> T:
+        """One attempt, given up at `end` (loop time). Who gives up drops a future: the command stays its wire's."""
+        if asyncio.get_running_loop().time() >= end:
+            raise self._unavailable(verb, WireBroken("no time is left", sent=False))
+        try:
+            async with asyncio.timeout_at(end):
+                return await attempt()
+        except TimeoutError:
+            late = WireBroken("no answer in time", sent=self._wire.in_flight)
+            raise self._unavailable(verb, late) from None
+
+
+def _expected(url: str) -> str:
+    """What should answer at a URL, and what to do where nothing does."""
+    if url.startswith("embedded://"):
+        return "the built-in server was expected there; look at the log in its directory"
+    if url.startswith(SENTINEL_SCHEMES):
+        return "a master was expected behind these sentinels; see that most of them run, or correct the URL"
+    return (
+        "a Redis or Valkey server was expected there; start Redis, or use --url embedded:// "
+        "(in a program: App('embedded://'), or AIOTQ_URL)"
+    )
