@@ -96,7 +96,7 @@ class Route:
         text = self._clean(error)
         if not isinstance(error, RedisError):
             return RedisConnectionError(text)
-        if code(error) in ("NOPERM", "NOAUTH", "WRONGPASS", "LOADING"):
+        if code(error) in ("NOPERM", "NOAUTH", "WRONGPASS", "LOADING", "MAXCLIENTS"):
             refused = told(type(error)(text), verb="connect", url=whom)
             refused.url = self.url
             return refused

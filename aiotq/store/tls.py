@@ -125,7 +125,7 @@ async def greet(connection: AbstractConnection) -> None:
     reader, writer = connection._reader, connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     assert reader is not None
     assert writer is not None
-    writer.write(b"PING\r\n")
+    writer.write(b"*1\r\n$4\r\nPING\r\n")
     try:
         answer = await reader.readline()  # any will do: NOAUTH is one
     except ConnectionError as error:
