@@ -187,7 +187,7 @@ class Sentinels:
             log.warning(told, shown, host, port, *before, extra={"event": "master", "url": shown})
 
 
-async def _say(connection: AbstractConnection, *words: str) -> Any:
+async def _say(connection: Any, *words: str) -> Any:
     """A command and its reply, on a connection that nobody else uses."""
     await connection.send_command(*words, check_health=False)
     return await connection.read_response(disable_decoding=True)
