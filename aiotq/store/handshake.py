@@ -82,9 +82,9 @@ class Route:
         except (RedisError, OSError) as error:
             failed = self._told(error)
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await drop(connection)
             raise
-        await connection.disconnect(nowait=True)
+        await drop(connection)
         raise failed
 
     def _told(self, wrapped: RedisError | OSError) -> Exception:
@@ -114,6 +114,14 @@ class Route:
             if secret:
                 text = text.replace(secret, HIDDEN)
         return text
+
+
+async def drop(connection: AbstractConnection) -> None:
+    """End a connection now. TLS would say goodbye first, and wait for the other side's."""
+    transport = getattr(getattr(connection, "_writer", None), "transport", None)
+    if transport is not None:
+        transport.abort()
+    await connection.disconnect(nowait=True)
 
 
 def no_redis(said: str, *, whom: str, url: str) -> StoreUnusable:

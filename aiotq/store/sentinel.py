@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from aiotq.errors import StoreUnusable
 from aiotq.store import tls
 from aiotq.store.answers import code
-from aiotq.store.handshake import Route
+from aiotq.store.handshake import Route, drop
 from aiotq.store.route import OF_SENTINELS, checked, read, wrong
 from aiotq.store.url import redact
 from aiotq.store.wire import BROKEN
@@ -81,10 +81,10 @@ class Sentinels:
             async with asyncio.timeout(server.limit_s):
                 role = await _role(connection)
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await drop(connection)
             raise
         if role != "master":
-            await connection.disconnect(nowait=True)
+            await drop(connection)
             raise RedisConnectionError(f"{host}:{port}, the master by the sentinels, is a {role} now")
         self._notice(host, port)
         return connection
@@ -132,7 +132,7 @@ class Sentinels:
             return Answer(trouble=f"{at} answered what no sentinel says")
         finally:
             if connection is not None:
-                await connection.disconnect(nowait=True)
+                await drop(connection)
 
     async def _asked(self, connection: AbstractConnection) -> Answer:
         try:
@@ -187,7 +187,7 @@ class Sentinels:
             log.warning(told, shown, host, port, *before, extra={"event": "master", "url": shown})
 
 
-async def _say(connection: AbstractConnection, *words: str) -> Any:
+async def _say(connection: Any, *words: str) -> Any:
     """A command and its reply, on a connection that nobody else uses."""
     await connection.send_command(*words, check_health=False)
     return await connection.read_response(disable_decoding=True)

@@ -82,11 +82,8 @@ async def load(connection: AbstractConnection, *, url: str) -> None:
     if error is None:
         return
     wrong = getattr(error, "strerror", None) or getattr(error, "reason", None) or type(error).__name__
-    files = {
-        "ssl_ca_certs": connection.ca_certs,
-        "ssl_certfile": connection.certfile,
-        "ssl_keyfile": connection.keyfile,
-    }
+    asked: Any = connection.ssl_context
+    files = {"ssl_ca_certs": asked.ca_certs, "ssl_certfile": asked.certfile, "ssl_keyfile": asked.keyfile}
     named = ", ".join(f"{name}={path}" for name, path in files.items() if path is not None)
     raise StoreUnusable(
         f"connect: the certificates for {url} can't be used ({str(wrong).lower()}: {named or 'of the system'}); "
@@ -125,7 +122,7 @@ async def greet(connection: AbstractConnection) -> None:
     reader, writer = connection._reader, connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     assert reader is not None
     assert writer is not None
-    writer.write(b"PING\r\n")
+    writer.write(b"*1\r\n$4\r\nPING\r\n")
     try:
         answer = await reader.readline()  # any will do: NOAUTH is one
     except ConnectionError as error:

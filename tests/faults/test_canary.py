@@ -240,7 +240,7 @@ async def test_a_failover_says_nothing_of_it_even_in_asyncios_debug_mode(
         async with app.worker():
             assert await (await answer.delay()).result(timeout=10) == 42
             masters[0] = ("127.0.0.1", ports[1])
-            old = await stack.enter_async_context(Redis(port=ports[0], password=CANARY))
+            old: Any = Redis(port=ports[0], password=CANARY)
             await old.execute_command("REPLICAOF", "127.0.0.1", str(ports[1]))
             await heard.events.line("master")
             await old.aclose()

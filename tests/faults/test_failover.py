@@ -190,10 +190,8 @@ async def test_an_idle_worker_and_one_who_waits_follow_their_address_when_roles_
     folder = rig.folder / "new"
     folder.mkdir()
     with servers.running("valkey", folder, "--replicaof", f"127.0.0.1 {port}", "--repl-diskless-sync-delay", "0"):
-        async with (
-            FaultProxy(rig.folder / "s", rig.folder / "p") as proxy,
-            Redis(unix_socket_path=str(folder / "s")) as new,
-        ):
+        new: Any = Redis(unix_socket_path=str(folder / "s"))
+        async with FaultProxy(rig.folder / "s", rig.folder / "p") as proxy, new:
             await rig.send_through(proxy.url)
             worker = await rig.worker(*LEASE, "-c", "2", url=proxy.url)
             held = await rig.tasks.hold.delay()
