@@ -1,8 +1,8 @@
 """Run the suites that need a server on each one that aiotq is promised for: the oldest, a distribution's, the newest.
 
 Run from the project's root: `python tools/servers.py [options of pytest]`, or `make test-servers`. Each server is named
-to the tests by AIOTQ_TEST_SERVER; what runs on another one anyway (memory://, the built-in server) is left out. The last
-lines say of each server its version and how it went. Exit code 1 if anything failed, or if a server is missing.
+to the tests by AIOTQ_TEST_SERVER; what runs on another one anyway (memory://, the built-in server) is left out. The
+last lines say of each server its version and how it went. Exit code 1 if anything failed, or if a server is missing.
 """
 
 from __future__ import annotations

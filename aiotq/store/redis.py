@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from aiotq.store.scripts import Script
 
 T = TypeVar("T")
-LOAD_TRIES = 10  # of a script that somebody flushes again and again
 ANSWER_WITHIN_S = 5.0  # a connection that is silent for longer is replaced, however long a caller would wait
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
 _ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
@@ -162,7 +161,7 @@ class RedisStore:
     async def _teach(self, script: Script, command: tuple[str | bytes | int, ...]) -> Any:
         """Load a script and run it. Both go out in one write; somebody's SCRIPT FLUSH may still come between."""
         answer: Any = None
-        for _ in range(LOAD_TRIES):
+        for _ in range(scripts.LOAD_TRIES):
             both = self._wire.calls(("SCRIPT", "LOAD", script.text), command)
             loaded, answer = await asyncio.gather(*both, return_exceptions=True)
             if isinstance(loaded, BaseException):
