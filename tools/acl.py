@@ -118,8 +118,8 @@ def commands_of_method(name: str) -> frozenset[str]:
                 continue
             if node.attr == "_listener":
                 found |= sent(_tree("listen.py"))
-            if isinstance(node.value, ast.Name) and node.value.id == "scripts" and node.attr.isupper():
-                script: scripts.Script = getattr(scripts, node.attr)
+            script = getattr(scripts, node.attr, None)
+            if isinstance(node.value, ast.Name) and node.value.id == "scripts" and isinstance(script, scripts.Script):
                 found |= commands_of_script(script.name)
             if node.attr in methods and node.attr not in used:
                 used.add(node.attr)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import NoScriptError, RedisError
 
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
+from aiotq.store import scripts
 from aiotq.store.answers import LEAVE, code, told
 from aiotq.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from aiotq.store.wire import Wire, WireBroken
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOAD_TRIES = 10  # of a script that somebody flushes again and again
 ANSWER_WITHIN_S = 5.0  # a connection that is silent for longer is replaced, however long a caller would wait
 
 
@@ -76,7 +76,7 @@ class Asker:
     async def _teach(self, script: Script, command: tuple[str | bytes | int, ...], wire: Wire) -> Any:
         """Load a script and run it. Both go out in one write; somebody's SCRIPT FLUSH may still come between."""
         answer: Any = None
-        for _ in range(LOAD_TRIES):
+        for _ in range(scripts.LOAD_TRIES):
             both = wire.calls(("SCRIPT", "LOAD", script.text), command)
             loaded, answer = await asyncio.gather(*both, return_exceptions=True)
             if isinstance(loaded, BaseException):

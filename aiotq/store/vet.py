@@ -13,7 +13,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from aiotq.errors import StoreUnusable
 from aiotq.store import scripts
@@ -21,7 +21,7 @@ from aiotq.store.answers import RECONNECT, WAIT, code, told
 from aiotq.store.facts import forgetful
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiotq.store.wire import Wire
 
@@ -37,24 +37,13 @@ async def vet(wire: Wire, *, prefix: str, url: str) -> Sequence[str]:
     Raises StoreUnusable if a right is missing without which no job can be run, StoreRefused if the server will not do
     anything now, WireBroken.
     """
-    name = secrets.token_hex(8)
-    own = f"{prefix}vet:{name}"
     before_s = wall_s()
-    asked = {
-        "INFO": ("INFO", "persistence"),
-        "CONFIG GET": ("CONFIG", "GET", "save"),
-        "PING": ("PING",),
-        "BLPOP": ("BLPOP", own, "never"),  # no number: refused for that alone by whoever may block
-        "SCRIPT EXISTS": ("SCRIPT", "EXISTS", *(script.sha for script in scripts.ALL)),
-        "SCRIPT LOAD": ("SCRIPT", "LOAD", scripts.VET.text),
-        "EVALSHA": ("EVALSHA", scripts.VET.sha, 1, prefix, name),
-        "SUBSCRIBE": ("SUBSCRIBE", own),
-        "UNSUBSCRIBE": ("UNSUBSCRIBE", own),
-    }
-    answers: list[Any] = await asyncio.gather(*wire.calls(*asked.values()), return_exceptions=True)
+    for _ in range(scripts.LOAD_TRIES):
+        said = await _ask(wire, prefix=prefix)
+        if not isinstance(said["EVALSHA"], NoScriptError) or _denied(said["SCRIPT LOAD"]):
+            break  # else somebody's SCRIPT FLUSH came between
     after_s = wall_s()
-    said = dict(zip(asked, answers, strict=True))
-    _raise_if_it_serves_nobody(answers, url=url)
+    _raise_if_it_serves_nobody(said.values(), url=url)
     missing = _missing(said, url=url)
     _refuse(missing, url=url, prefix=prefix)
     found = [*_late(missing, url=url, prefix=prefix)]
@@ -83,7 +72,26 @@ def clock(server_s: float, *, before_s: float, after_s: float, url: str) -> list
     return [f"{far}: what is enqueued here with an eta starts so much too {when}; set both clocks by NTP"]
 
 
-def _raise_if_it_serves_nobody(answers: Sequence[Any], *, url: str) -> None:
+async def _ask(wire: Wire, *, prefix: str) -> dict[str, Any]:
+    """The answers to all that is tried, in one write: by command, errors among them."""
+    name = secrets.token_hex(8)
+    own = f"{prefix}vet:{name}"
+    asked = {
+        "INFO": ("INFO", "persistence"),
+        "CONFIG GET": ("CONFIG", "GET", "save"),
+        "PING": ("PING",),
+        "BLPOP": ("BLPOP", own, "never"),  # no number: refused for that alone by whoever may block
+        "SCRIPT EXISTS": ("SCRIPT", "EXISTS", *(script.sha for script in scripts.ALL)),
+        "SCRIPT LOAD": ("SCRIPT", "LOAD", scripts.VET.text),
+        "EVALSHA": ("EVALSHA", scripts.VET.sha, 1, prefix, name),
+        "SUBSCRIBE": ("SUBSCRIBE", own),
+        "UNSUBSCRIBE": ("UNSUBSCRIBE", own),
+    }
+    answers: list[Any] = await asyncio.gather(*wire.calls(*asked.values()), return_exceptions=True)
+    return dict(zip(asked, answers, strict=True))
+
+
+def _raise_if_it_serves_nobody(answers: Iterable[Any], *, url: str) -> None:
     for answer in answers:
         if isinstance(answer, RedisError):
             if code(answer) in RECONNECT | WAIT:

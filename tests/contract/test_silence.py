@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.faults.proxy import FaultProxy
     from tests.servers import Server
 
-pytestmark = pytest.mark.parametrize("server", ["valkey"], indirect=True)
+pytestmark = pytest.mark.parametrize("server", ["valkey", "acl"], indirect=True)
 
 
 async def test_an_enqueue_that_is_never_answered_fails_in_time_and_may_be_repeated(
