@@ -251,10 +251,11 @@ class Durable:
         if self._in_process:
             raise self._not_durable("it lives in this process's memory; use embedded:// or a server")
         info, policy = await asyncio.gather(*self.wire.calls(("INFO",), _POLICY), return_exceptions=True)
+        for reply in (info, policy):
+            if isinstance(reply, WireBroken):
+                raise WireBroken(str(reply), sent=False)  # a question is no job
         if isinstance(info, BaseException):
             raise info
-        if isinstance(policy, BaseException) and not isinstance(policy, RedisError):  # else: it may not be read
-            raise policy
         fields, built_in = facts.parsed(info), self._directory is not None
         found = choose(fields, policy=_policy(policy), built_in=built_in)
         if found is None:

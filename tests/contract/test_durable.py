@@ -19,7 +19,7 @@ from aiotq.store.contract import Enqueued
 from tests import disk, servers
 from tests.contract.conftest import REAL
 from tests.contract.kit import job
-from tests.faults.proxy import FaultProxy
+from tests.faults.proxy import Fault, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -288,6 +288,16 @@ async def test_after_a_broken_connection_it_has_to_be_enqueued_again(server_fold
             await store.settled(again, timeout_s=TIMEOUT_S)
             with pytest.raises(StoreUnavailable, match="the connection broke"):
                 await store.settled(link, timeout_s=TIMEOUT_S)
+
+
+async def test_a_server_that_is_silent_before_anything_is_enqueued_was_sent_nothing(server_folder: Path) -> None:
+    with servers.running("valkey", server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        upstream = server.url.removeprefix("unix://")
+        async with FaultProxy(upstream, server_folder / "p") as proxy, opened(proxy.url, timeout_s=0.5) as store:
+            proxy.arm(Fault.BLACK_HOLE, "appendfsync", times=100)
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.enqueue_durably([job("j1")])
+            assert not caught.value.sent
 
 
 async def test_a_refusal_is_told_as_such(server_folder: Path) -> None:
