@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from aiotq.record import decode
-from tests.faults import clocks
 from tests.faults.invariants import Allowed, Evidence, Took, Violation, meanwhile, violations
 from tests.faults.load import Account, Producer
 from tests.faults.proxy import FaultProxy
@@ -62,10 +61,7 @@ class Chaos:
 
     async def run(self, seconds: float, only: Sequence[str]) -> None:
         """Send, break, repair, and look at what came of it. only: these faults; all, if there are none."""
-        clock = None
-        if clocks.why_not() is None:
-            clock = clocks.ShiftedClock(library=clocks.build(self._rig.folder), file=self._rig.folder / "clock")
-        await self._rig.start_server(*DURABLE, env=clock.env if clock else None)
+        await self._rig.start_server(*DURABLE)
         async with self._proxies:
             for _ in range(WORKERS):
                 await self._crew.hire()
@@ -77,7 +73,6 @@ class Chaos:
                     for producer in producers:
                         group.create_task(producer.run(over, waiters))
                     strikes = Strikes(self._rig, self._crew, self._dice, group)
-                    strikes.clock = clock
                     await self._break(strikes, seconds, list(only) or sorted(strikes.faults))
                     over.set()
                 for member in self._crew.members:
@@ -169,7 +164,7 @@ class Chaos:
             f"{len(account.acked)} jobs acknowledged, {len(account.unsure)} left open, {len(account.refused)} refused, "
             f"{account.awaited} awaited; "
             f"{len(starts) - len(set(starts))} attempts started again, {len(buried)} buried; {self._samples} samples; "
-            f"settled {self._settled_s:.1f} s after the last fault; stalled for {self._stalled_s:.2f} s; "
+            f"settled after {self._settled_s:.1f} s; the machine stood still for {self._stalled_s:.2f} s at most; "
             f"{len(self.found)} violations"
         )
 

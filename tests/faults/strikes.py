@@ -20,7 +20,6 @@ from tests.process.rig import DURABLE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from tests.faults.clocks import ShiftedClock
     from tests.process.rig import Rig
     from tests.processes import WorkerProcess
 
@@ -91,7 +90,6 @@ class Strikes:
     def __init__(self, rig: Rig, crew: Crew, dice: random.Random, group: asyncio.TaskGroup) -> None:
         self._rig, self._crew, self._dice, self._group = rig, crew, dice, group
         self._note = ""
-        self.clock: ShiftedClock | None = None  # the server's, where it can have one of its own
         self.faults: Mapping[str, Callable[[Member], Awaitable[None]]] = {
             **{fault.name.lower(): self._on_the_line(fault) for fault in Fault},
             "kill": self.kill,
@@ -105,7 +103,6 @@ class Strikes:
             "pause": self.pause,
             "full": self.full,
             "replica": self.replica,
-            "clock": self.clock_step,
         }
 
     async def strike(self, fault: str) -> str:
@@ -132,7 +129,7 @@ class Strikes:
         """For less than its lease, or for more."""
         seconds = self._dice.choice([0.3, 1.0, 1.75 * LEASE_S])
         self._note = f"for {seconds} s"
-        if seconds > LEASE_S / 2:
+        if seconds >= LEASE_S / 2:  # with half of it gone, the next fault may take the rest
             self._crew.excused.add(member.worker.pid)
 
         async def thaw() -> None:
@@ -189,7 +186,7 @@ class Strikes:
         """SIGKILL, and up again with what is in its file."""
         await self._rig.kill_server()
         await asyncio.sleep(self._dice.random())
-        await self._rig.start_server(*DURABLE, env=self.clock.env if self.clock else None)
+        await self._rig.start_server(*DURABLE)
 
     async def pause(self, _: Member) -> None:
         """It stands still."""
@@ -208,13 +205,6 @@ class Strikes:
         await self._rig.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
         await self._for_a_while()
         await self._rig.raw.execute_command("REPLICAOF", "NO", "ONE")
-
-    async def clock_step(self, _: Member) -> None:
-        """Its wall clock jumps by more than a lease, if there is a shim for that."""
-        seconds = self._dice.choice([-5, 0, 5])
-        self._note = f"to {seconds:+} s"
-        if self.clock is not None:
-            self.clock.step(seconds)
 
     async def _for_a_while(self) -> None:
         seconds: Any = self._dice.choice(AWAY_S)
