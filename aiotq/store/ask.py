@@ -111,6 +111,7 @@ class Asker:
         loop = asyncio.get_running_loop()
         end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
         backoff_s, sent = 0.02, False
+        failed: StoreError | None = None
         while True:
             try:
                 if end - loop.time() >= self._bounded_s:  # then the wire's own limit is enough
@@ -118,7 +119,9 @@ class Asker:
                 return await self._by(end, attempt, verb=verb)
             except StoreUnavailable as error:
                 sent = error.sent = error.sent or sent
-                failed: StoreError = error
+                if failed is not None and not sent and loop.time() >= end:
+                    raise failed from None  # this one was cut off before it was sent: what is known was said before
+                failed = error
             except StoreRefused as error:
                 failed = self._still_open(error) if sent else error
                 if error.code not in LEAVE and error.code != "BUSY":

@@ -124,10 +124,7 @@ class ServerRig(Rig):
 
     async def fill(self) -> None:
         """Keys of somebody else, so that loading takes a while."""
-        async with self.raw.pipeline(transaction=False) as pipe:
-            for number in range(OTHER_KEYS):
-                pipe.set(f"other:{number}", "x" * 30)
-            await pipe.execute()
+        await self.raw.execute_command("DEBUG", "POPULATE", OTHER_KEYS, "other", 30)
 
     async def close(self) -> None:
         for app in self._senders:
