@@ -90,7 +90,7 @@ class _Started(dict[str, servers.Server]):
     def __missing__(self, kind: servers.Kind) -> servers.Server:
         folder = Path(tempfile.mkdtemp(prefix=f"aiotq-{kind}-"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = self[kind] = self._stack.enter_context(servers.running(kind, folder))
+        server = self[kind] = self._stack.enter_context(servers.running(kind, folder, *servers.KEEPS))
         if server.pid is not None:
             _sessions_own.add(server.pid)
         return server

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Kind = Literal["valkey", "redis", "memory", "acl"]
 NAMED = "AIOTQ_TEST_SERVER"
 READY_WITHIN_S = 20
+KEEPS = ("--save", "31536000", "1")  # once a year: so that no worker warns of a disk that is not used
 # What the users of the kind "acl" may touch: namespaces of tests.
 NAMESPACES, PASSWORD = "test-*", "of-the-tests"
 

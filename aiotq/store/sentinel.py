@@ -70,13 +70,9 @@ class Sentinels:
         await tls.load(self.ask.made(), url=self.master.url)  # once, and not at the sentinels' expense
         host, port = await self._find()
         server = self.master.to(host, port, whom=f"the master {host}:{port} of {self.master.url}")
-        away: Exception | None = None
-        try:
-            connection = await server.connected()
-        except BROKEN as error:
-            away = error
-        if away is not None:
-            raise RedisConnectionError(f"the master {host}:{port} by the sentinels: {cause(str(away))}")
+        connection, away = await _connected(server)
+        if connection is None:
+            raise RedisConnectionError(f"the master {host}:{port} by the sentinels: {away}")
         try:
             async with asyncio.timeout(server.limit_s):
                 role = await _role(connection)
@@ -185,6 +181,14 @@ class Sentinels:
         if before is not None and before != (host, port):
             told = "%s: the master is now %s:%d, it was %s:%d"
             log.warning(told, shown, host, port, *before, extra={"event": "master", "url": shown})
+
+
+async def _connected(server: Route) -> tuple[AbstractConnection | None, str]:
+    """A connection, or why there is none: what is raised then has no error behind it, which might hold a password."""
+    try:
+        return await server.connected(), ""
+    except BROKEN as error:
+        return None, cause(str(error))
 
 
 async def _say(connection: Any, *words: str) -> Any:

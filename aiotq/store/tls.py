@@ -73,7 +73,8 @@ async def load(connection: AbstractConnection, *, url: str) -> None:
         if stamp in _contexts:
             connection.ssl_context.context = _contexts[stamp]
         else:
-            context = await asyncio.to_thread(connection.ssl_context.get)
+            contexts: Any = connection.ssl_context
+            context = await asyncio.to_thread(contexts.get)
             if len(_contexts) >= MOST_CONTEXTS:  # of files as they were
                 _contexts.clear()
             _contexts[stamp] = context
@@ -97,9 +98,13 @@ async def load(connection: AbstractConnection, *, url: str) -> None:
 def _stamp(connection: SSLConnection) -> tuple[str, ...]:
     """What a context is made of: settings, and when the files were written. Raises OSError."""
     asked: Any = connection.ssl_context
-    settings = [str(getattr(asked, name)) for name in type(asked).__slots__ if name != "context"]
+    settings = [str(getattr(asked, name)) for name in _names(asked) if name != "context"]
     paths = (asked.ca_certs, asked.certfile, asked.keyfile)
     return (*settings, *(str(Path(path).stat().st_mtime_ns) for path in paths if path is not None))
+
+
+def _names(asked: Any) -> tuple[str, ...]:
+    return type(asked).__slots__
 
 
 class HungUp(Exception):

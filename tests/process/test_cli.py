@@ -133,6 +133,11 @@ async def start(folder: Path, valkey: Server, namespace: str) -> AsyncIterator[S
         await worker.kill()
 
 
+def of_jobs(worker: Any) -> list[str]:
+    """What it said, but for the warning that the server under test is an old one."""
+    return [line for line in worker.output if "script engine" not in line]
+
+
 def task(app: App, name: str) -> Any:
     """The sender's side of a task of hello.py."""
 
@@ -377,8 +382,9 @@ async def test_quiet_says_only_what_went_wrong(start, app):
     await task(app, "fail").delay("Bob")
     worker = await start("hello:app", "--until-empty", "--quiet", text=True)
     assert await worker.exit() == 0
-    assert len(worker.output) == 3
-    assert "ValueError: no Bobs" in worker.output[0]
+    said = of_jobs(worker)
+    assert len(said) == 3
+    assert "ValueError: no Bobs" in said[0]
 
 
 async def test_a_module_that_uses_task_alone_needs_no_app(start, app, folder):
@@ -451,7 +457,7 @@ async def test_in_json_every_line_is_an_object_and_the_first_is_ready(start, app
     ready, failed = await worker.line("ready"), await worker.line("failed")
     assert await worker.exit() == 0
     assert all(json.loads(line)["event"] for line in worker.output)
-    assert json.loads(worker.output[0])["event"] == "ready"
+    assert json.loads(of_jobs(worker)[0])["event"] == "ready"
     assert (ready["worker"], ready["namespace"], ready["concurrency"]) == ("anna", namespace, 7)
     assert (ready["url"], ready["origin"], ready["queues"]) == (valkey.url, "AIOTQ_URL", ["default"])
     assert "hello:greet" in ready["tasks"]
@@ -525,6 +531,6 @@ async def test_a_lifespan_that_fails_ends_it_with_its_own_traceback(start, folde
     )
     worker = await start("pool:app", text=True)
     assert await worker.exit() == 1
-    assert worker.output[0] == "error: starting the worker failed"
+    assert of_jobs(worker)[0] == "error: starting the worker failed"
     assert worker.output[-1] == "OSError: no database"
     assert re.findall(r"(\w+\.py)", worker.text)[-1] == "pool.py"

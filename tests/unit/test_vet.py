@@ -36,13 +36,8 @@ class Answers:
 
 def good(**others: Any) -> dict[str, Any]:
     clock = [str(int(wall_s())).encode(), b"0"]
-    return {
-        "INFO": b"aof_enabled:1",
-        "EVALSHA": [clock],
-        "CONFIG": [],
-        "SCRIPT EXISTS": [1] * len(scripts.ALL),
-        **others,
-    }
+    known = [1] * len(scripts.ALL)
+    return {"INFO": b"aof_enabled:1", "EVALSHA": [clock], "CONFIG": [], "SCRIPT EXISTS": known, **others}
 
 
 async def look(*looks: dict[str, Any]) -> tuple[list[str], int]:
@@ -99,13 +94,8 @@ async def test_each_servers_words_for_a_missing_right_are_understood(of_command:
 
 
 async def test_errors_that_are_not_about_rights_are_what_was_expected():
-    tried = [
-        good()["EVALSHA"][0],
-        b"LLEN",
-        b"WRONGTYPE Operation against a key",
-        b"INCR",
-        b"ERR value is not an integer",
-    ]
+    clock = good()["EVALSHA"][0]
+    tried = [clock, b"LLEN", b"WRONGTYPE Operation against a key", b"INCR", b"ERR value is not an integer"]
 
     assert await look(good(EVALSHA=tried, BLPOP=ResponseError("timeout is not a float"))) == ([], 1)
 

@@ -12,6 +12,7 @@ from aiotq.errors import StoreUnusable
 from aiotq.worker.worker import Supervised
 from tests.conftest import _raw_client
 from tests.rights import user, without
+from tests.servers import KEEPS
 from tests.worker.kit import within
 
 if TYPE_CHECKING:
@@ -49,20 +50,26 @@ async def test_a_worker_that_lacks_a_right_claims_nothing_and_names_it(
         assert await job.result(timeout=10) == "hello"
 
 
-async def test_a_worker_says_once_what_would_hurt_later(app: App, events: Events, raw: Any) -> None:
+@pytest_asyncio.fixture
+async def forgetful(raw: Any) -> AsyncIterator[None]:
+    """The server keeps nothing on its disk, and may evict keys."""
+    await raw.config_set("save", "")
     await raw.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        async with app.worker() as worker:
-            assert worker.facts is not None
-    finally:
-        await raw.config_set("maxmemory-policy", "noeviction")
+    yield
+    await raw.config_set("maxmemory-policy", "noeviction")
+    await raw.config_set("save", " ".join(KEEPS[1:]))
+
+
+async def test_a_worker_says_once_what_would_hurt_later(app: App, events: Events, forgetful: None) -> None:
+    async with app.worker() as worker:
+        assert worker.facts is not None
 
     said = [record.getMessage() for record in events.of("server")]
     assert said == list(worker.facts.warnings)
     assert [sum(words in line for line in said) for words in ("evict", "disk")] == [1, 1]
 
 
-async def test_of_several_processes_only_the_first_says_it(app: App, events: Events) -> None:
+async def test_of_several_processes_only_the_first_says_it(app: App, events: Events, forgetful: None) -> None:
     worker = app.worker()
     worker.supervised = Supervised(registered=lambda _: None, full=lambda: None, first=False)
 
