@@ -104,7 +104,8 @@ def _stamp(connection: SSLConnection) -> tuple[str, ...]:
 
 
 def _names(asked: Any) -> tuple[str, ...]:
-    return type(asked).__slots__
+    kind: Any = type(asked)
+    return tuple(kind.__slots__)
 
 
 class HungUp(Exception):
