@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from redis.asyncio.connection import SSLConnection
 
@@ -104,8 +104,7 @@ def _stamp(connection: SSLConnection) -> tuple[str, ...]:
 
 
 def _names(asked: Any) -> tuple[str, ...]:
-    kind: Any = type(asked)
-    return tuple(kind.__slots__)
+    return cast("Any", type(asked)).__slots__
 
 
 class HungUp(Exception):
