@@ -9,7 +9,8 @@
     ├── ProcessDied                      the process of an attempt ended before the attempt did (`process=True`)
     ├── UnknownTask                      a job names a task that no module of this worker has registered
     ├── InvalidRecord                    stored bytes are not a job's record
-    │   └── NewerRecord                  ... or are one of a newer version of aiotq
+    │   ├── NewerRecord                  ... or are one of a newer version of aiotq
+    │   └── BadSignature                 ... or were not signed by one of this app's `signing_keys`
     ├── JobError                         what became of a job; `.job_id`
     │   ├── JobFailed                    it raised, or could not run: `.error_type`, `.error_message`, `.frames`
     │   ├── JobCancelled                 it was cancelled: `.reason`
@@ -18,8 +19,10 @@
     │   └── ResultTimeout (TimeoutError) it has not ended in the time that the caller would wait
     └── StoreError                       the store; `.verb`, `.url` (without its password)
         ├── StoreUnavailable             no answer: nothing was sent, or the effect is unknown (`.sent`)
+        │   └── DurabilityUnknown        a job of `durable=True` is queued; whether a crash can lose it is not known
         ├── StoreRefused                 the server answered that it will not, for now; nothing was done: `.code`
         │   └── StoreFull                ... because its memory is full
+        ├── NotDurable                   the server can't keep `durable=True`; nothing was queued
         └── StoreUnusable                what answers can't serve aiotq: no Redis, too old, wrong password: `.code`
             └── EmbeddedUnavailable      no embedded server can be started here
 
@@ -49,7 +52,7 @@ class PayloadTooLarge(AiotqError):
     def __init__(self, *, task: str, size: int, limit: int) -> None:
         self.task, self.size, self.limit = task, size, limit
         super().__init__(
-            f"{task}: the arguments take {size:,} bytes; at most {limit:,} are allowed (max_payload); "
+            f"{task}: the arguments take at least {size:,} bytes; at most {limit:,} are allowed (max_payload); "
             "store the data elsewhere and pass a reference (an id, a path, a URL)"
         )
 
@@ -60,7 +63,7 @@ class ResultTooLarge(AiotqError):
     def __init__(self, *, task: str, size: int, limit: int) -> None:
         self.task, self.size, self.limit = task, size, limit
         super().__init__(
-            f"{task}: the result takes {size:,} bytes; at most {limit:,} are allowed (max_result); "
+            f"{task}: the result takes at least {size:,} bytes; at most {limit:,} are allowed (max_result); "
             "store the data elsewhere and return a reference (an id, a path, a URL)"
         )
 
@@ -91,7 +94,7 @@ class UnknownTask(AiotqError):
         self.task, self.known, self.nearest = task, known, nearest
         guess = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         super().__init__(
-            f"no task is named {task!r}{guess} "
+            f"no task is named {task[:200]!r}{guess} "
             f"(known here: {', '.join(known[:20]) or 'none'}); start a worker on the module that has it"
         )
 
@@ -106,6 +109,17 @@ class InvalidRecord(AiotqError):
 
 class NewerRecord(InvalidRecord):
     """A record of a newer version of aiotq than this process understands."""
+
+
+class BadSignature(InvalidRecord):
+    """A record that none of this app's `signing_keys` has signed as it is. It is neither decoded nor run."""
+
+    def __init__(self, *, job_id: str, why: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"the record of job {job_id} {why}; one that a key of this app's signing_keys has signed was expected; "
+            "give the same keys to every producer and worker, and find out who else writes to this Redis"
+        )
 
 
 class JobError(AiotqError):
@@ -198,6 +212,21 @@ class StoreUnavailable(StoreError):
     def __init__(self, message: str, *, verb: str, url: str, sent: bool) -> None:
         self.sent = sent
         super().__init__(message, verb=verb, url=url)
+
+
+class DurabilityUnknown(StoreUnavailable):
+    """A job enqueued with `durable=True` is queued, but it is not known whether it is on disk or on a replica.
+
+    Enqueuing again under the same id is safe, and waits for that again. job_id: None for many of them.
+    """
+
+    def __init__(self, message: str, *, url: str, job_id: str | None) -> None:
+        self.job_id = job_id
+        super().__init__(message, verb="enqueue", url=url, sent=True)
+
+
+class NotDurable(StoreError):
+    """The server can't make sure that a job outlives its crash, as `durable=True` asks for. Nothing was queued."""
 
 
 class StoreRefused(StoreError):

@@ -47,32 +47,38 @@ class Asker:
 
     async def _send(self, verb: str, *command: str | bytes | int, wire: Wire | None = None, denied: Any = None) -> Any:
         """denied: the answer where the user may do without the right to ask."""
+        return await self._asked(verb, (wire or self._wire).call(*command), denied=denied)
+
+    async def _asked(self, verb: str, asking: Awaitable[Any], *, denied: Any = None) -> Any:
         try:
-            return await (wire or self._wire).call(*command)
+            return await asking
         except WireBroken as error:
             raise self._unavailable(verb, error) from None
         except RedisError as error:
             if denied is not None and code(error) == "NOPERM":
                 return denied
+            if verb == "read" and code(error) == "WRONGTYPE":
+                return None  # a key of another type: somebody else's, and nothing of ours
             raise told(error, verb=verb, url=self.url) from None
 
-    async def _run(self, script: Script, *argv: str | bytes | int) -> Any:
+    async def _run(self, script: Script, *argv: str | bytes | int, wire: Wire | None = None) -> Any:
         command = ("EVALSHA", script.sha, 1, self._prefix, *argv)
+        wire = wire or self._wire
         try:
             try:
-                return await self._wire.call(*command)
+                return await wire.call(*command)
             except NoScriptError:
-                return await self._teach(script, command)
+                return await self._teach(script, command, wire)
         except WireBroken as error:
             raise self._unavailable(script.name, error) from None
         except RedisError as error:
             raise told(error, verb=script.name, url=self.url) from None
 
-    async def _teach(self, script: Script, command: tuple[str | bytes | int, ...]) -> Any:
+    async def _teach(self, script: Script, command: tuple[str | bytes | int, ...], wire: Wire) -> Any:
         """Load a script and run it. Both go out in one write; somebody's SCRIPT FLUSH may still come between."""
         answer: Any = None
         for _ in range(scripts.LOAD_TRIES):
-            both = self._wire.calls(("SCRIPT", "LOAD", script.text), command)
+            both = wire.calls(("SCRIPT", "LOAD", script.text), command)
             loaded, answer = await asyncio.gather(*both, return_exceptions=True)
             if isinstance(loaded, BaseException):
                 raise loaded

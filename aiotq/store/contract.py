@@ -3,8 +3,7 @@
 The workers, the handles and the app know the store by this file alone. Each verb is one atomic script (or one read);
 what becomes of a job is decided by its callers, and only stored here.
 
-The values of the hot path are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
-
+The values are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
 Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
 every verb that has it, means that clock; tests pass a virtual one.
 
@@ -104,7 +103,7 @@ class Exchanged(Struct, frozen=True, kw_only=True, gc=False):
     stored: Sequence[bool] = ()  # per outcome: whether it got past the fence and its record still existed
     claimed: Sequence[Claimed] = ()
     gone: Sequence[str] = ()  # in doubt only: held tickets that are not in this worker's hands; drop them
-    fence: int = 0  # claim number of `claimed`; grows with every claim
+    fence: int = 0  # of `claimed`: grows with every claim, even after the server has lost data; below 2^53
     active: int = 0  # how many tickets are in this worker's hands, by the store
     cancels: Sequence[str] = ()  # ids of this worker's running jobs that shall stop
     dropped: int = 0  # stale and garbage tickets that the claim dropped
@@ -118,9 +117,7 @@ class Promoted(Struct, frozen=True, kw_only=True):
 
     leader: bool  # whether this worker holds the poller's lease
     moved: int = 0
-    wait_us: int | None = (
-        None  # leader: to the next due job, None if there is none; else: to the end of the other's lease
-    )
+    wait_us: int | None = None  # leader: to the next due job, None: there is none; else: to the end of another's lease
     garbage: Sequence[str] = ()
 
 
@@ -137,6 +134,7 @@ class Renewed(Struct, frozen=True, kw_only=True):
     alive: bool
     now_ms: int = 0
     suspicious: Sequence[Peer] = ()  # at most 100
+    garbage: Sequence[str] = ()  # keys in which something was found that is not ours, and put aside
     epoch: int = 0  # another one: the connection broke since the last reply
 
 
@@ -241,7 +239,7 @@ class Store(Protocol):
     async def vet(self) -> ServerFacts:
         """`open`, for a worker: and try whether its user may do all that it will have to, before it claims anything.
 
-        `warnings` name what would hurt later. Costs two round trips; leaves nothing behind. Raises StoreUnusable.
+        `warnings` name what would hurt later. Two round trips; leaves nothing behind. Raises StoreUnusable.
         """
         ...
 
@@ -266,8 +264,24 @@ class Store(Protocol):
         """
         ...
 
-    async def read(self, job_id: str) -> bytes | None:
-        """A job's record, or None."""
+    async def enqueue_durably(
+        self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
+    ) -> tuple[Sequence[Enqueued], int]:
+        """As `enqueue`, over a connection kept for this, whose number comes with the answers: ask `settled` about it.
+
+        Raises NotDurable, with nothing sent, if nothing can be made safe there.
+        """
+        ...
+
+    async def settled(self, link: int, *, timeout_s: float) -> None:
+        """Wait until all that has been enqueued over that connection is safe: on the server's disk, or on a replica.
+
+        Raises StoreUnavailable if it has broken, so that all has to be enqueued again, or if that took too long.
+        """
+        ...
+
+    async def read(self, job_id: str, *, at_most: int | None = None) -> bytes | None:
+        """A job's record, or None; with `at_most` no more of it than so many bytes, however large it is."""
         ...
 
     async def read_many(self, job_ids: Sequence[str]) -> Sequence[bytes | None]:

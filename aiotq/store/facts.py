@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiotq.errors import StoreRefused, StoreUnusable
 from aiotq.store.contract import ServerFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 # From where on each line of versions is without CVE-2025-49844, -46817, -46818 and -46819, by which a script may
@@ -15,17 +20,27 @@ HOLES_CLOSED = {
 DAY_S = 86_400
 
 
+def parsed(info: bytes) -> dict[str, str]:
+    """The fields of an INFO."""
+    return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+
+
+def which(fields: Mapping[str, str]) -> tuple[str, str, tuple[int, ...]]:
+    """Whether it is "Redis" or "Valkey", its version, and the numbers of that; none where INFO is silent."""
+    kind = "Valkey" if fields.get("server_name") == "valkey" else "Redis"
+    version = fields.get("valkey_version") or fields.get("redis_version") or ""
+    return kind, version, tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+
+
 def look(info: bytes, *, url: str) -> ServerFacts:
     """What the server is.
 
     Raises StoreUnusable for one that is too old, StoreRefused for a read-only replica and for one that loads its data.
     """
-    fields = _fields(info)
-    kind = "Valkey" if fields.get("server_name") == "valkey" else "Redis"
-    version = fields.get("valkey_version") or fields.get("redis_version") or ""
+    fields = parsed(info)
+    kind, version, numbers = which(fields)
     if not version:  # nobody says what it is: what can't serve will say so itself
         return ServerFacts(kind="Redis or Valkey", version="", url=url)
-    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
     if numbers and numbers[:2] < OLDEST[kind]:
         oldest = ".".join(map(str, OLDEST[kind]))
         raise StoreUnusable(
@@ -75,7 +90,7 @@ def holes_closed(kind: str, numbers: tuple[int, ...]) -> str | None:
 
 def forgetful(info: bytes, *, points: str | None, now_s: float, url: str) -> list[str]:
     """The line about a server that keeps nothing on its disk. points: when it saves; None: the user may not ask."""
-    fields = _fields(info)
+    fields = parsed(info)
     if fields.get("aof_enabled") != "0":
         return []
     cure = "run CONFIG SET appendonly yes, and say so in its configuration"
@@ -88,7 +103,3 @@ def forgetful(info: bytes, *, points: str | None, now_s: float, url: str) -> lis
     if points:
         return []
     return [f"{url} keeps nothing on its disk (no append-only file, no snapshots): a restart loses its jobs; {cure}"]
-
-
-def _fields(info: bytes) -> dict[str, str]:
-    return dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)

@@ -37,6 +37,7 @@ from aiotq.store.contract import (
     Survey,
 )
 from aiotq.store.dial import dialler
+from aiotq.store.durable import Durable
 from aiotq.store.facts import look
 from aiotq.store.keys import Keys
 from aiotq.store.listen import Listener
@@ -75,6 +76,7 @@ class RedisStore(Asker):
         self._listener = Listener(dial, url=shown, limit_s=connect_timeout_s)
         super().__init__(dial, url=shown, prefix=self._keys.prefix, limit_s=connect_timeout_s, left=self._listener.move)
         self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
+        self._durable = Durable(Wire(dial, limit_s=self._answer_s), url=url, mark=self._keys.durable)
         self._broom: AsyncGenerator[None] | None = None
 
     def sibling(self, *, limit_s: float | None = None) -> RedisStore:
@@ -124,6 +126,7 @@ class RedisStore(Asker):
 
     async def _drop(self) -> None:
         await self._listener.close()
+        await self._durable.close()
         await self._wire.close()
         await self._blocking.close()
 
@@ -138,8 +141,26 @@ class RedisStore(Asker):
         )
         return [_ENQUEUED[byte - 48] for byte in answer]
 
-    async def read(self, job_id: str) -> bytes | None:
-        return await self._repeat(lambda: self._send("read", "GET", self._keys.job(job_id)))
+    async def enqueue_durably(
+        self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
+    ) -> tuple[Sequence[Enqueued], int]:
+        argv, durable = shapes.jobs(jobs), self._durable
+
+        async def attempt() -> tuple[bytes, int]:
+            await self._asked("connect", durable.means())
+            return await self._run(scripts.ENQUEUE, now_ms, *argv, wire=durable.wire), durable.wire.epoch
+
+        answer, link = await self._repeat(attempt, timeout_s=timeout_s)
+        return [_ENQUEUED[byte - 48] for byte in answer], link
+
+    async def settled(self, link: int, *, timeout_s: float) -> None:
+        await self._asked("enqueue", self._durable.settled(link, timeout_s=timeout_s))
+
+    async def read(self, job_id: str, *, at_most: int | None = None) -> bytes | None:
+        key = self._keys.job(job_id)
+        if at_most is None:
+            return await self._repeat(lambda: self._send("read", "GET", key))
+        return await self._repeat(lambda: self._send("read", "GETRANGE", key, 0, at_most - 1)) or None
 
     async def read_many(self, job_ids: Sequence[str]) -> Sequence[bytes | None]:
         keys = [self._keys.job(job_id) for job_id in job_ids]
@@ -149,8 +170,8 @@ class RedisStore(Asker):
         now_ms, lost, place, *rest = await self._repeat(lambda: self._run(scripts.LOCATE, job_id, generation, *lines))
         return Place(
             status=JobStatus(place.decode()) if place else None,
-            worker_id=rest[0].decode() if place == b"running" else None,
-            worker=rest[1].decode() if place == b"running" else None,
+            worker_id=shapes.word(rest[0]) if place == b"running" else None,
+            worker=shapes.word(rest[1]) if place == b"running" else None,
             due_ms=rest[0] if place == b"scheduled" else None,
             lost=lost,
             now_ms=now_ms,
@@ -194,12 +215,13 @@ class RedisStore(Asker):
         ids = await self._repeat(
             lambda: self._send("read", "ZRANGEBYSCORE", self._keys.workers, "(0", "+inf", "LIMIT", 0, 1000)
         )
-        names = [self._keys.worker(worker_id.decode(errors="backslashreplace")) for worker_id in ids]
+        names = [self._keys.worker(worker_id) for worker_id in shapes.words(ids or ())]
         cards = [self._send("read", "HMGET", name, "label", "queues") for name in names]
         workers: dict[str, Sequence[str]] = {}
-        for label, queues in await asyncio.gather(*cards):
+        for card in await asyncio.gather(*cards):
+            label, queues = card or (None, None)
             if label is not None:
-                workers[label.decode(errors="replace")] = (queues or b"").decode(errors="replace").split(",")
+                workers[shapes.word(label)] = shapes.word(queues or b"").split(",")
         return workers
 
     async def survey(self) -> Survey:
@@ -242,25 +264,28 @@ class RedisStore(Asker):
         return shapes.exchanged(reply, order=order)
 
     async def renew(self, worker_id: str, *, lease_ms: int, now_ms: int = 0) -> Renewed:
-        alive, now, *odd = await self._run(scripts.RENEW, worker_id, now_ms, lease_ms)
-        peers = [
-            Peer(worker_id=odd[i].decode(errors="backslashreplace"), lease_end_ms=int(float(odd[i + 1])))
-            for i in range(0, len(odd), 2)
-        ]
-        return Renewed(alive=bool(alive), now_ms=now, suspicious=peers, epoch=self._wire.epoch)
+        alive, now, *more = await self._run(scripts.RENEW, worker_id, now_ms, lease_ms)
+        odd, garbage = more or ((), ())
+        return Renewed(
+            alive=bool(alive),
+            now_ms=now,
+            suspicious=[Peer(worker_id=odd[i].decode(), lease_end_ms=odd[i + 1]) for i in range(0, len(odd), 2)],
+            garbage=shapes.words(garbage),
+            epoch=self._wire.epoch,
+        )
 
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
         return Reclaimed(await self._run(scripts.RECLAIM, worker_id, now_ms, seen_ms, limit))
 
     async def lease_end(self, worker_id: str) -> int | None:
         end_ms = await self._send("read", "ZSCORE", self._keys.workers, worker_id)
-        return None if end_ms is None else int(float(end_ms))
+        return None if end_ms is None else shapes.whole(end_ms)
 
     async def promote(
         self, worker_id: str, *, limit: int = MAX_PROMOTED, lease_ms: int = POLLER_LEASE_MS, now_ms: int = 0
     ) -> Promoted:
         leader, moved, wait_us, *garbage = await self._run(scripts.PROMOTE, worker_id, now_ms, limit, lease_ms)
-        return Promoted(leader=bool(leader), moved=moved, wait_us=wait_us, garbage=[key.decode() for key in garbage])
+        return Promoted(leader=bool(leader), moved=moved, wait_us=wait_us, garbage=shapes.words(garbage))
 
     async def wait_token(self, queues: Sequence[str], *, block_s: float = BLOCK_S) -> str | None:
         keys = [self._keys.wake(queue) for queue in queues]

@@ -153,7 +153,8 @@ class Fleet:
 
         async def master() -> bool:
             async with self.new.client() as client:
-                return (await client.execute_command("ROLE"))[0] == b"master"
+                role: Any = await client.execute_command("ROLE")
+                return role[0] == b"master"
 
         await until(master, "the replica is promoted")
         return time.monotonic()

@@ -10,7 +10,9 @@ import asyncio
 import os
 import resource
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from aiotq import App, RetryPolicy, current_job
@@ -73,6 +75,22 @@ def hold_in_thread() -> int:
         time.sleep(LOOK_EVERY_S)  # the gate is a file: it has to work across processes
     _Ledger.write("end")
     return os.getpid()
+
+
+def book(database: str) -> bool:
+    """Waits as `hold_in_thread` does, then writes to a database of the user's, unless a later attempt has."""
+    _Ledger.write("start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        time.sleep(LOOK_EVERY_S)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        row = {"writer": os.getpid(), "fence": current_job().fence}
+        changed = connection.execute("UPDATE account SET writer = :writer, fence = :fence WHERE fence < :fence", row)
+        connection.execute(
+            "INSERT INTO attempt VALUES (:writer, :fence, :changed)", row | {"changed": changed.rowcount}
+        )
+    _Ledger.write("end")
+    return changed.rowcount == 1
 
 
 async def block(seconds: float) -> int:
@@ -158,6 +176,7 @@ class Tasks:
         self.nap_in_thread = app.task(nap_in_thread, name="nap_in_thread")
         self.hold = app.task(hold, name="hold")
         self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
+        self.book = app.task(book, name="book")
         self.block = app.task(block, name="block")
         self.spin = app.task(spin, name="spin")
         self.carry = app.task(carry, name="carry")

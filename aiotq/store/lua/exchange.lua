@@ -12,6 +12,7 @@
 local id, limit, failure_ttl_ms = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local n_queues, n_ended, n_others, doubt = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
 local CHUNK, HALF_BATCH, LARGE = 64, 524288, 16384 -- 64 records of at most 16 KiB are 1 MiB
+local MOST_EXACT = 9007199254740991 -- up to here a number is exact
 local find, AFTER_LINE = string.find, '^' .. REST
 local active, jobs = prefix .. 'active:' .. id, prefix .. 'job:'
 local lease_end = safe('ZSCORE', prefix .. 'workers', id)
@@ -120,7 +121,7 @@ local function resolve(tickets, sources)
         local _
         _, _, generation, job_id = parse(ticket)
       end
-      if not generation then
+      if not generation or #ticket > LONGEST_TICKET then
         drop(ticket)
         put_aside(ticket, source and prefix .. 'line:' .. sub(source.name, 1, -2) or active, now_ms)
       else
@@ -209,13 +210,18 @@ end
 local fence, known = 0, {}
 if #taken > 0 then
   if not doubt then safe('SADD', active, unpack(taken)) end
-  fence = safe('INCR', prefix .. 'fence')
+  -- More than the last one, and no less than the clock says in µs: so it grows even where the last one has been lost.
+  local last = safe('GET', prefix .. 'fence')
+  local number = tonumber(last or '')
+  if last and not number then garbage[#garbage + 1] = prefix .. 'fence' end
+  fence = number and number < MOST_EXACT and number >= now_us and number + 1 or now_us
+  call('SET', prefix .. 'fence', string.format('%.0f', fence)) -- `..` would round it
   if marks then
     local lost, stops = safe('HMGET', lost_key, unpack(taken_ids)), safe('HMGET', cancels_key, unpack(taken_ids))
     for i = 1, #taken do
       if lost[i] or stops[i] then
         local n = #known
-        known[n + 1], known[n + 2], known[n + 3] = i, tonumber(lost[i] or 0) or 0, stops[i] and '1' or '0'
+        known[n + 1], known[n + 2], known[n + 3] = i, whole(lost[i]), stops[i] and '1' or '0'
       end
     end
   end
