@@ -57,6 +57,17 @@ async def gone(pid: int) -> None:
     await until(ended, f"the end of process {pid}")
 
 
+async def taken(pid: int, number: signal.Signals) -> None:
+    """Until a signal waits for a process no more: one that comes while another waits is the same one to the kernel."""
+
+    async def delivered() -> bool:
+        status = Path(f"/proc/{pid}/status").read_text()
+        (waiting,) = (line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+        return not int(waiting, 16) >> (number - 1) & 1
+
+    await until(delivered, f"{number.name} is taken by process {pid}")
+
+
 def starts_of(rig: Rig, jobs: list[Any]) -> dict[str, int]:
     """How often each job has started."""
     counts = dict.fromkeys((job.id for job in jobs), 0)
@@ -214,6 +225,7 @@ async def test_a_second_signal_puts_everything_back_at_once(rig: Rig, group: str
     send()
     for _ in range(2):
         await team.supervisor.line("stopping", running=2)
+    await taken(team.supervisor.pid, signal.SIGINT)
     at_s = time.monotonic()
     send()
     assert await team.supervisor.exit() == 130
@@ -232,8 +244,8 @@ async def test_a_third_signal_ends_processes_whose_event_loop_is_blocked(rig: Ri
     await rig.tasks.block.delay(60)
     await rig.ledger.until(1)
     for _ in range(3):
+        await taken(team.supervisor.pid, signal.SIGINT)
         team.supervisor.send_signal(signal.SIGINT)
-        await asyncio.sleep(0.3)  # signals of one kind that wait together are one
     assert await team.supervisor.exit() == 130
     await gone(team.pids[0])
 
