@@ -20,7 +20,7 @@
         ├── StoreUnavailable             no answer: nothing was sent, or the effect is unknown (`.sent`)
         ├── StoreRefused                 the server answered that it will not, for now; nothing was done: `.code`
         │   └── StoreFull                ... because its memory is full
-        └── StoreUnusable                what answers there can't serve aiotq: no Redis, too old, wrong password
+        └── StoreUnusable                what answers can't serve aiotq: no Redis, too old, wrong password: `.code`
             └── EmbeddedUnavailable      no embedded server can be started here
 
 All carry their facts as attributes; a message says what happened, what was expected and what to do.
@@ -213,7 +213,14 @@ class StoreFull(StoreRefused):
 
 
 class StoreUnusable(StoreError):
-    """What answers at the URL can't serve aiotq, now or later: no Redis, too old, wrong password, not permitted."""
+    """What answers at the URL can't serve aiotq, now or later: no Redis, too old, wrong password, not permitted.
+
+    `code`: the first word of its answer (NOPERM), if it gave one.
+    """
+
+    def __init__(self, message: str, *, verb: str, url: str, code: str | None = None) -> None:
+        self.code = code
+        super().__init__(message, verb=verb, url=url)
 
 
 class EmbeddedUnavailable(StoreUnusable):

@@ -88,7 +88,7 @@ class Sender:
         """Look at the server, once. Raises StoreError if it can't serve, or has not answered by `until` (loop time)."""
         while not self._opened:
             try:
-                await self._store.open()
+                await self._store.open(timeout_s=max(0.0, until - self._loop.time()))
                 self._opened = True
             except (StoreUnavailable, StoreRefused):
                 if self._loop.time() + OPEN_AGAIN_S >= until:

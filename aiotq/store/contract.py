@@ -217,6 +217,14 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
     warnings: Sequence[str] = ()
 
 
+class Survey(Struct, frozen=True, kw_only=True):
+    """What there is, for a person or a probe that asks how all do."""
+
+    ping_s: float  # how long a round trip took
+    workers: Mapping[str, Sequence[str]]  # those whose lease has not ended: label, and the queues that each serves
+    queues: Mapping[str, bool]  # those that ever had a job, and whether any waits there now
+
+
 class Store(Protocol):
     """One store, used from one event loop."""
 
@@ -225,8 +233,11 @@ class Store(Protocol):
         """Where it is, without its password."""
         ...
 
-    async def open(self) -> ServerFacts:
-        """Connect and look at the server. Raises StoreUnusable if it can't serve aiotq."""
+    async def open(self, *, timeout_s: float | None = None) -> ServerFacts:
+        """Connect and look at the server. Raises StoreUnusable if it can't serve aiotq.
+
+        timeout_s: the longest that may take, if that is less than for every call.
+        """
         ...
 
     async def close(self) -> None:
@@ -280,6 +291,10 @@ class Store(Protocol):
 
     async def live_workers(self) -> Mapping[str, Sequence[str]]:
         """The queues that each live worker serves, by its label."""
+        ...
+
+    async def survey(self) -> Survey:
+        """What there is. Reads only; a hundred queues and a thousand workers at most."""
         ...
 
     # --- a worker's side

@@ -96,7 +96,7 @@ async def _connect(
     except RedisError as wrapped:
         # redis-py wraps what the server answered to AUTH in a connection error.
         error = wrapped.__cause__ if isinstance(wrapped.__cause__, RedisError) else wrapped
-        if code(error) in ("NOPERM", "NOAUTH", "WRONGPASS", "LOADING"):
+        if code(error) in ("NOPERM", "NOAUTH", "WRONGPASS", "LOADING", "MAXCLIENTS"):
             raise told(error, verb="connect", url=shown) from None
         if "Protocol error" in str(error) or "Invalid Database" in str(error):
             raise no_redis(shown, error) from None

@@ -9,7 +9,10 @@ OLDEST = {"Redis": (6, 2), "Valkey": (7, 2)}
 
 
 def look(info: bytes, *, url: str) -> ServerFacts:
-    """What the server is. Raises StoreUnusable for one that is too old, StoreRefused for a read-only replica."""
+    """What the server is.
+
+    Raises StoreUnusable for one that is too old, StoreRefused for a read-only replica and for one that loads its data.
+    """
     fields = dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
     kind = "Valkey" if fields.get("server_name") == "valkey" else "Redis"
     version = fields.get("valkey_version") or fields.get("redis_version") or ""
@@ -27,6 +30,13 @@ def look(info: bytes, *, url: str) -> ServerFacts:
             verb="connect",
             url=url,
             code="READONLY",
+        )
+    if fields.get("loading") == "1":  # which INFO answers all the same
+        raise StoreRefused(
+            f"{url} answered LOADING; a server that serves was expected; it is loading its data; wait",
+            verb="connect",
+            url=url,
+            code="LOADING",
         )
     policy = fields.get("maxmemory_policy")
     warnings: tuple[str, ...] = ()

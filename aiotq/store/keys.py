@@ -25,6 +25,14 @@ class Keys:
         """A queue's wake list."""
         return f"{self.prefix}wake:{queue}"
 
+    def queues(self) -> str:
+        """The names of all queues that ever had a job."""
+        return f"{self.prefix}queues"
+
+    def lines(self, queue: str) -> str:
+        """A queue's lines that are not empty."""
+        return f"{self.prefix}lines:{queue}"
+
     def worker(self, worker_id: str) -> str:
         """What a worker says of itself."""
         return f"{self.prefix}worker:{worker_id}"

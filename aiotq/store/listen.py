@@ -120,9 +120,10 @@ class Listener:
                 except (*BROKEN, RedisError, StoreError) as error:
                     await self._drop()
                     # What will not mend itself, as this user's rights, is for the subscribers to know.
-                    hopeless = isinstance(error, StoreUnusable | ResponseError)
+                    said = self._told(error)
+                    hopeless = isinstance(said, StoreUnusable)
                     if hopeless or (not self._connected_once and loop.time() - since >= self._limit_s):
-                        self._tell_all(self._told(error))
+                        self._tell_all(said)
                     backoff_s, self._backoff_s = self._backoff_s, min(self._backoff_s * 2, BACKOFF_CAP_S)
                     await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
         finally:
@@ -144,7 +145,8 @@ class Listener:
         if self._connection is not None:
             self._connection_says(*self._channels)
             return
-        connection = await self._dial()
+        async with asyncio.timeout(self._limit_s):  # a server that is frozen lets itself be connected to
+            connection = await self._dial()
         self._connection, self._acks = connection, 0
         self._connection_says(*self._channels)
 

@@ -35,11 +35,13 @@ from aiotq.store.contract import (
     Renewed,
     Replaced,
     ServerFacts,
+    Survey,
 )
 from aiotq.store.dial import dialler
 from aiotq.store.facts import look
 from aiotq.store.keys import Keys
 from aiotq.store.listen import Listener
+from aiotq.store.survey import survey
 from aiotq.store.url import redact
 from aiotq.store.wire import Wire, WireBroken
 
@@ -78,7 +80,10 @@ class RedisStore:
             self._keep_broom()
             return await to_server()
 
-        self._wire = Wire(dial, limit_s=min(connect_timeout_s, ANSWER_WITHIN_S))
+        answer_s = min(connect_timeout_s, ANSWER_WITHIN_S)
+        self._wire = Wire(dial, limit_s=answer_s)
+        self._bounded_s = 0.95 * answer_s  # with so much left an attempt needs no time-out of its own
+        self._least_s = min(0.25, 0.1 * answer_s)  # with less left none is begun; one that has been gets as much more
         self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
         self._broom: AsyncGenerator[None] | None = None
@@ -87,7 +92,9 @@ class RedisStore:
         limit_s = self._limit_s if limit_s is None else min(limit_s, self._limit_s)
         return RedisStore(self._full_url, namespace=self._namespace, connect_timeout_s=limit_s)
 
-    async def open(self) -> ServerFacts:
+    async def open(self, *, timeout_s: float | None = None) -> ServerFacts:
+        if timeout_s is not None:
+            return await self._by(asyncio.get_running_loop().time() + timeout_s, self.open, verb="connect")
         if self.url.startswith("memory://"):  # fakeredis has no INFO
             await self._send("connect", "PING")
             return ServerFacts(kind="fakeredis", version=version("fakeredis"), url=self.url)
@@ -171,25 +178,43 @@ class RedisStore:
             sent=True,
         )
 
-    async def _repeat(self, attempt: Callable[[], Awaitable[T]], *, timeout_s: float | None = None) -> T:
+    async def _repeat(
+        self, attempt: Callable[[], Awaitable[T]], *, verb: str = "read", timeout_s: float | None = None
+    ) -> T:
         """Repeat what is safe to repeat until it is answered or its time is over."""
         loop = asyncio.get_running_loop()
         end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
         backoff_s, sent = 0.02, False
+        failed: StoreError | None = None
         while True:
             try:
-                return await attempt()
+                if end - loop.time() >= self._bounded_s:  # then the wire's own limit is enough
+                    return await attempt()
+                return await self._by(end + self._least_s, attempt, verb=verb)
             except StoreUnavailable as error:
                 sent = error.sent = error.sent or sent
-                failed: StoreError = error
+                if failed is not None and not sent and loop.time() >= end:
+                    raise failed from None  # this one was cut off before it was sent: what is known was said before
+                failed = error
             except StoreRefused as error:
                 failed = self._still_open(error) if sent else error
                 if error.code not in RECONNECT and error.code != "BUSY":
                     raise failed from None
-            if loop.time() + backoff_s >= end:
+            if loop.time() + backoff_s + self._least_s >= end:
                 raise failed
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(backoff_s * 2, 0.5)
+
+    async def _by(self, end: float, attempt: Callable[[], Awaitable[T]], *, verb: str) -> T:
+        """One attempt, given up at `end` (loop time). Who gives up drops a future: the command stays its wire's."""
+        if asyncio.get_running_loop().time() >= end:
+            raise self._unavailable(verb, WireBroken("no time is left", sent=False))
+        try:
+            async with asyncio.timeout_at(end):
+                return await attempt()
+        except TimeoutError:
+            late = WireBroken("no answer in time", sent=self._wire.in_flight)
+            raise self._unavailable(verb, late) from None
 
     # --- a sender's side --------------------------------------------------------------------------------------
 
@@ -197,7 +222,9 @@ class RedisStore:
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
     ) -> Sequence[Enqueued]:
         argv = shapes.jobs(jobs)
-        answer: bytes = await self._repeat(lambda: self._run(scripts.ENQUEUE, now_ms, *argv), timeout_s=timeout_s)
+        answer: bytes = await self._repeat(
+            lambda: self._run(scripts.ENQUEUE, now_ms, *argv), verb="enqueue", timeout_s=timeout_s
+        )
         return [_ENQUEUED[byte - 48] for byte in answer]
 
     async def read(self, job_id: str) -> bytes | None:
@@ -263,6 +290,9 @@ class RedisStore:
             if label is not None:
                 workers[label.decode(errors="replace")] = (queues or b"").decode(errors="replace").split(",")
         return workers
+
+    async def survey(self) -> Survey:
+        return await survey(partial(self._send, "read"), self._keys)
 
     # --- a worker's side --------------------------------------------------------------------------------------
 

@@ -80,6 +80,11 @@ class Wire:
             self._watch = loop.call_at(deadline, self._look)
         return future
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether something has been sent that has no reply yet."""
+        return bool(self._flying)
+
     def calls(self, *commands: tuple[str | bytes | int, ...]) -> list[asyncio.Future[Any]]:
         """Send commands in one write, so that hardly anybody's comes between them; a future each."""
         link, futures = self._link, list[asyncio.Future[Any]]()

@@ -69,7 +69,15 @@ class Full(Struct, frozen=True, tag=True):
     early: bool = False  # it has not ended a single job: another one may well fare the same
 
 
-Word = Registered | Retired | Ready | Full
+class Doing(Struct, frozen=True, kw_only=True, tag=True):
+    """How it does (health.py): said when that changes, and again and again, so that silence tells as well."""
+
+    live: bool
+    ready: bool
+    reason: str | None = None
+
+
+Word = Registered | Retired | Ready | Full | Doing
 
 encode = msgspec.json.encode
 _decoder = msgspec.json.Decoder(Word)

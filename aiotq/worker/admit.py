@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
 
-AGAIN_S = 0.1
+AGAIN_S = 0.5
 READS_AT_ONCE = 8  # megabytes each, perhaps, and the next exchange waits for them: they share its connection
 
 
@@ -70,7 +71,7 @@ class Admission:
                     async with self._reads:
                         held.data = await self._store.read(held.job_id) or b""
                 except StoreError:  # it has been tried for a while, and the fetcher says it aloud
-                    await asyncio.sleep(AGAIN_S)
+                    await asyncio.sleep(random.uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311  spread, no secret
         finally:
             self.reading -= 1
         if held.why is None and held.outcome is None:

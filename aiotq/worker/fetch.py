@@ -59,17 +59,15 @@ class Fetcher:
         self._hands = Hands()
         self.held = self._hands.held  # by ticket
         self.ready: deque[Held] = deque()  # admitted, waiting for a slot
-        self.hungry = True  # there may be something to claim
-        self.doubt = False  # ask the store what is in hand
+        self.hungry, self.doubt = True, False  # there may be something to claim; ask the store what is in hand
         self.stopping, self.allowance = False, Allowance()
         self.thirsty = asyncio.Event()  # there is room, and nothing is known to wait in the queues
         self.idle = asyncio.Event()  # nothing in hand, and the last claim found nothing
         self.lost = asyncio.Event()  # reclaimed: the worker has to start under a new id
-        self.outage = Outage()
-        self._outbox = Outbox(settings, label=label)
-        self._wake = asyncio.Event()
+        self.outage, self._outbox = Outage(), Outbox(settings, label=label)
+        self._wake, self._bounds = asyncio.Event(), Bounds()
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
-        self._bounds = Bounds()
+        self.claimed_at_s: float | None = None  # ... for jobs, or while there was no room for any; None: not yet
 
     # --- what the others tell it --------------------------------------------------------------------------------
 
@@ -210,6 +208,8 @@ class Fetcher:
         self.outage.end(self._store.url)
         if reply.alive:
             self._asked_at_s = sent_at_s  # not when the answer came: that may have been long on its way
+            if not in_doubt or self.room() <= 0:
+                self.claimed_at_s = sent_at_s
             self._take(reply, batch, in_doubt=in_doubt, limit=limit)
         else:
             self._lost_all()

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import WorkerCard
 from aiotq.worker.log import say
-from aiotq.worker.outage import Outage
 
 if TYPE_CHECKING:
     from aiotq.store.contract import ServerFacts, Store
+    from aiotq.worker.outage import Outage
     from aiotq.worker.settings import WorkerSettings
 
 BACKOFF_CAP_S = 1.0
 LAST_WORDS_S = 1.0  # what a worker that must go gives the store
 
 
-async def reach(store: Store, *, give_up_s: float | None) -> ServerFacts:
+async def reach(store: Store, outage: Outage, *, give_up_s: float | None) -> ServerFacts:
     """Connect: trouble is said aloud once, and tried for ever, or for `give_up_s` seconds.
 
     Raises StoreUnusable at once, StoreUnavailable or StoreRefused once given up.
     """
-    began_s, backoff_s, outage = monotonic(), 0.1, Outage()
+    began_s, backoff_s = monotonic(), 0.1
     while True:
         try:
             facts = await store.open()
@@ -47,8 +47,13 @@ async def reach(store: Store, *, give_up_s: float | None) -> ServerFacts:
     return facts
 
 
-async def register(store: Store, settings: WorkerSettings, *, label: str) -> tuple[str, float]:
-    """Register under a random id. Returns it, and when the request was sent (monotonic): from then the lease runs."""
+async def register(
+    store: Store, settings: WorkerSettings, outage: Outage, *, label: str, for_ever: bool
+) -> tuple[str, float]:
+    """Register under a random id. Returns it, and when the request was sent (monotonic): from then the lease runs.
+
+    for_ever: not even a server that can't serve ends it, as for a worker that has worked. Raises StoreUnusable if not.
+    """
     backoff_s = 0.1
     while True:
         sent_at_s, worker_id = monotonic(), secrets.token_hex(6)
@@ -62,10 +67,13 @@ async def register(store: Store, settings: WorkerSettings, *, label: str) -> tup
         )
         try:
             if await store.register(card):
+                outage.end(store.url)
                 return worker_id, sent_at_s
-        except (StoreUnavailable, StoreRefused) as error:
+        except StoreError as error:
             # One whose reply was lost may stand there without jobs; it is reclaimed as its lease ends.
-            say(logging.DEBUG, "registering", "registering: %s", error)
+            if not (for_ever or isinstance(error, StoreUnavailable | StoreRefused)):
+                raise
+            outage.begin(error)
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(2 * backoff_s, BACKOFF_CAP_S)
         except asyncio.CancelledError:  # it may be on its way: what follows it on the same connection takes it away

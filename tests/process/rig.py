@@ -109,7 +109,12 @@ class Rig:
     # --- workers ------------------------------------------------------------------------------------------------
 
     async def worker(
-        self, *options: str, ready: bool = True, url: str | None = None, own_group: bool = False
+        self,
+        *options: str,
+        ready: bool = True,
+        url: str | None = None,
+        own_group: bool = False,
+        target: str = TARGET,
     ) -> WorkerProcess:
         """Start a worker process; `ready`: and wait until it works. It is killed at the end."""
         env = {
@@ -118,7 +123,7 @@ class Rig:
             "LEDGER": str(self.ledger.path),
             "GATE": str(self.folder / "gate"),
         }
-        started = await spawn(TARGET, *options, env=env, own_group=own_group)
+        started = await spawn(target, *options, env=env, own_group=own_group)
         self.crew.append(started)
         if ready:
             await started.line("ready")

@@ -157,3 +157,5 @@ class Tasks:
 
 app = App()
 Tasks(app)
+impatient = App(max_block=1)
+Tasks(impatient)

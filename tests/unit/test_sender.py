@@ -35,7 +35,7 @@ class FakeStore:
         self.known: set[str] = set()
         self.arrived = asyncio.Event()  # a batch is here
 
-    async def open(self) -> None:
+    async def open(self, *, timeout_s: float) -> None:
         self.opened += 1
         if self.refusals:
             raise self.refusals.pop(0)
