@@ -65,8 +65,9 @@ class TaskDecorator(Protocol):
 class App:
     """Where tasks are registered and jobs enqueued.
 
-    url: redis://, rediss://, unix://, embedded://[path] or memory://. None: AIOTQ_URL, REDIS_URL, the built-in server
-        if its extra is installed, redis://localhost:6379. Read at first use.
+    url: redis://, rediss://, redis+sentinel://host:port,host:port/service, unix://, embedded://[path] or memory://.
+        None: AIOTQ_URL, REDIS_URL, the built-in server if its extra is installed, redis://localhost:6379. Read at
+        first use.
     namespace: what all keys begin with; apps of one namespace share jobs.
     result_ttl, failure_ttl: how long the record of a job that has ended is kept, the latter if it failed.
     max_payload, max_result: bytes of JSON.
@@ -98,7 +99,10 @@ class App:
         max_block: Duration = 60,
     ) -> None:
         if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"url={checks.shown(url)} is no URL; pass a str as 'redis://localhost:6379', or None")
+            given = (
+                checks.shown(url) if "://" not in str(url) else f"({type(url).__name__})"
+            )  # else a password may be in it
+            raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
         checked = settings.checked(
             namespace=namespace,
             default_queue=default_queue,

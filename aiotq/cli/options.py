@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -47,7 +47,7 @@ class WorkerOptions:
     max_jobs: int | None = None
     max_memory: int | None = None  # bytes
     uvloop: bool = False
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)  # with its password
     namespace: str | None = None
     name: str | None = None
     quiet: bool = False
@@ -216,8 +216,9 @@ Url = Annotated[
         group=_WHERE,
         takes="URL",
         env=False,  # AIOTQ_URL comes after App(url): the app sees to it
-        text="redis://, rediss://, unix://, embedded:// or memory://. Otherwise the first that there is of App(url), "
-        "AIOTQ_URL, REDIS_URL, the built-in server, redis://localhost:6379.",
+        text="redis://, rediss://, redis+sentinel://, unix://, embedded:// or memory://. Otherwise the first that "
+        "there is of App(url), AIOTQ_URL, REDIS_URL, the built-in server, redis://localhost:6379. Others on this "
+        "machine can read a password here; AIOTQ_URL they can't.",
     ),
 ]
 Namespace = Annotated[

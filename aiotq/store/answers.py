@@ -37,6 +37,8 @@ _DENIED = re.compile(r"ACL failure in script|user executing the script can't")
 _CODE = re.compile(r"[A-Z][A-Z0-9]+\b")
 # The server will serve again by itself, or another one will behind the same address: connect anew.
 RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED"})
+# ... and this: cut off from its replicas, it may have been replaced by one of them. Asked again, it costs no time.
+LEAVE = RECONNECT | {"NOREPLICAS"}
 # It will serve once a person or time has helped.
 WAIT = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "OOM", "TRYAGAIN"})
 _CURE = {

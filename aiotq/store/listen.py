@@ -95,6 +95,12 @@ class Listener:
         ):
             self._say("UNSUBSCRIBE", subscription.channel)
 
+    def move(self) -> None:
+        """Connect anew: the server has become a replica, which may hear nothing, and would never say so."""
+        transport = getattr(getattr(self._connection, "_writer", None), "transport", None)
+        if transport is not None:
+            transport.abort()  # its owner reads the end of it
+
     async def close(self) -> None:
         """Drop the connection; whoever still listens is told."""
         owner = self._owner

@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
-from aiotq.store.answers import RECONNECT, told
+from aiotq.store.answers import LEAVE, told
 from aiotq.store.contract import (
     BLOCK_S,
     MAX_PROMOTED,
@@ -40,6 +40,7 @@ from aiotq.store.dial import dialler
 from aiotq.store.facts import look
 from aiotq.store.keys import Keys
 from aiotq.store.listen import Listener
+from aiotq.store.sentinel import SCHEMES as SENTINEL_SCHEMES
 from aiotq.store.url import redact
 from aiotq.store.wire import Wire, WireBroken
 
@@ -65,12 +66,7 @@ class RedisStore:
     def __init__(self, url: str, *, namespace: str, connect_timeout_s: float) -> None:
         self._full_url, self._namespace, self._limit_s = url, namespace, connect_timeout_s
         self.url = redact(url)
-        self._expected = (
-            "the built-in server was expected there; look at the log in its directory"
-            if url.startswith("embedded://")
-            else "a Redis or Valkey server was expected there; start Redis, or use --url embedded:// "
-            "(in a program: App('embedded://'), or AIOTQ_URL)"
-        )
+        self._expected = _expected(url)
         self._keys = Keys(namespace)
         to_server = dialler(url, connect_timeout_s=connect_timeout_s)
 
@@ -78,9 +74,9 @@ class RedisStore:
             self._keep_broom()
             return await to_server()
 
-        self._wire = Wire(dial, limit_s=min(connect_timeout_s, ANSWER_WITHIN_S))
-        self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
         self._listener = Listener(dial, url=self.url, limit_s=connect_timeout_s)
+        self._wire = Wire(dial, limit_s=min(connect_timeout_s, ANSWER_WITHIN_S), left=self._listener.move)
+        self._blocking = Wire(dial, limit_s=BLOCK_S + BLOCK_MARGIN_S)
         self._broom: AsyncGenerator[None] | None = None
 
     def sibling(self, *, limit_s: float | None = None) -> RedisStore:
@@ -184,7 +180,7 @@ class RedisStore:
                 failed: StoreError = error
             except StoreRefused as error:
                 failed = self._still_open(error) if sent else error
-                if error.code not in RECONNECT and error.code != "BUSY":
+                if error.code not in LEAVE and error.code != "BUSY":
                     raise failed from None
             if loop.time() + backoff_s >= end:
                 raise failed
@@ -365,3 +361,15 @@ class RedisStore:
 
     async def resume(self, queue: str) -> None:
         await self._repeat(lambda: self._run(scripts.RESUME, queue))
+
+
+def _expected(url: str) -> str:
+    """What should answer at a URL, and what to do where nothing does."""
+    if url.startswith("embedded://"):
+        return "the built-in server was expected there; look at the log in its directory"
+    if url.startswith(SENTINEL_SCHEMES):
+        return "a master was expected behind these sentinels; see that most of them run, or correct the URL"
+    return (
+        "a Redis or Valkey server was expected there; start Redis, or use --url embedded:// "
+        "(in a program: App('embedded://'), or AIOTQ_URL)"
+    )

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from aiotq.store.answers import RECONNECT, code
+from aiotq.store.answers import LEAVE, code
 from aiotq.store.link import linked
 from aiotq.store.words import cause
 
@@ -46,9 +46,17 @@ class WireBroken(Exception):
 class Wire:
     """The owner of one connection. Used from one event loop."""
 
-    def __init__(self, dial: Callable[[], Awaitable[AbstractConnection]], *, limit_s: float) -> None:
-        """dial: makes a new connected connection. limit_s: how long a call may take, connecting included."""
-        self._dial = dial
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[AbstractConnection]],
+        *,
+        limit_s: float,
+        left: Callable[[], None] | None = None,
+    ) -> None:
+        """dial: makes a new connected connection. limit_s: how long a call may take, connecting included.
+        left: called when a server that answers is left for another one.
+        """
+        self._dial, self._left = dial, left
         self._limit_s = limit_s
         self._link: Link | None = None  # None: not connected, or what answers is to be left
         self._old: Link | None = None  # what answers is no primary (any more): left once its replies are in
@@ -155,7 +163,7 @@ class Wire:
         future = self._flying.popleft()[1]
         if isinstance(reply, RedisError):
             _tell(future, reply)
-            if code(reply) in RECONNECT:
+            if code(reply) in LEAVE:
                 self._leave()
         elif not future.done():
             future.set_result(reply)
@@ -168,6 +176,8 @@ class Wire:
         """Send nothing more there; the next connection may reach one that can serve."""
         if self._link is not None:
             self._old, self._link = self._link, None
+            if self._left is not None:
+                self._left()
 
     def _lost(self, error: Exception) -> None:
         """The connection broke; an answer that is no Redis's is told as it is."""

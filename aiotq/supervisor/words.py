@@ -54,6 +54,10 @@ class Registered(Struct, frozen=True, kw_only=True, tag=True):
     worker_id: str
     lease_s: float
 
+    def __repr__(self) -> str:
+        """Without the URL."""
+        return f"Registered(namespace={self.namespace!r}, worker_id={self.worker_id!r}, lease_s={self.lease_s!r})"
+
 
 class Retired(Struct, frozen=True, tag=True):
     """It stands in the store no more, and holds nothing."""

@@ -37,7 +37,8 @@ class WorkerSettings:
     unknown_for_s: float = 3_600.0  # how long a job of an unknown task is put back before it is a dead letter
     max_lost: int = 3  # a job whose worker vanished more often is a dead letter
     max_block_s: float = 60.0  # how long the event loop may stand still before the lease is let go
-    url: str | None = None  # what the command line says goes before what the app says, in the pool's processes as well
+    # What the command line says goes before what the app says, in the pool's processes as well. With its password.
+    url: str | None = field(default=None, repr=False)
     namespace: str = "aiotq"
 
     @property
