@@ -162,6 +162,8 @@ async def test_workers_and_senders_follow_a_failover_that_somebody_asked_for(rig
         workers = await enlist(rig, ships)
         async with senders(rig) as sent:
             await more_ends(rig, 50)
+            # Without it nobody would know, until the old master is told, that its writes are lost.
+            await ships.client(ships.old).config_set("min-replicas-to-write", 1)
             began_s = time.monotonic()
             await ships.fail_over()
             promoted_s = await ships.promoted()
