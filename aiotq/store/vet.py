@@ -38,10 +38,11 @@ async def vet(wire: Wire, *, prefix: str, url: str) -> Sequence[str]:
     anything now, WireBroken.
     """
     before_s = wall_s()
+    said = await _ask(wire, prefix=prefix)
     for _ in range(scripts.LOAD_TRIES):
-        said = await _ask(wire, prefix=prefix)
         if not isinstance(said["EVALSHA"], NoScriptError) or _denied(said["SCRIPT LOAD"]):
-            break  # else somebody's SCRIPT FLUSH came between
+            break
+        said = await _ask(wire, prefix=prefix)  # somebody's SCRIPT FLUSH came between
     after_s = wall_s()
     _raise_if_it_serves_nobody(said.values(), url=url)
     missing = _missing(said, url=url)
