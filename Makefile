@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench lock clean
 
 help:
 	@echo "make demo   a thousand sales become emails through two worker processes"
 	@echo "make test   the whole test suite (ARGS='-k retry' for some of it)"
 	@echo "make check  style, types, architecture"
+	@echo "make lock   constraints.lock anew: the newest of what development needs, with hashes"
 	@echo "make bench  figures of aiotq and nine peers in one run, at most 40 minutes (ARGS=--quick for less)"
 
 demo: $(VENV)/.demo
@@ -30,6 +31,13 @@ check: $(VENV)/.dev
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks run --publish $(ARGS)
 
+# For every platform, and every Python from 3.11 on. The extra "dev" of pyproject.toml has to be in it: a test says so.
+lock: | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --constraints constraints.txt --extra dev pyproject.toml --output-file constraints.lock
+
 clean:
 	rm -rf $(VENV) benchmarks/.venvs .aiotq .coverage* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
@@ -38,9 +46,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+# What is installed is what was locked, byte for byte. aiotq itself is built with what the lock has, and fetches nothing.
+$(VENV)/.dev: pyproject.toml constraints.lock | $(BIN)/python
 	@echo "Installing aiotq and what its tests need into $(VENV) (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: $(VENV)/.dev

@@ -20,7 +20,7 @@ from aiotq.store.contract import Enqueued
 from aiotq.task import AsyncTask, Signature, SyncTask, Task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -48,6 +48,8 @@ class TaskKeywords(TypedDict, total=False):
     timeout: Duration | None
     result_ttl: Duration | None
     store_result: bool
+    store_traceback: bool
+    sensitive: Collection[str]
     process: bool
 
 
@@ -76,6 +78,8 @@ class App:
     lease: how long a worker that is silent keeps its jobs. unknown_for: how long a job of an unknown task waits for a
         worker that knows it. max_lost: how often a job's worker may vanish. max_block: how long a task may block the
         event loop before its worker's jobs are given to others.
+    signing_keys: secrets, of 16 bytes or more each, that sign what is stored of a job; the first signs, all are taken.
+        None: AIOTQ_SIGNING_KEYS, with commas between them. What is not signed is not run, and no result.
 
     Durations are seconds (int or float) or a timedelta. Raises UsageError for what can't be right.
     """
@@ -96,6 +100,7 @@ class App:
         unknown_for: Duration = 3600,
         max_lost: int = 3,
         max_block: Duration = 60,
+        signing_keys: Sequence[str | bytes] | None = None,
     ) -> None:
         if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"url={checks.shown(url)} is no URL; pass a str as 'redis://localhost:6379', or None")
@@ -111,6 +116,7 @@ class App:
             unknown_for=unknown_for,
             max_lost=max_lost,
             max_block=max_block,
+            signing_keys=signing_keys,
         )
         self._core = Core(url=url, settings=checked, registry=Registry(default_queue=checked.default_queue))
         self._tasks: dict[str, Task[..., Any]] = {}
@@ -151,6 +157,8 @@ class App:
         timeout: Duration | None = None,
         result_ttl: Duration | None = None,
         store_result: bool = True,
+        store_traceback: bool = True,
+        sensitive: Collection[str] = (),
         process: bool = False,
     ) -> Any:
         """Make a function a task: `@app.task` or `@app.task(queue="mail", retries=5)`.
@@ -160,9 +168,10 @@ class App:
         name: what jobs know it by; else "module:function". queue: else the app's default one. priority: 0 (first) to
         9. retries: attempts after the first. retry: when they are made, and for which errors. timeout: of each attempt;
         None: none. result_ttl: how long the record of a job that succeeded is kept; None: as the app says.
-        store_result: False drops what it returns. process: for a plain def at the top level of a module that keeps a
-        core busy: a process of the worker's pool runs it, and is killed on timeout or cancel. What a call's
-        `.options()` say goes before all this.
+        store_result: False drops what it returns. store_traceback: False keeps the lines of code that led to an error
+        out of its record and the logs. sensitive: parameters whose values are masked in logs and errors. process: for
+        a plain def at the top level of a module that keeps a core busy: a process of the worker's pool runs it, and is
+        killed on timeout or cancel. What a call's `.options()` say goes before all this.
 
         Raises UsageError for what can't be a task, and for a second function of one name.
         """
@@ -175,18 +184,20 @@ class App:
             timeout=timeout,
             result_ttl=result_ttl,
             store_result=store_result,
+            store_traceback=store_traceback,
+            sensitive=sensitive,
             process=process,
         )
 
-        def register(target: Any) -> Task[..., Any]:
-            registered = declare(target, options, default_queue=self._core.settings.default_queue)
-            self._core.registry.add(registered)
-            made: Task[..., Any]
-            made = AsyncTask(self._core, registered) if registered.is_async else SyncTask(self._core, registered)
-            self._tasks[registered.name] = made
-            return made
+        return partial(self._register, options) if fn is None else self._register(options, fn)
 
-        return register if fn is None else register(fn)
+    def _register(self, options: TaskOptions, target: object) -> Task[..., Any]:
+        registered = declare(target, options, default_queue=self._core.settings.default_queue)
+        self._core.registry.add(registered)
+        made: Task[..., Any]
+        made = AsyncTask(self._core, registered) if registered.is_async else SyncTask(self._core, registered)
+        self._tasks[registered.name] = made
+        return made
 
     # --- jobs ---------------------------------------------------------------------------------------------------
 
@@ -267,6 +278,7 @@ class App:
                 max_block_s=own.max_block_s,
                 url=self._core.override,
                 namespace=own.namespace,
+                signer=self._core.signer,
             ),
             store=lambda: self._core.client().store,
             lifespan=self._life,

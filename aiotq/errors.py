@@ -9,7 +9,8 @@
     ├── ProcessDied                      the process of an attempt ended before the attempt did (`process=True`)
     ├── UnknownTask                      a job names a task that no module of this worker has registered
     ├── InvalidRecord                    stored bytes are not a job's record
-    │   └── NewerRecord                  ... or are one of a newer version of aiotq
+    │   ├── NewerRecord                  ... or are one of a newer version of aiotq
+    │   └── BadSignature                 ... or were not signed by one of this app's `signing_keys`
     ├── JobError                         what became of a job; `.job_id`
     │   ├── JobFailed                    it raised, or could not run: `.error_type`, `.error_message`, `.frames`
     │   ├── JobCancelled                 it was cancelled: `.reason`
@@ -49,7 +50,7 @@ class PayloadTooLarge(AiotqError):
     def __init__(self, *, task: str, size: int, limit: int) -> None:
         self.task, self.size, self.limit = task, size, limit
         super().__init__(
-            f"{task}: the arguments take {size:,} bytes; at most {limit:,} are allowed (max_payload); "
+            f"{task}: the arguments take at least {size:,} bytes; at most {limit:,} are allowed (max_payload); "
             "store the data elsewhere and pass a reference (an id, a path, a URL)"
         )
 
@@ -60,7 +61,7 @@ class ResultTooLarge(AiotqError):
     def __init__(self, *, task: str, size: int, limit: int) -> None:
         self.task, self.size, self.limit = task, size, limit
         super().__init__(
-            f"{task}: the result takes {size:,} bytes; at most {limit:,} are allowed (max_result); "
+            f"{task}: the result takes at least {size:,} bytes; at most {limit:,} are allowed (max_result); "
             "store the data elsewhere and return a reference (an id, a path, a URL)"
         )
 
@@ -91,7 +92,7 @@ class UnknownTask(AiotqError):
         self.task, self.known, self.nearest = task, known, nearest
         guess = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         super().__init__(
-            f"no task is named {task!r}{guess} "
+            f"no task is named {task[:200]!r}{guess} "
             f"(known here: {', '.join(known[:20]) or 'none'}); start a worker on the module that has it"
         )
 
@@ -106,6 +107,17 @@ class InvalidRecord(AiotqError):
 
 class NewerRecord(InvalidRecord):
     """A record of a newer version of aiotq than this process understands."""
+
+
+class BadSignature(InvalidRecord):
+    """A record that none of this app's `signing_keys` has signed as it is. It is neither decoded nor run."""
+
+    def __init__(self, *, job_id: str, why: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"the record of job {job_id} {why}; one that a key of this app's signing_keys has signed was expected; "
+            "give the same keys to every producer and worker, and find out who else writes to this Redis"
+        )
 
 
 class JobError(AiotqError):

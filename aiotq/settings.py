@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from aiotq import checks
+from aiotq import checks, signing
 from aiotq.job import DEFAULT_QUEUE
 from aiotq.retry import Duration, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MIB = 1 << 20
 FAILURE_TTL = timedelta(days=30)
@@ -28,6 +32,7 @@ class AppSettings:
     unknown_for_s: float  # how long a job of an unknown task is put back before it is a dead letter
     max_lost: int  # how often a job's worker may vanish before the job is a dead letter
     max_block_s: float  # how long a task may block the event loop before its worker gives up its lease
+    signing_keys: tuple[bytes, ...] | None = field(default=None, repr=False)  # None: as the environment says
 
 
 def checked(
@@ -43,6 +48,7 @@ def checked(
     unknown_for: Duration = 3600,
     max_lost: int = 3,
     max_block: Duration = 60,
+    signing_keys: Sequence[str | bytes] | None = None,
 ) -> AppSettings:
     """The settings of `App(...)`. Raises UsageError that names the parameter."""
     return AppSettings(
@@ -57,4 +63,5 @@ def checked(
         unknown_for_s=seconds(unknown_for, name="unknown_for"),
         max_lost=checks.whole("max_lost", max_lost, least=0),
         max_block_s=seconds(max_block, name="max_block", exclusive=True),
+        signing_keys=None if signing_keys is None else signing.checked("signing_keys", signing_keys),
     )

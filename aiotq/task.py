@@ -19,6 +19,7 @@ from aiotq.handle import Job
 from aiotq.ids import draw
 from aiotq.job import job_id, line
 from aiotq.options import NO_OPTIONS, CallOptions
+from aiotq.plain import outgrown
 from aiotq.portal import portal
 from aiotq.splice import First
 from aiotq.store.contract import Enqueued, NewJob
@@ -46,7 +47,11 @@ class Signature(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=Fal
     of: Enqueuer[..., R_co]
 
     def __repr__(self) -> str:
-        return f"<Signature {self.task} {self.args.decode()} {self.kwargs.decode()}>"
+        veil = self.of.registered.veil
+        shown = (
+            f"{self.args.decode()} {self.kwargs.decode()}" if veil is None else veil.arguments(self.args, self.kwargs)
+        )
+        return f"<Signature {self.task} {shown}>"
 
 
 class Enqueuer(Generic[P, R_co]):
@@ -118,12 +123,13 @@ class Enqueuer(Generic[P, R_co]):
             expires_ms = options.expires_ms
             if options.expires_at_ms is not None:
                 expires_ms = max(0, options.expires_at_ms - now_ms)
-            first = First(self._document(expires_ms))
+            first = First(self._document(expires_ms), signer=self._core.signer)
             if options.expires_at_ms is None:
                 self._first = first
-        head, body, generation = first.new(args_json, kwargs_json, generation=record.generation(random[:4]))
+        new_id, generation = options.job_id or job_id(now_ms, random[4:]), record.generation(random[:4])
+        head, body, generation = first.new(args_json, kwargs_json, job_id=new_id, generation=generation)
         return NewJob(
-            job_id=options.job_id or job_id(now_ms, random[4:]),
+            job_id=new_id,
             line=self._line,
             generation=generation,
             head=head,
@@ -157,8 +163,14 @@ class Enqueuer(Generic[P, R_co]):
                 name = self._registered.fn.__name__
                 error.add_note(f"{stray} is said of a call before it is made: {name}.options({stray}=...).delay(...)")
             raise
+        limit = self._core.settings.max_payload
+        size = outgrown(args, limit) if args else 0
+        if kwargs:
+            size = size or outgrown(kwargs.values(), limit)
+        if size:
+            raise PayloadTooLarge(task=self._registered.name, size=size, limit=limit)
         args_json, kwargs_json = codec.encode_arguments(args, kwargs)
-        size, limit = len(args_json) + len(kwargs_json), self._core.settings.max_payload
+        size = len(args_json) + len(kwargs_json)
         if size > limit:
             raise PayloadTooLarge(task=self._registered.name, size=size, limit=limit)
         return args_json, kwargs_json

@@ -137,6 +137,7 @@ class Renewed(Struct, frozen=True, kw_only=True):
     alive: bool
     now_ms: int = 0
     suspicious: Sequence[Peer] = ()  # at most 100
+    garbage: Sequence[str] = ()  # keys in which something was found that is not ours, and put aside
     epoch: int = 0  # another one: the connection broke since the last reply
 
 
@@ -250,8 +251,8 @@ class Store(Protocol):
         """
         ...
 
-    async def read(self, job_id: str) -> bytes | None:
-        """A job's record, or None."""
+    async def read(self, job_id: str, *, at_most: int | None = None) -> bytes | None:
+        """A job's record, or None; with `at_most` no more of it than so many bytes, however large it is."""
         ...
 
     async def read_many(self, job_ids: Sequence[str]) -> Sequence[bytes | None]:

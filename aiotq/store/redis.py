@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
-from aiotq.store.answers import RECONNECT, told
+from aiotq.store.answers import RECONNECT, code, told
 from aiotq.store.contract import (
     BLOCK_S,
     MAX_PROMOTED,
@@ -126,6 +126,8 @@ class RedisStore:
         except WireBroken as error:
             raise self._unavailable(verb, error) from None
         except RedisError as error:
+            if verb == "read" and code(error) == "WRONGTYPE":
+                return None  # a key of another type: somebody else's, and nothing of ours
             raise told(error, verb=verb, url=self.url) from None
 
     async def _run(self, script: Script, *argv: str | bytes | int) -> Any:
@@ -200,8 +202,11 @@ class RedisStore:
         answer: bytes = await self._repeat(lambda: self._run(scripts.ENQUEUE, now_ms, *argv), timeout_s=timeout_s)
         return [_ENQUEUED[byte - 48] for byte in answer]
 
-    async def read(self, job_id: str) -> bytes | None:
-        return await self._repeat(lambda: self._send("read", "GET", self._keys.job(job_id)))
+    async def read(self, job_id: str, *, at_most: int | None = None) -> bytes | None:
+        key = self._keys.job(job_id)
+        if at_most is None:
+            return await self._repeat(lambda: self._send("read", "GET", key))
+        return await self._repeat(lambda: self._send("read", "GETRANGE", key, 0, at_most - 1)) or None
 
     async def read_many(self, job_ids: Sequence[str]) -> Sequence[bytes | None]:
         keys = [self._keys.job(job_id) for job_id in job_ids]
@@ -211,8 +216,8 @@ class RedisStore:
         now_ms, lost, place, *rest = await self._repeat(lambda: self._run(scripts.LOCATE, job_id, generation, *lines))
         return Place(
             status=JobStatus(place.decode()) if place else None,
-            worker_id=rest[0].decode() if place == b"running" else None,
-            worker=rest[1].decode() if place == b"running" else None,
+            worker_id=shapes.word(rest[0]) if place == b"running" else None,
+            worker=shapes.word(rest[1]) if place == b"running" else None,
             due_ms=rest[0] if place == b"scheduled" else None,
             lost=lost,
             now_ms=now_ms,
@@ -256,12 +261,13 @@ class RedisStore:
         ids = await self._repeat(
             lambda: self._send("read", "ZRANGEBYSCORE", self._keys.workers, "(0", "+inf", "LIMIT", 0, 1000)
         )
-        names = [self._keys.worker(worker_id.decode(errors="backslashreplace")) for worker_id in ids]
+        names = [self._keys.worker(worker_id) for worker_id in shapes.words(ids or ())]
         cards = [self._send("read", "HMGET", name, "label", "queues") for name in names]
         workers: dict[str, Sequence[str]] = {}
-        for label, queues in await asyncio.gather(*cards):
+        for card in await asyncio.gather(*cards):
+            label, queues = card or (None, None)
             if label is not None:
-                workers[label.decode(errors="replace")] = (queues or b"").decode(errors="replace").split(",")
+                workers[shapes.word(label)] = shapes.word(queues or b"").split(",")
         return workers
 
     # --- a worker's side --------------------------------------------------------------------------------------
@@ -301,25 +307,28 @@ class RedisStore:
         return shapes.exchanged(reply, order=order)
 
     async def renew(self, worker_id: str, *, lease_ms: int, now_ms: int = 0) -> Renewed:
-        alive, now, *odd = await self._run(scripts.RENEW, worker_id, now_ms, lease_ms)
-        peers = [
-            Peer(worker_id=odd[i].decode(errors="backslashreplace"), lease_end_ms=int(float(odd[i + 1])))
-            for i in range(0, len(odd), 2)
-        ]
-        return Renewed(alive=bool(alive), now_ms=now, suspicious=peers, epoch=self._wire.epoch)
+        alive, now, *more = await self._run(scripts.RENEW, worker_id, now_ms, lease_ms)
+        odd, garbage = more or ((), ())
+        return Renewed(
+            alive=bool(alive),
+            now_ms=now,
+            suspicious=[Peer(worker_id=odd[i].decode(), lease_end_ms=odd[i + 1]) for i in range(0, len(odd), 2)],
+            garbage=shapes.words(garbage),
+            epoch=self._wire.epoch,
+        )
 
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
         return Reclaimed(await self._run(scripts.RECLAIM, worker_id, now_ms, seen_ms, limit))
 
     async def lease_end(self, worker_id: str) -> int | None:
         end_ms = await self._send("read", "ZSCORE", self._keys.workers, worker_id)
-        return None if end_ms is None else int(float(end_ms))
+        return None if end_ms is None else shapes.whole(end_ms)
 
     async def promote(
         self, worker_id: str, *, limit: int = MAX_PROMOTED, lease_ms: int = POLLER_LEASE_MS, now_ms: int = 0
     ) -> Promoted:
         leader, moved, wait_us, *garbage = await self._run(scripts.PROMOTE, worker_id, now_ms, limit, lease_ms)
-        return Promoted(leader=bool(leader), moved=moved, wait_us=wait_us, garbage=[key.decode() for key in garbage])
+        return Promoted(leader=bool(leader), moved=moved, wait_us=wait_us, garbage=shapes.words(garbage))
 
     async def wait_token(self, queues: Sequence[str], *, block_s: float = BLOCK_S) -> str | None:
         keys = [self._keys.wake(queue) for queue in queues]

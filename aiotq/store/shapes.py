@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from aiotq.store.contract import Finished, NewJob
 
+MOST = (1 << 53) - 1  # the largest whole number up to which a double has them all
+
 
 def jobs(new: Sequence[NewJob]) -> list[str | bytes]:
     """Four arguments a job."""
@@ -53,6 +55,22 @@ def outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int]
     return len(first), argv + others if others else argv, first + rest if rest and first else None
 
 
+def word(data: bytes) -> str:
+    """Text that anybody may have written; bytes that are none are shown as escapes."""
+    return data.decode(errors="backslashreplace")
+
+
+def words(many: Sequence[bytes]) -> list[str]:
+    """The same, of many."""
+    return [word(one) for one in many]
+
+
+def whole(score: bytes) -> int:
+    """A score that anybody may have written, as `whole` in lib.lua has it."""
+    number = float(score)
+    return 0 if not number > 0 else int(min(number, MOST))
+
+
 def _claimed(rows: list[bytes], known: list[Any]) -> list[Claimed]:
     """rows: ticket and record of each; known: index from 1, lost and cancelled of those with more to say."""
     claimed: list[Claimed] = [Claimed(ticket=rows[i].decode(), record=rows[i + 1]) for i in range(0, len(rows), 2)]
@@ -77,9 +95,9 @@ def exchanged(reply: list[Any], *, order: list[int] | None) -> Exchanged:
         gone=[ticket.decode() for ticket in gone],
         fence=fence,
         active=active,
-        cancels=[job_id.decode(errors="backslashreplace") for job_id in cancels],
+        cancels=words(cancels),
         dropped=dropped,
-        garbage=[key.decode(errors="backslashreplace") for key in garbage],
+        garbage=words(garbage),
         now_ms=now,
         next_due_us=due_us,
     )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
+from aiotq.frames import describe
+from aiotq.job import Failed
+from aiotq.worker.log import say_of
 from aiotq.worker.triage import triage
 
 if TYPE_CHECKING:
@@ -51,7 +55,11 @@ class Admission:
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
             return
-        outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=now_ms)
+        try:
+            outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=now_ms)
+        except Exception as error:  # noqa: BLE001  somebody's bytes, a mistake of ours: it is of this job alone
+            say_of(held, logging.ERROR, "mistake", "can't be looked at; see the dead letters", error)
+            outcome = Failed(error=describe(error), reason="invalid record")
         if outcome is None:
             self._ready(held)
         else:
@@ -68,7 +76,7 @@ class Admission:
             while held.data is None and held.why is None and held.outcome is None:
                 try:
                     async with self._reads:
-                        held.data = await self._store.read(held.job_id) or b""
+                        held.data = await self._store.read(held.job_id, at_most=self._settings.max_record + 1) or b""
                 except StoreError:  # it has been tried for a while, and the fetcher says it aloud
                     await asyncio.sleep(AGAIN_S)
         finally:

@@ -240,7 +240,7 @@ class Fetcher:
         for job_id in reply.cancels:
             self.cancel(job_id)
         self._hands.forget_stops()
-        say_garbage(reply.garbage)
+        say_garbage(reply.garbage, dropped=reply.dropped)
         self._start_ready()
         self.stopping |= self._had_all() and not self.held
 

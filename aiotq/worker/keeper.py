@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.errors import AiotqError, StoreError
 from aiotq.store.contract import Reclaimed
-from aiotq.worker.log import say
+from aiotq.worker.log import say, say_garbage
 from aiotq.worker.poll import Poller
 from aiotq.worker.run import blocking_stack
 
@@ -157,6 +157,7 @@ class Keeper:
         if reply.epoch != self._epoch:  # the connection broke: perhaps the others could not renew either
             self._seen.clear()
             self._epoch = reply.epoch
+        say_garbage(reply.garbage)
         await self._reclaim(reply.suspicious)
         return True
 

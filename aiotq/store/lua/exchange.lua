@@ -120,7 +120,7 @@ local function resolve(tickets, sources)
         local _
         _, _, generation, job_id = parse(ticket)
       end
-      if not generation then
+      if not generation or #ticket > LONGEST_TICKET then
         drop(ticket)
         put_aside(ticket, source and prefix .. 'line:' .. sub(source.name, 1, -2) or active, now_ms)
       else
@@ -205,17 +205,27 @@ if limit > 0 and not doubt then
   end
 end
 
--- 5. What is known of the claimed, and their fence.
+-- 5. What is known of the claimed, and their fence. One that is no number, or past those that a double holds, goes on from the
+-- time in µs: that is more than any count has come to.
+local function next_fence()
+  local key, found = prefix .. 'fence', #garbage
+  safe('STRLEN', key)
+  local number = #garbage == found and redis.pcall('INCR', key)
+  if type(number) == 'number' and number < MOST then return number end
+  call('SET', key, string.format('%.0f', now_us))
+  if #garbage == found then garbage[found + 1] = key end
+  return now_us
+end
 local fence, known = 0, {}
 if #taken > 0 then
   if not doubt then safe('SADD', active, unpack(taken)) end
-  fence = safe('INCR', prefix .. 'fence')
+  fence = next_fence()
   if marks then
     local lost, stops = safe('HMGET', lost_key, unpack(taken_ids)), safe('HMGET', cancels_key, unpack(taken_ids))
     for i = 1, #taken do
       if lost[i] or stops[i] then
         local n = #known
-        known[n + 1], known[n + 2], known[n + 3] = i, tonumber(lost[i] or 0) or 0, stops[i] and '1' or '0'
+        known[n + 1], known[n + 2], known[n + 3] = i, whole(lost[i]), stops[i] and '1' or '0'
       end
     end
   end

@@ -6,6 +6,9 @@ local call, match, sub = redis.call, string.match, string.sub
 local prefix = KEYS[1]
 local TOKEN_TTL_MS = 60000
 local ASIDE_TTL_MS = 2592000000 -- 30 days
+local MOST = 9007199254740991   -- the largest whole number up to which a double has them all
+local LAST_MS = 253402300800000 -- the end of the year 9999: nothing that aiotq writes is due later
+local LONGEST_TICKET = 200      -- a queue of 64, an id of 128, a generation of 4, a place, three colons
 local garbage = {}              -- keys in which something was found that is not ours
 
 -- The time: Unix ms, and µs. A passed time of 0 means Redis's clock.
@@ -24,12 +27,24 @@ local function safe(command, key, ...)
   local reply = redis.pcall(command, key, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
   if string.find(tostring(reply.err), 'WRONGTYPE', 1, true) then -- (fakeredis gives bytes)
-    local away = prefix .. 'aside:' .. sub(key, #prefix + 1)
-    call('RENAME', key, away)
-    call('PEXPIRE', away, ASIDE_TTL_MS)
+    local name = sub(key, #prefix + 1)
+    call('RENAME', key, prefix .. 'aside:' .. name)
+    call('PEXPIRE', prefix .. 'aside:' .. name, ASIDE_TTL_MS)
     garbage[#garbage + 1] = key
+    local queue = match(name, '^lines:(.*)$') -- it named lines that hold jobs: nobody would find these
+    for rank = -1, queue and 9 or -2 do
+      local place = rank < 0 and 's' or tostring(rank)
+      if call('EXISTS', prefix .. 'line:' .. queue .. ':' .. place) == 1 then call('ZADD', key, rank, place) end
+    end
   end
   return call(command, key, ...) -- any other error is raised by this
+end
+
+-- A number that somebody else may have written: whole, from 0 to MOST. What is none is 0.
+local function whole(value)
+  local number = tonumber(value)
+  if not number or number ~= number or number < 0 then return 0 end
+  return math.floor(math.min(number, MOST))
 end
 
 -- Among the dead letters, and their TTL renewed. The two oldest go if their records have gone, or if they are garbage put
@@ -68,7 +83,9 @@ local POLLER = ':poller' -- no queue's name has a colon
 -- A ticket's queue, place, generation and id; nil if it is none. A place is a priority 0-9, a-j for the front of one, or s.
 local REST = '([%w_!-][%w_-][%w_-][%w_-]):([%w_.:-]+)$'
 local TICKET = '^([%w_.-]+):([%da-js]):' .. REST
-local function parse(ticket) return match(ticket, TICKET) end
+local function parse(ticket)
+  if #ticket <= LONGEST_TICKET then return match(ticket, TICKET) end
+end
 
 -- The place of a line, and its rank in `lines`; a ticket of a to j goes to the front of 0 to 9.
 local function rank(place)
@@ -138,7 +155,7 @@ end
 local function next_due(now_us)
   local first = safe('ZRANGE', prefix .. 'schedule', 0, 0, 'WITHSCORES')
   if #first == 0 then return false end
-  return first[2] * 1000 - now_us
+  return math.max(-MOST, math.min(first[2] * 1000 - now_us, MOST)) -- a score may be infinite, and no integer can be
 end
 
 -- Put a ticket in the schedule; the poller gets a token if nothing was due earlier.

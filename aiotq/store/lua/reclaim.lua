@@ -9,7 +9,7 @@ local workers, active, card = prefix .. 'workers', prefix .. 'active:' .. id, pr
 local lease_end = safe('ZSCORE', workers, id)
 if not lease_end or tonumber(lease_end) ~= seen_ms then return 0 end
 if seen_ms > now_ms then
-  local latest_ms = now_ms + (tonumber(safe('HGET', card, 'lease_ms')) or 0)
+  local latest_ms = now_ms + whole(safe('HGET', card, 'lease_ms'))
   if seen_ms <= latest_ms then return 0 end
   begin()
   call('ZADD', workers, latest_ms, id)
