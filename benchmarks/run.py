@@ -73,14 +73,21 @@ def measure(plan: Plan, writer: Writer) -> None:
 def machine(redis: Any) -> dict[str, Any]:
     """What the figures were taken on."""
     server = redis.info("server")
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = _commit()
     kind = "Valkey " + server["valkey_version"] if "valkey_version" in server else "Redis " + server["redis_version"]
     return {
         "at": time.strftime("%Y-%m-%d %H:%M %z"), "cores": os.cpu_count(), "system": platform.platform(terse=True),
         "cpu": _cpu(), "python": platform.python_version(), "server": kind, "commit": commit,
     }  # fmt: skip
+
+
+def _commit() -> str:
+    try:
+        return subprocess.run(
+            ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+    except OSError:  # there is no git
+        return ""
 
 
 def _cpu() -> str:

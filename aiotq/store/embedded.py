@@ -78,7 +78,8 @@ def ensure(directory: Path, *, wait_s: float = 10.0) -> str:
                 url=url_of(directory),
                 sent=False,
             )
-        time.sleep(LOOK_EVERY_S)  # noqa: TID251  never on an event loop: see above
+        # Neither the lock of another process nor a socket to come can be waited for. Never on an event loop: see above.
+        time.sleep(LOOK_EVERY_S)  # noqa: TID251
 
 
 def status(directory: Path) -> ServerStatus | None:
@@ -146,7 +147,8 @@ def _await_end(directory: Path, deadline: float) -> None:
             return
         if _answers(_address(directory)):
             return
-        time.sleep(LOOK_EVERY_S)  # noqa: TID251  never on an event loop: see above
+        # Neither the lock of another process nor a socket to come can be waited for. Never on an event loop: see above.
+        time.sleep(LOOK_EVERY_S)  # noqa: TID251
 
 
 # --- the lock that is handed to the guardian ---------------------------------------------------------------------

@@ -128,7 +128,7 @@ class Guardian:
                 return line
             if time.monotonic() > deadline:
                 raise StartFailed(f"the server that holds {self._path(SERVER_LOCK)} does not answer")
-            time.sleep(0.02)
+            time.sleep(0.02)  # a lock and a socket of another process at once: nothing waits for both
         self._write_address(address)
         log_start = os.fstat(self._log).st_size
         guardian, self._child = os.getpid(), os.fork()
@@ -138,7 +138,7 @@ class Guardian:
         while not (line := self._reach(address)):
             if os.waitpid(self._child, os.WNOHANG)[0]:
                 raise StartFailed(os.pread(self._log, MAX_LOG_BYTES, log_start).decode(errors="replace"))
-            time.sleep(0.005)
+            time.sleep(0.005)  # its socket is not there yet, and says nothing when it comes
         return line
 
     def watch(self, line: Line) -> None:

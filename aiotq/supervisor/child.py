@@ -24,7 +24,7 @@ log = logging.getLogger("aiotq.supervisor")
 
 
 class Child:
-    """One, from its start to its end. `changed` is called whenever it has said something that it is."""
+    """One, from its start to its end, and what it has said of itself."""
 
     def __init__(self, processes: Processes, *, label: str, number: int, count: int, first: bool) -> None:
         """Start it: this very command line once more, with a seat in its environment. Raises OSError."""

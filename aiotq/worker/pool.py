@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IDLE_S = 60.0  # an idle process is kept for so long
 START_S = 60.0  # what a process gets to start and to import the task's module
 END_S = 1.0  # what an idle one gets to end by itself
-STOPS = {signal.SIGINT, signal.SIGTERM}
+STOPS = {signal.SIGINT, signal.SIGTERM}  # what a terminal or an init system sends to all processes of a service
 MAX_ANSWER = 1 << 31  # bytes; whoever says more has not said what aiotq says
 
 BOOT = "import sys; sys.path[:] = sys.argv[3:]; from aiotq.worker.child import main; main()"

@@ -170,6 +170,7 @@ class Worker:
             if left.queued:
                 fetcher.idle.clear()
                 fetcher.wake(hungry=True)
+            # Other workers' jobs and the schedule end without a word to this one, so the store is asked again.
             await asyncio.sleep(0.02 if left.running or left.queued else 0.1)
 
     def stop(self, *, now: bool = False) -> None:

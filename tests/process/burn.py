@@ -86,7 +86,7 @@ def hold() -> int:
     """Runs until the gate is opened."""
     _Ledger.write("start")
     while not Path(os.environ["GATE"]).exists():
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(LOOK_EVERY_S)  # the gate is a file: it has to work across processes
     _Ledger.write("end")
     return os.getpid()
 

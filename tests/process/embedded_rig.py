@@ -26,7 +26,7 @@ def eventually(true: Callable[[], object], *, within_s: float = ENDED_WITHIN_S) 
     started = time.monotonic()
     while not true():
         assert time.monotonic() - started < within_s, f"not true within {within_s} s"
-        time.sleep(0.01)
+        time.sleep(0.01)  # what it looks at are other processes, in /proc: they tell nobody
     return time.monotonic() - started
 
 

@@ -211,7 +211,7 @@ class Soak:
             waiting = any(data is not None and data[1:2] == b"w" for data in (await self._records()).values())
             if not waiting and await self.rig.raw.zcard(f"{self.rig.prefix}workers") <= len(self.workers):
                 return
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # reading all records costs the server something, and nothing tells of all ends
         self.wrong.append(f"not settled within {SETTLED_WITHIN_S:g} s")
 
     async def _judge(self) -> None:

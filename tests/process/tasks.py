@@ -50,7 +50,7 @@ async def nap(seconds: float) -> int:
 def nap_in_thread(seconds: float) -> int:
     """The same, as a plain def."""
     _Ledger.write("start")
-    time.sleep(seconds)
+    time.sleep(seconds)  # what the job does: it takes so long
     _Ledger.write("end")
     return os.getpid()
 
@@ -70,7 +70,7 @@ def hold_in_thread() -> int:
     _Ledger.write("start")
     gate = Path(os.environ["GATE"])
     while not gate.exists():
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(LOOK_EVERY_S)  # the gate is a file: it has to work across processes
     _Ledger.write("end")
     return os.getpid()
 

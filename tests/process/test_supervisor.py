@@ -5,74 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.process.ledger import until
 from tests.process.rig import Rig
-from tests.processes import WorkerProcess
-
-LONG = ("--lease", "60")  # whoever waited for it would not come within a test's time
-MARGIN_S = 3.0  # for a machine that has other things to do
-
-
-@dataclass(kw_only=True)
-class Team:
-    """A supervisor and the worker processes that it started first."""
-
-    supervisor: WorkerProcess
-    pids: list[int]
-
-    def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to one of them."""
-        assert pid in self.pids
-        os.kill(pid, number)
-
-
-async def start(rig: Rig, *options: str, count: int = 2, own_group: bool = False) -> Team:
-    """A supervisor whose processes all work."""
-    supervisor = await rig.worker("--processes", str(count), *options, own_group=own_group, ready=False)
-    return Team(supervisor=supervisor, pids=[await next_pid(supervisor) for _ in range(count)])
-
-
-async def next_pid(supervisor: WorkerProcess) -> int:
-    """The pid of the next process that works."""
-    return (await supervisor.line("ready"))["pid"]
-
-
-async def gone(pid: int) -> None:
-    """Until a process that is no child of this one has ended."""
-
-    async def ended() -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except OSError:
-            return True
-
-    await until(ended, f"the end of process {pid}")
-
-
-async def taken(pid: int, number: signal.Signals) -> None:
-    """Until a signal waits for a process no more: one that comes while another waits is the same one to the kernel."""
-
-    async def delivered() -> bool:
-        status = Path(f"/proc/{pid}/status").read_text()
-        (waiting,) = (line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
-        return not int(waiting, 16) >> (number - 1) & 1
-
-    await until(delivered, f"{number.name} is taken by process {pid}")
-
-
-def starts_of(rig: Rig, jobs: list[Any]) -> dict[str, int]:
-    """How often each job has started."""
-    counts = dict.fromkeys((job.id for job in jobs), 0)
-    for entry in rig.ledger.starts():
-        counts[entry.job_id] += 1
-    return counts
+from tests.process.team import LONG, MARGIN_S, gone, next_pid, start, starts_of, taken
 
 
 async def test_all_processes_work_and_each_job_runs_once(rig: Rig):
@@ -141,20 +79,6 @@ async def test_a_job_that_kills_each_process_is_put_aside_and_they_are_restarted
     info = await job.info()
     assert (info.status, info.lost) == ("failed", 4)
     assert starts_of(rig, [job]) == {job.id: 4}
-    await rig.check([job], dead={job.id}, may_repeat={job.id})
-
-
-async def test_processes_that_crash_after_they_had_enough_are_restarted_slower_each_time(rig: Rig):
-    """One whose last job kills it has asked for its successor before."""
-    await rig.start_server()
-    await rig.watch_ends()
-    supervisor = await rig.worker("--max-jobs", "1", *LONG, ready=False)
-    job = await rig.tasks.die.delay()
-    told = [(await supervisor.line("restarting"))["message"] for _ in range(2)]
-    waits_s = [float(line.removesuffix(" s").rpartition(" ")[2]) for line in told]
-    assert 0.2 <= waits_s[0] <= 0.5 <= waits_s[1] <= 1.0
-    await rig.all_ended([job])
-    await rig.stop(supervisor)
     await rig.check([job], dead={job.id}, may_repeat={job.id})
 
 
@@ -311,69 +235,6 @@ async def test_until_empty_ends_them_all(rig: Rig):
     supervisor = await rig.worker("--processes", "2", "--until-empty", "-c", "5", ready=False)
     assert await supervisor.exit() == 0
     await rig.check(jobs)
-
-
-# --- recycling ----------------------------------------------------------------------------------------------------
-
-
-async def test_after_max_jobs_a_process_is_replaced_and_no_job_is_lost_or_doubled(rig: Rig):
-    await rig.start_server()
-    await rig.watch_ends()
-    jobs = await rig.enqueue(100)
-    supervisor = await rig.worker("--processes", "2", "--max-jobs", "25", ready=False)
-    await rig.all_ended(jobs)
-    await rig.stop(supervisor)
-    by_pid: dict[int, int] = {}
-    for entry in rig.ledger.starts():
-        by_pid[entry.pid] = by_pid.get(entry.pid, 0) + 1
-    assert max(by_pid.values()) <= 25
-    assert len(by_pid) >= 4
-    await rig.check(jobs)
-
-
-async def test_a_recycled_process_finishes_what_it_holds_while_its_successor_works(rig: Rig):
-    """However long that takes: the grace is for a stop."""
-    await rig.start_server()
-    await rig.watch_ends()
-    supervisor = await rig.worker("--max-jobs", "1", "--grace", "0.1", ready=False)
-    first = await next_pid(supervisor)
-    held = await rig.tasks.hold.delay()
-    await supervisor.line("recycled", reason="--max-jobs")
-    second = await next_pid(supervisor)
-    job = await rig.tasks.note.delay()
-    assert await job.result(timeout=10) == second
-    third = await next_pid(supervisor)
-    assert not rig.ledger.ends(held)
-    rig.open_gate()
-    assert await held.result(timeout=10) == first
-    await gone(first)
-    assert len({first, second, third}) == 3
-    await rig.stop(supervisor)
-    await rig.check([held, job])
-
-
-async def test_above_max_memory_a_process_is_replaced(rig: Rig):
-    await rig.start_server()
-    await rig.watch_ends()
-    supervisor = await rig.worker("--max-memory", "160MiB", ready=False)
-    first = await next_pid(supervisor)
-    small = await rig.tasks.swell.delay(1)
-    big = await rig.tasks.swell.delay(128)
-    recycled = await supervisor.line("recycled")
-    assert recycled["reason"].startswith("--max-memory: it takes ")
-    second = await next_pid(supervisor)
-    later = await rig.tasks.note.delay()
-    assert [await job.result(timeout=10) for job in (small, big, later)] == [first, first, second]
-    await rig.stop(supervisor)
-    await rig.check([small, big, later])
-
-
-async def test_a_limit_below_what_an_idle_worker_takes_is_said_once(rig: Rig):
-    await rig.start_server()
-    supervisor = await rig.worker("--processes", "2", "--max-memory", "1MiB", ready=False)
-    assert await supervisor.exit() == 2
-    assert supervisor.text.count("before its first job, and --max-memory allows 1 MiB") == 1
-    await rig.check([])
 
 
 # --- fairness -----------------------------------------------------------------------------------------------------
