@@ -103,9 +103,7 @@ class App:
         signing_keys: Sequence[str | bytes] | None = None,
     ) -> None:
         if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            given = (
-                checks.shown(url) if "://" not in str(url) else f"({type(url).__name__})"
-            )  # else a password may be in it
+            given = f"({type(url).__name__})" if "://" in str(url) else checks.shown(url)  # a password may be in it
             raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
         checked = settings.checked(
             namespace=namespace,

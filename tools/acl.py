@@ -32,11 +32,11 @@ LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
 # One that no user is given: it is as good as a right to change.
 NEVER = frozenset({"CONFIG GET"})
 # What scripts do with a key of a wrong type; a reader is told NOPERM instead.
-MENDS = frozenset({"RENAME", "PEXPIRE"})
+MENDS = frozenset({"RENAME", "PEXPIRE", "EXISTS", "ZADD"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
 _CONTAINERS = frozenset({"CONFIG", "SCRIPT"})
 _WORD = re.compile(r"[A-Z]{3,}")
-_SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0}  # which argument of which function is a command
+_SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0, "_block": 0}  # which argument of which function is a command
 
 
 # --- what the scripts call ----------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def _tree(name: str) -> ast.Module:
 def _methods() -> dict[str, ast.AST]:
     classes = [
         node
-        for name, of in (("ask.py", "Asker"), ("redis.py", "RedisStore"))
+        for name, of in (("ask.py", "Asker"), ("callers.py", "CallerVerbs"), ("redis.py", "RedisStore"))
         for node in _tree(name).body
         if isinstance(node, ast.ClassDef) and node.name == of
     ]
@@ -172,13 +172,20 @@ def line(user: str, *, namespace: str = "aiotq", password: str = "PASSWORD") -> 
     return f"user aiotq_{user} {rules(user, namespace=namespace, password=password)}"
 
 
+def durable() -> str:
+    """What `durable=True` needs besides a producer's rights."""
+    more = sent(_tree("durable.py")) - commands("producer")
+    return " ".join(f"+{command.lower().replace(' ', '|')}" for command in sorted(more))
+
+
 def page(text: str) -> str:
     """The page with the lines that it should have. Raises ValueError if a user has no place in it."""
-    for user in USES:
-        block = re.compile(rf"^```\nuser aiotq_{user} .*\n```$", re.MULTILINE)
-        text, found = block.subn(f"```\n{line(user)}\n```", text)
+    lines = {f"user aiotq_{user} ": line(user) for user in USES} | {"+config|get ": durable()}
+    for begins, rights in lines.items():
+        block = re.compile(rf"^```\n{re.escape(begins)}.*\n```$", re.MULTILINE)
+        text, found = block.subn(f"```\n{rights}\n```", text)
         if found != 1:
-            raise ValueError(f"docs/acl.md has {found} blocks that begin with 'user aiotq_{user}'; one was expected")
+            raise ValueError(f"docs/acl.md has {found} blocks that begin with {begins!r}; one was expected")
     return text
 
 

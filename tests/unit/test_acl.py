@@ -35,7 +35,7 @@ def test_what_a_worker_looks_for_is_what_its_scripts_call():
 
 
 def test_a_scripts_commands_are_its_own_and_those_of_what_it_uses():
-    assert acl.commands_of_script("token") == {"SREM", "LLEN", "RENAME", "PEXPIRE", "RPUSH"}
+    assert acl.commands_of_script("token") == {"SREM", "LLEN", "RENAME", "PEXPIRE", "EXISTS", "ZADD", "RPUSH"}
     assert {"LPOP", "SMISMEMBER", "HGETALL", "LPUSH", "RPUSH", "PUBLISH"} <= acl.commands_of_script("exchange")
     assert "LPOP" not in acl.commands_of_script("enqueue")
 
@@ -51,7 +51,11 @@ def test_the_methods_that_users_need_exist():
 
 def test_what_the_store_sends_besides_scripts_is_found():
     assert {"BLPOP", "EVALSHA", "SCRIPT LOAD", "SUBSCRIBE", "UNSUBSCRIBE", "PING", "INFO"} <= acl.commands("worker")
-    assert acl.commands_of_method("read") == {"GET"}
+    assert acl.commands_of_method("read") == {"GET", "GETRANGE"}
+
+
+def test_what_durable_jobs_need_besides_is_found():
+    assert acl.durable() == "+config|get +info +wait +waitaof"
 
 
 @pytest.mark.parametrize("user", acl.USES)

@@ -91,7 +91,7 @@ class FakeStore:
         self.errors: list[Exception] = []  # of settled
         self.waits = asyncio.Event()  # somebody waits for something to be safe
 
-    async def open(self) -> None:
+    async def open(self, *, timeout_s: float | None = None) -> None:
         pass
 
     async def enqueue_durably(

@@ -13,7 +13,7 @@ end
 table.insert(reply, 1, try('TIME') or false)
 try('SREM', key, '')                           -- as the scripts begin, for the sake of a full memory
 if not try('SET', key, '', 'PX', 1000) then return reply end -- else what follows would make lists and sets
-for _, command in ipairs({ 'GET', 'STRLEN', 'MGET', 'EXISTS', 'PTTL', 'INCR' }) do try(command, key) end
+for _, command in ipairs({ 'GET', 'STRLEN', 'MGET', 'EXISTS', 'PTTL' }) do try(command, key) end
 for _, command in ipairs({ 'LLEN', 'LPOP', 'SCARD', 'SMEMBERS', 'SPOP', 'HLEN', 'HGETALL' }) do try(command, key) end
 for _, command in ipairs({ 'LPUSH', 'RPUSH', 'SADD', 'SMISMEMBER', 'HGET', 'HMGET', 'HDEL', 'ZSCORE', 'ZREM' }) do
   try(command, key, 'x')
