@@ -80,6 +80,9 @@ class Admission:
                         held.data = await self._store.read(held.job_id, at_most=self._settings.max_record + 1) or b""
                 except StoreError:  # it has been tried for a while, and the fetcher says it aloud
                     await asyncio.sleep(random.uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311  spread, no secret
+                except Exception as error:  # noqa: BLE001  a mistake of ours: else nobody would ever look at the job
+                    say_of(held, logging.ERROR, "mistake", "can't be read; tried again", error)
+                    await asyncio.sleep(AGAIN_S)
         finally:
             self.reading -= 1
         if held.why is None and held.outcome is None:

@@ -17,9 +17,9 @@ from aiotq.errors import NotDurable, StoreFull, StoreRefused, StoreUnavailable
 from aiotq.store import connect, durable
 from aiotq.store.contract import Enqueued
 from tests import disk, servers
-from tests.contract.conftest import REAL
 from tests.contract.kit import job
 from tests.faults.proxy import Fault, FaultProxy
+from tools import acl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiotq.store.contract import Store
 
 TIMEOUT_S = 10.0
+REAL = ("valkey", "redis")  # a worker of the kind "acl" enqueues nothing durably
 
 
 @asynccontextmanager
@@ -251,6 +252,22 @@ async def test_a_user_who_may_not_read_the_policy_is_told_which_right_is_missing
         async with opened(server.url.replace("unix://", "unix://poor:pw@")) as store:
             with pytest.raises(NotDurable, match=r"\+config\|get"):
                 await store.enqueue_durably([job("j1")])
+
+
+@pytest.mark.parametrize("kind", REAL)
+async def test_a_service_with_the_rights_of_the_page_gets_its_jobs_safe(
+    kind: servers.Kind, server_folder: Path
+) -> None:
+    if servers.find(kind) is None:
+        pytest.skip(f"no {kind} server here")
+    with servers.running(kind, server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with Redis.from_url(server.url) as raw:
+            rights = f"{acl.rules('producer', namespace='own', password='pw')} {acl.durable()}".split()
+            if "waitaof" not in await raw.execute_command("ACL", "CAT", "blocking"):  # as the page says
+                rights.remove("+waitaof")
+            await raw.execute_command("ACL", "SETUSER", "shop", *rights)
+        async with opened(server.url.replace("unix://", "unix://shop:pw@")) as store:
+            assert await make_safe(store, "j1") is Enqueued.NEW
 
 
 async def test_a_policy_that_is_changed_meanwhile_is_noticed(server_folder: Path) -> None:

@@ -112,12 +112,12 @@ async def test_few_large_records_are_read_at_once_as_the_next_exchange_waits_for
     store = app._core.client().store
     read, reading, most = store.read, 0, 0
 
-    async def counted(job_id: str) -> bytes | None:
+    async def counted(job_id: str, *, at_most: int | None = None) -> bytes | None:
         nonlocal reading, most
         reading += 1
         most = max(most, reading)
         try:
-            return await read(job_id)
+            return await read(job_id, at_most=at_most)
         finally:
             reading -= 1
 
