@@ -493,6 +493,13 @@ def test_depth_is_counted_as_a_person_would(value: Any) -> None:
     assert not deep(value) or plain.is_deeper(raw, deep(value) - 1)
 
 
+@pytest.mark.parametrize("length", [10, 65_530, 65_536, 65_537, 200_000])
+def test_brackets_in_text_of_any_length_are_no_depth(length: int):
+    raw = plain.encode([["[" * length, ['"' * length, "]" * length], "[{" * 100]])
+    assert not plain.is_deeper(raw, 3)
+    assert plain.is_deeper(raw, 2)
+
+
 # --- calls
 
 
