@@ -154,9 +154,7 @@ def running(kind: Kind, folder: Path, *options: str, env: Mapping[str, str] | No
         yield replace(here, url=here.via(here.url))
     finally:
         process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.wait()  # the end of its log is read then, and the pipe closed
 
 
 def _await_ready(process: subprocess.Popen[bytes]) -> None:
@@ -165,10 +163,11 @@ def _await_ready(process: subprocess.Popen[bytes]) -> None:
 
     def drain() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line.decode(errors="replace"))
-            if b"ready to accept connections" in line.lower():
-                ready.set()
+        with process.stdout:
+            for line in process.stdout:
+                last.append(line.decode(errors="replace"))
+                if b"ready to accept connections" in line.lower():
+                    ready.set()
         ready.set()
 
     threading.Thread(target=drain, name="server-log", daemon=True).start()
