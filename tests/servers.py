@@ -22,6 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import pytest
+
 from tests.processes import die_with_parent
 from tools import acl
 
@@ -97,6 +99,18 @@ def _version(binary: Path) -> tuple[str, tuple[int, ...]]:
     found = re.search(r"v=([\d.]+)", said)
     assert found is not None, f"{binary} is no server; it says {said!r}"
     return ("Valkey" if "valkey" in said.lower() else "Redis"), tuple(map(int, found[1].split(".")))
+
+
+def at_least(kind: Kind, *version: int) -> bool:
+    """Whether a server of that kind is of that version or newer."""
+    binary = find(kind)
+    return binary is not None and _version(binary)[1] >= version
+
+
+def skip_if_it_loads_in_one_go(kind: Kind) -> None:
+    """Skip a test that needs a server which answers LOADING for long: a small file is loaded at once by older ones."""
+    if not at_least(kind, 7):
+        pytest.skip("Redis 6.2 answers nobody until 2 MiB are loaded, and that can't be changed")
 
 
 def product(kind: Kind) -> str:
