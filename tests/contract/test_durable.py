@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aiotq.errors import NotDurable, StoreFull, StoreRefused, StoreUnavailable
+from aiotq.errors import NotDurable, QueueFull, StoreFull, StoreRefused, StoreUnavailable
 from aiotq.store import connect, durable
 from aiotq.store.contract import Enqueued
 from tests import disk, servers
@@ -41,7 +41,7 @@ async def opened(url: str, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Sto
         await store.close()
 
 
-async def make_safe(store: Store, job_id: str, *, generation: str = "AAAA") -> Enqueued:
+async def make_safe(store: Store, job_id: str, *, generation: str = "AAAA") -> Enqueued | QueueFull:
     """Enqueue a job and wait until it is safe."""
     [answer], link = await store.enqueue_durably([job(job_id, generation=generation)])
     await store.settled(link, timeout_s=TIMEOUT_S)
@@ -238,6 +238,17 @@ async def test_where_nothing_can_be_made_safe_nothing_is_sent(
             assert await raw.dbsize() == 0
 
 
+async def test_what_does_not_fit_its_queue_is_refused_and_the_rest_is_made_safe(server_folder: Path) -> None:
+    with servers.running("valkey", server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with opened(server.url) as store:
+            (first, second), link = await store.enqueue_durably([job("j1", max_len=1), job("j2", max_len=1)])
+
+            assert first is Enqueued.NEW
+            assert isinstance(second, QueueFull)
+            assert await store.read("j2") is None
+            await store.settled(link, timeout_s=TIMEOUT_S)
+
+
 async def test_in_memory_nothing_is_sent_either(namespace: str) -> None:
     async with opened(f"memory://{namespace}") as store:
         with pytest.raises(NotDurable, match="this process's memory"):
@@ -263,7 +274,8 @@ async def test_a_service_with_the_rights_of_the_page_gets_its_jobs_safe(
     with servers.running(kind, server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
         async with Redis.from_url(server.url) as raw:
             rights = f"{acl.rules('producer', namespace='own', password='pw')} {acl.durable()}".split()
-            if "waitaof" not in await raw.execute_command("ACL", "CAT", "blocking"):  # as the page says
+            blocking: Any = await raw.execute_command("ACL", "CAT", "blocking")
+            if "waitaof" not in blocking:  # as the page says
                 rights.remove("+waitaof")
             await raw.execute_command("ACL", "SETUSER", "shop", *rights)
         async with opened(server.url.replace("unix://", "unix://shop:pw@")) as store:
