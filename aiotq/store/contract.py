@@ -19,6 +19,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from aiotq.errors import QueueFull  # noqa: TC001  as short as this file must be
 from aiotq.job import JobStatus
 
 # Bounds of one call, as measured to keep every script under 5 ms.
@@ -44,6 +45,7 @@ class NewJob(Struct, frozen=True, kw_only=True, gc=False):
     body: bytes  # the record after it
     delay_ms: int | None = None  # in the schedule, this long from now
     due_ms: int | None = None  # ... or until this instant
+    max_len: int | None = None  # of one that is not to be scheduled: only if fewer wait in its queue
 
     @property
     def size(self) -> int:
@@ -230,10 +232,7 @@ class Store(Protocol):
         ...
 
     async def open(self, *, timeout_s: float | None = None) -> ServerFacts:
-        """Connect and look at the server. Raises StoreUnusable if it can't serve aiotq.
-
-        timeout_s: the longest that may take, if that is less than for every call.
-        """
+        """Connect and look at the server, within `timeout_s` or less. Raises StoreUnusable if it can't serve aiotq."""
         ...
 
     async def vet(self) -> ServerFacts:
@@ -250,23 +249,24 @@ class Store(Protocol):
     def sibling(self, *, limit_s: float | None = None) -> Store:
         """A store of the same server and namespace with connections of its own, for another thread's loop.
 
-        limit_s: the longest that one of its calls may take, connecting included, if that is less than this one's.
+        limit_s: the longest that one of its calls may take, connecting included, if less than this one's.
         """
         ...
 
     # --- a sender's side
     async def enqueue(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
-    ) -> Sequence[Enqueued]:
+    ) -> Sequence[Enqueued | QueueFull]:
         """Put 1..MAX_ENQUEUE jobs of at most MAX_BATCH_BYTES (or one of any size) in their lines or the schedule.
 
-        Idempotent by id and generation: safe to repeat when its reply was lost.
+        Idempotent by id and generation: safe to repeat when its reply was lost. QueueFull is an answer here, not
+        raised: that job of the batch did not fit (`max_len`), and nothing of it was written.
         """
         ...
 
     async def enqueue_durably(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
-    ) -> tuple[Sequence[Enqueued], int]:
+    ) -> tuple[Sequence[Enqueued | QueueFull], int]:
         """As `enqueue`, over a connection kept for this, whose number comes with the answers: ask `settled` about it.
 
         Raises NotDurable, with nothing sent, if nothing can be made safe there.

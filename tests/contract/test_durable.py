@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aiotq.errors import NotDurable, StoreFull, StoreRefused, StoreUnavailable
+from aiotq.errors import NotDurable, QueueFull, StoreFull, StoreRefused, StoreUnavailable
 from aiotq.store import connect, durable
 from aiotq.store.contract import Enqueued
 from tests import disk, servers
@@ -41,7 +41,7 @@ async def opened(url: str, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Sto
         await store.close()
 
 
-async def make_safe(store: Store, job_id: str, *, generation: str = "AAAA") -> Enqueued:
+async def make_safe(store: Store, job_id: str, *, generation: str = "AAAA") -> Enqueued | QueueFull:
     """Enqueue a job and wait until it is safe."""
     [answer], link = await store.enqueue_durably([job(job_id, generation=generation)])
     await store.settled(link, timeout_s=TIMEOUT_S)
@@ -238,6 +238,17 @@ async def test_where_nothing_can_be_made_safe_nothing_is_sent(
                 await store.enqueue_durably([job("j1")])
             assert "nothing was queued" in str(caught.value)
             assert await raw.dbsize() == 0
+
+
+async def test_what_does_not_fit_its_queue_is_refused_and_the_rest_is_made_safe(server_folder: Path) -> None:
+    with servers.running("valkey", server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with opened(server.url) as store:
+            (first, second), link = await store.enqueue_durably([job("j1", max_len=1), job("j2", max_len=1)])
+
+            assert first is Enqueued.NEW
+            assert isinstance(second, QueueFull)
+            assert await store.read("j2") is None
+            await store.settled(link, timeout_s=TIMEOUT_S)
 
 
 async def test_in_memory_nothing_is_sent_either(namespace: str) -> None:

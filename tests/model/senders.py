@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 LINES = st.builds("{}:{}".format, st.sampled_from(QUEUES), st.sampled_from(PLACES))
 DELAYS = st.sampled_from([None, None, *DELAYS_MS])
 INSTANTS = st.sampled_from([None, None, None, -60_000, 0, 5_000])  # ... from the start of this life
-JOBS = st.tuples(LINES, DELAYS, INSTANTS, st.booleans(), st.sampled_from([True, True, True, False]))
+LENGTHS = st.sampled_from([None, None, None, 1, 3])
+JOBS = st.tuples(LINES, DELAYS, INSTANTS, LENGTHS, st.booleans(), st.sampled_from([True, True, True, False]))
 
 
-Wanted = tuple[str, int | None, int | None, bool, bool]
+Wanted = tuple[str, int | None, int | None, int | None, bool, bool]
 
 
 class Senders(Life):
@@ -36,7 +37,7 @@ class Senders(Life):
     def enqueue(self, wanted: list[Wanted], die: int) -> None:
         chance = self.cast(die)
         jobs: list[NewJob] = []
-        for line, delay_ms, instant_ms, large, fresh in wanted:
+        for line, delay_ms, instant_ms, max_len, large, fresh in wanted:
             if fresh or not self.jobs:
                 self.made += 1
                 job_id = f"j:{self.made}"
@@ -44,13 +45,14 @@ class Senders(Life):
                 job_id = chance.choice(sorted(self.jobs))
             due_ms = None if instant_ms is None or delay_ms is not None else START_MS + instant_ms
             generation = self.stamps.new(large=large and line.endswith("9"))
-            jobs.append(new_job(job_id, line, generation, delay_ms=delay_ms, due_ms=due_ms))
+            jobs.append(new_job(job_id, line, generation, delay_ms=delay_ms, due_ms=due_ms, max_len=max_len))
         self._enqueue(jobs)
 
     def _enqueue(self, jobs: list[NewJob]) -> None:
         self.before()
         got = self.run(self.store.enqueue(jobs, now_ms=self.now_ms))
-        assert list(got) == self.model.enqueue(jobs, now_ms=self.now_ms)
+        answers = [answer if isinstance(answer, Enqueued) else None for answer in got]  # None: its queue is full
+        assert answers == self.model.enqueue(jobs, now_ms=self.now_ms)
         for job, found in zip(jobs, got, strict=True):
             self.jobs[job.job_id] = job
             if found is Enqueued.NEW:
