@@ -71,7 +71,7 @@ class Chaos:
         self.struck: list[str] = []  # what was done when, for the report of a run that went wrong
 
     async def run(self, seconds: float, only: Sequence[str], more: Sequence[str]) -> None:
-        """Send, break, repair, and look at what came of it. only: these faults; all, if there are none. more: these too."""
+        """Send, break, repair, and look at what came of it. only: these faults, else the usual ones and `more`."""
         async with self._proxies:
             await self._place.open(self._proxies)
             for _ in range(WORKERS):
@@ -215,7 +215,8 @@ class Chaos:
             f"{len(reckoning.vanished)} lost, all as the server lost data; "
             f"{reckoning.verdict.repeats} starts repeated, of at most {reckoning.verdict.in_hand} in lapsed hands, "
             f"the longest {reckoning.slowest_recovery_s():.1f} s after the start before; "
-            f"{len(reckoning.buried)} buried, {len(reckoning.buried & account.poison)} of {len(account.poison)} poison\n"
+            f"{len(reckoning.buried)} buried, of them {len(reckoning.buried & account.poison)} poison "
+            f"(of {len(account.poison)})\n"
             f"seed {self._seed}: {place.published.counts.total()} ends heard; {self._samples} samples; "
             f"settled after {self._times[0].took_s:.1f} s; "
             f"the machine stood still {len(self._stalls)} times, for {stalled_s:.2f} s at most; "
