@@ -36,6 +36,13 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lapse(Span):
+    """Meanwhile a worker may lose its lease, and with it what had not ended, or not been stored."""
+
+    unstored_s: float  # what ended after this may not have been stored by then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss(Span):
     """What was acknowledged meanwhile may be gone from the server, and what ran may run again."""
 
@@ -56,20 +63,22 @@ class Verdict:
 class Causes:
     """What was done, when, and to whom."""
 
-    lapses: dict[int, list[Span]] = field(default_factory=lambda: defaultdict(list))  # by pid: its lease may be lost
+    lapses: dict[int, list[Span]] = field(default_factory=lambda: defaultdict(list))  # by pid
+    stops: dict[int, list[Span]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by pid: from its signal to its end
+    grace_s: float = 0.0  # of every worker
+    lease_s: float = 0.0
     losses: list[Loss] = field(default_factory=list[Loss])
     dark: list[tuple[int | None, Span]] = field(default_factory=list)  # no outcome could be stored; None: of nobody
 
     def lapse(self, pid: int, from_s: float, until_s: float = FOR_EVER) -> None:
         """Something was done to a worker that may cost its lease."""
-        self.lapses[pid].append(Span(from_s=self._unstored_since(pid, from_s), until_s=until_s))
+        self.lapses[pid].append(Span(from_s=from_s, until_s=until_s))
 
-    def stopped(self, pid: int, at_s: float, *, grace_s: float, gone_s: float) -> None:
+    def stopped(self, pid: int, at_s: float, *, gone_s: float) -> None:
         """A worker was told to stop, gently: only what outlived its grace goes back, unless it reached no store."""
-        if any(who in (None, pid) and span.meets(at_s - UNSTORED_S, gone_s) for who, span in self.dark):
-            self.lapse(pid, at_s)
-        else:
-            self.lapses[pid].append(Span(from_s=at_s + grace_s, until_s=FOR_EVER))
+        self.stops[pid].append(Span(from_s=at_s, until_s=gone_s))
 
     def darkness(self, pid: int | None, from_s: float, until_s: float) -> None:
         """A worker, or everybody (None), could reach no store."""
@@ -78,6 +87,34 @@ class Causes:
     def loss(self, from_s: float, until_s: float, *, spares_durable: bool = False) -> None:
         """The server has forgotten what was written in that while."""
         self.losses.append(Loss(from_s=from_s, until_s=until_s, spares_durable=spares_durable))
+
+    def of(self, pid: int) -> Sequence[Lapse]:
+        """Each while in which a worker may have lost what it held."""
+        found = [
+            Lapse(
+                from_s=span.from_s,
+                until_s=self._reaches_none_until(pid, span.until_s),
+                unstored_s=self._unstored_since(pid, span.from_s),
+            )
+            for span in self.lapses.get(pid, ())
+        ]
+        for span in self.stops.get(pid, ()):
+            if any(
+                who in (None, pid) and dark.meets(span.from_s - UNSTORED_S, span.until_s) for who, dark in self.dark
+            ):
+                unstored_s = self._unstored_since(pid, span.until_s)
+                found.append(Lapse(from_s=span.from_s, until_s=FOR_EVER, unstored_s=min(span.from_s, unstored_s)))
+            else:
+                over_s = span.from_s + self.grace_s
+                found.append(Lapse(from_s=over_s, until_s=FOR_EVER, unstored_s=over_s))
+        return found
+
+    def _reaches_none_until(self, pid: int, until_s: float) -> float:
+        """With a part of its lease gone, what keeps it from its store next may take the rest."""
+        for who, span in sorted(self.dark, key=lambda one: one[1].from_s):
+            if who in (None, pid) and span.from_s <= until_s + RECOVERS_S and span.until_s + self.lease_s > until_s:
+                until_s = span.until_s + self.lease_s
+        return until_s
 
     def _unstored_since(self, pid: int, at_s: float) -> float:
         """What ended after that may not have been stored by `at_s`."""
@@ -101,7 +138,7 @@ class Causes:
 
     def excuses_lost_lease(self, pid: int, at_s: float) -> bool:
         """Whether a worker may have been told then that its lease was lost."""
-        spans = (*self.lapses.get(pid, ()), *self.losses)
+        spans = (*self.of(pid), *self.losses)
         return any(span.from_s <= at_s <= span.until_s + TOLD_WITHIN_S for span in spans)
 
     def judge(self, entries: Sequence[Entry]) -> Verdict:
@@ -134,19 +171,16 @@ class Causes:
         )
 
     def _caused(self, before: Entry, end_s: float, again: Entry) -> bool:
-        spans = (*self.lapses.get(before.pid, ()), *self.losses)
-        return any(
-            span.meets(before.at_s, again.at_s)
-            and end_s >= (span.from_s - UNSTORED_S if isinstance(span, Loss) else span.from_s)
-            for span in spans
-        )
+        spans: list[tuple[Span, float]] = [(span, span.unstored_s) for span in self.of(before.pid)]
+        spans += [(span, span.from_s - UNSTORED_S) for span in self.losses]
+        return any(span.meets(before.at_s, again.at_s) and end_s >= since_s for span, since_s in spans)
 
     def _in_hand(self, entries: Sequence[Entry]) -> Counter[int]:
         """How many runs each worker held in a while in which it lapsed, or the server lost data."""
         held = Counter[int]()
+        lapses = {pid: (*self.of(pid), *self.losses) for pid in {entry.pid for entry in entries}}
         for pid, from_s, until_s in self._runs(entries):
-            spans = (*self.lapses.get(pid, ()), *self.losses)
-            held[pid] += sum(span.meets(from_s, until_s) for span in spans)
+            held[pid] += sum(span.meets(from_s, until_s) for span in lapses[pid])
         return held
 
     @staticmethod

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from tests.faults.causes import Causes
-from tests.faults.crew import LEASE_S, Crew, Member
+from tests.faults.crew import GRACE_S, LEASE_S, Crew, Member
 from tests.faults.invariants import Load, Took, Violation, meanwhile
 from tests.faults.load import Account, Producer
 from tests.faults.place import Place
@@ -57,7 +57,7 @@ class Chaos:
     def __init__(self, place: Place, *, seed: int) -> None:
         self._place, self._seed = place, seed
         self._dice = random.Random(seed)
-        self._account, self._causes = Account(), Causes()
+        self._account, self._causes = Account(), Causes(grace_s=GRACE_S, lease_s=LEASE_S)
         self._proxies = AsyncExitStack()
         self._crew = Crew(place, self._dice, self._proxies, causes=self._causes, account=self._account)
         self._before: Census | None = None  # the last sample
@@ -68,6 +68,7 @@ class Chaos:
         self._away: list[tuple[Load, Load]] = []
         self._stalls: list[tuple[float, float]] = []  # when the machine left this process without its turn, how long
         self.found: list[Violation] = []
+        self.errors: dict[str, list[str]] = {}  # what callers were told of the jobs in `found`
         self.struck: list[str] = []  # what was done when, for the report of a run that went wrong
 
     async def run(self, seconds: float, only: Sequence[str], more: Sequence[str]) -> None:
@@ -205,6 +206,11 @@ class Chaos:
             self.found += meanwhile(self._before, sample)
         reckoning = Reckoning(place, account, causes, sample)
         self.found += reckoning.violations(times=self._times, settled=self._settled, away=self._away)
+        self.errors = {
+            job_id: said
+            for job_id, said in account.errors.items()
+            if any(f"{job_id} " in one.text for one in self.found)
+        }
         sent = ", ".join(f"{count} {kind}" for kind, count in sorted(account.kinds.items()))
         faults = ", ".join(f"{count} {fault}" for fault, count in sorted(strikes.counts.items()))
         stalled_s = max((took_s for _, took_s in self._stalls), default=0.0)
@@ -247,7 +253,8 @@ async def main() -> int:
     finally:
         await place.close()
         shutil.rmtree(folder, ignore_errors=True)
-    for line in (*map(str, chaos.found[:SHOWN]), *(chaos.struck if chaos.found else ())):
+    told = [f"of {job_id} its sender was told: {'; '.join(said)}" for job_id, said in chaos.errors.items()]
+    for line in (*map(str, chaos.found[:SHOWN]), *told[:SHOWN], *(chaos.struck if chaos.found else ())):
         place.measured(f"seed {given.seed}: {line}")
     if chaos.found:
         modes = " ".join(flag for flag in ("--everysec", "--flush") if flag in sys.argv)

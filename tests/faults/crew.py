@@ -85,7 +85,7 @@ class Crew:
         at_s = time.monotonic()
         member.send(signal.SIGTERM)
         code = await member.worker.exit(timeout_s=ENDS_WITHIN_S)
-        self._causes.stopped(member.pid, at_s, grace_s=GRACE_S, gone_s=time.monotonic())
+        self._causes.stopped(member.pid, at_s, gone_s=time.monotonic())
         came_so_far = '"event":"ready"' in member.worker.text
         # Else it has perhaps not come so far as to handle the signal.
         self._has_ended(member, code, expected=(0,) if came_so_far else (0, -signal.SIGTERM))

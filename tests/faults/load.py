@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ class Account:
     poison: set[str] = field(default_factory=set[str])  # these kill their workers
     failures: dict[str, int] = field(default_factory=dict[str, int])
     kinds: Counter[str] = field(default_factory=Counter[str])
+    errors: dict[str, list[str]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # what was said instead of an answer
     awaited: int = 0  # results that were waited for, and came
 
     @property
@@ -120,6 +123,7 @@ class Producer:
             try:
                 job: Job[Any] = await task.delay(*arguments)
             except StoreError as error:
+                account.errors[job_id].append(f"{time.monotonic():.2f} {type(error).__name__}: {error}")
                 if isinstance(error, StoreUnavailable) and error.sent:
                     account.unsure[job_id] = time.monotonic()
                     account.refused.discard(job_id)

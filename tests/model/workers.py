@@ -206,9 +206,8 @@ class Workers(Life):
             self._retire(hand)
         elif what == "works":
             self._exchange(hand, [], limit=10, suspects=True, lose="")
-        elif what == "renews":
-            if not self._renew(hand):
-                self.hands.remove(hand)
+        elif what == "renews" and not self._renew(hand):
+            self.hands.remove(hand)
 
     @rule(die=DICE, limit=st.sampled_from([1, 2, MAX_RECLAIMED]))
     def a_worker_is_reclaimed_whole(self, die: int, limit: int) -> None:
