@@ -96,10 +96,11 @@ class Asker:
             sent=error.sent,
         )
 
-    def _still_open(self, refused: StoreRefused) -> StoreUnavailable:
+    def _still_open(self, refused: StoreError) -> StoreUnavailable:
         """This request was refused; what became of an earlier one, whose answer got lost, is as unknown as before."""
+        said = getattr(refused, "code", None) or type(refused).__name__
         return StoreUnavailable(
-            f"{refused.verb}: an answer from {self.url} got lost, and the next one was {refused.code}; try again later",
+            f"{refused.verb}: an answer from {self.url} got lost, and the next one was {said}; try again later",
             verb=refused.verb,
             url=self.url,
             sent=True,
@@ -132,6 +133,10 @@ class Asker:
                 failed = self._still_open(error) if unknown else error
                 if error.code not in LEAVE and error.code != "BUSY":
                     raise failed from None
+            except StoreError as error:  # it would be the same again: NOPERM, or nothing to make a job durable with
+                if unknown:
+                    raise self._still_open(error) from error
+                raise
             if loop.time() + backoff_s + self._least_s >= end:
                 raise failed
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret

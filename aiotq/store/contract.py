@@ -175,7 +175,7 @@ class Replacement(Struct, frozen=True, kw_only=True):
     job_id: str
     generation: str  # the one that was read
     lines: Sequence[str]  # the lines its ticket may name
-    state: str = "w"  # that was read: "w" it waits or runs, "f" it has failed; an end keeps the generation
+    state: str = "w"  # that was read: "w" it waits or runs, "f" it has failed (an end keeps the generation)
     record: bytes
     new_generation: str
     ttl_ms: int | None = None  # for a terminal record

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 AWAY_S = (0.2, 1.0, 1.5 * LEASE_S)
 STEPS_S = (-20, -3, 0, 3, 20)
-SLOWLY = ("--loading-process-events-interval-bytes", "1024")
-BYTES_A_COMMAND = 100  # in the server's file
-MOST_DELAY_US = 5_000
+SLOWLY = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")  # 1 ms a command
+PATIENCE_S = 5.0
 STORM_S, STORM_EVERY_S = 1.0, 0.05
 NOT_IN_STEP_S = 2.2  # a server of `everysec` writes so late at most when its disk is slow, and answers all the same
 OWN_MODE = ("flush_data", "power")
@@ -93,10 +92,17 @@ class Blows:
     async def loading(self) -> None:
         """SIGKILL, and it takes its time to load what it has."""
         await self._kill()
-        seconds, commands = self._dice.choice(AWAY_S), self._place.stored_bytes() / BYTES_A_COMMAND
-        delay_us = max(1, round(seconds * 1e6 / max(1, commands)))
-        self._note = f"for {seconds} s or so, {delay_us} us a command"
-        await self._place.start_server(*SLOWLY, "--key-load-delay", str(min(delay_us, MOST_DELAY_US)))
+        starting = asyncio.create_task(self._place.start_server(*SLOWLY))
+        await self._for_a_while()
+        while not starting.done():  # a client of redis-py would not get so far while it loads
+            with suppress(OSError, TimeoutError):
+                reader, writer = await asyncio.open_unix_connection(self._place.socket)
+                writer.write(b"CONFIG SET key-load-delay 0\r\n")
+                async with asyncio.timeout(PATIENCE_S):
+                    await reader.read(100)
+                writer.close()
+            await asyncio.wait([starting], timeout=0.05)
+        await starting
 
     async def _kill(self) -> None:
         await self._place.kill_server()

@@ -45,7 +45,7 @@ STRIKE_WITHIN_S = 0.6
 SAMPLE_EVERY_S = 3.0
 SHOWN = 30
 LOOK_EVERY_S = 0.05
-STALL_S = LEASE_S / 4  # a machine that stands still for so long takes a worker's lease by itself
+STALL_S = LEASE_S / 4  # a machine that leaves a process without its turn for so long takes leases by itself
 AWAY_S = 2.0
 AHEAD_S = 60  # of every clock before: so all that is scheduled is due
 SPARE_FDS, SPARE_LINKS, MOST_GROWTH = 3, 2, 1.5  # of a worker that has seen it all, beside one that has just come
@@ -66,8 +66,9 @@ class Chaos:
         self._times: list[Took] = []
         self._settled: list[tuple[Load, Load]] = []
         self._away: list[tuple[Load, Load]] = []
-        self._stalls: list[tuple[float, float]] = []  # when the machine left this process without its turn, how long
         self.found: list[Violation] = []
+        self._stalls = 0
+        self._late_s = 0.0  # how long the machine left this process without its turn, at most
         self.errors: dict[str, list[str]] = {}  # what callers were told of the jobs in `found`
         self.struck: list[str] = []  # what was done when, for the report of a run that went wrong
 
@@ -110,9 +111,13 @@ class Chaos:
             before_s = time.monotonic()
             self._place.weigh()
             await asyncio.sleep(LOOK_EVERY_S)
-            now_s = time.monotonic()
-            if now_s - before_s > STALL_S:
-                self._stalls.append((now_s, now_s - before_s))
+            late_s = time.monotonic() - before_s - LOOK_EVERY_S
+            self._late_s = max(self._late_s, late_s)
+            if late_s > STALL_S:  # nobody has reached the store by its proxy, and perhaps others had no turn either
+                self._stalls += 1
+                for member in self._crew.members:
+                    self._causes.lapse(member.pid, before_s, before_s + late_s)
+                self._causes.darkness(None, before_s, before_s + late_s)
 
     async def _break(self, strikes: Strikes, seconds: float, faults: list[str]) -> None:
         until_s = time.monotonic() + seconds
@@ -160,7 +165,7 @@ class Chaos:
         self._account.acked |= {job.id: time.monotonic() for job in brooms}
         with suppress(AssertionError):  # the invariants will say it, and what else is wrong
             await self._place.all_ended(brooms)
-        limit_s = SETTLED_WITHIN_S + 2 * max((took_s for _, took_s in self._stalls), default=0.0)
+        limit_s = SETTLED_WITHIN_S + 2 * self._late_s
         self._times.append(Took(what=what, took_s=time.monotonic() - began_s, limit_s=limit_s))
 
     async def _rest(self) -> None:
@@ -197,10 +202,6 @@ class Chaos:
 
     async def _judge(self, strikes: Strikes) -> None:
         place, account, causes = self._place, self._account, self._causes
-        for at_s, took_s in self._stalls:  # then a lease may be lost with nothing done to its worker
-            for worker in place.crew:
-                if '"event":"lease_lost"' in worker.text:
-                    causes.lapse(worker.pid, at_s - took_s - LEASE_S, at_s + LEASE_S)
         sample = await place.sample()
         if self._before is not None and self._losses == len(causes.losses):
             self.found += meanwhile(self._before, sample)
@@ -213,7 +214,6 @@ class Chaos:
         }
         sent = ", ".join(f"{count} {kind}" for kind, count in sorted(account.kinds.items()))
         faults = ", ".join(f"{count} {fault}" for fault, count in sorted(strikes.counts.items()))
-        stalled_s = max((took_s for _, took_s in self._stalls), default=0.0)
         place.measured(
             f"seed {self._seed}: {len(self.struck)} faults ({faults}); {len(place.crew)} workers\n"
             f"seed {self._seed}: {len(account.acked)} jobs acknowledged, {len(account.unsure)} left open, "
@@ -225,7 +225,7 @@ class Chaos:
             f"(of {len(account.poison)})\n"
             f"seed {self._seed}: {place.published.counts.total()} ends heard; {self._samples} samples; "
             f"settled after {self._times[0].took_s:.1f} s; "
-            f"the machine stood still {len(self._stalls)} times, for {stalled_s:.2f} s at most; "
+            f"the machine stood still {self._stalls} times, for {self._late_s:.2f} s at most; "
             f"{len(self.found)} violations"
         )
 

@@ -141,10 +141,6 @@ class Place(Rig):
         while self.sizes and self.sizes[0][0] < now_s - 3 * LOSES_S:
             del self.sizes[0]
 
-    def stored_bytes(self) -> int:
-        """How much the server will have to load."""
-        return sum(file.stat().st_size for file in self._home.glob("appendonlydir/*.aof"))
-
     def lose_power(self) -> float:
         """Of a server that was killed: leave of its file what had reached the disk. Returns since when it lost all."""
         killed_s = time.monotonic()
