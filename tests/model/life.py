@@ -51,6 +51,7 @@ class Life(RuleBasedStateMachine):
         self.born = 0  # workers so far
         self.made = 0  # ids so far
         self.sent: list[Request] = []
+        self.over: set[str] = set()  # tickets of attempts whose outcome was stored
         self.reads: dict[str, tuple[str, str]] = {}  # what somebody read of a job, some time ago
         self.replacements: list[Replacement] = []
         self.on_the_way: list[Callable[[], object]] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
+from aiotq.job import parse_ticket
 from aiotq.store.contract import MAX_CLAIMED, MAX_PROMOTED, MAX_RECLAIMED, Reclaimed, WorkerCard
 from tests.model.hands import DAY_MS, DELAYS_MS, QUEUES, Hand, Request, outcome
 from tests.model.life import DICE, LEASE_MS, LOSSES, Life
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ORDERS = st.permutations(QUEUES)
 LIMITS = st.sampled_from([0, 1, 2, 3, 10])
+BY_HAND = "ZZZZ"  # the generation of tickets that were put there again and again (trouble.py)
 OUTCOMES = ("succeeded", "died", "retried", "returned")
 
 
@@ -140,8 +142,17 @@ class Workers(Life):
         got = self.run(self.store.exchange(request.worker_id, request.finished, failure_ttl_ms=30 * DAY_MS, **common))
         wanted = self.model.exchange(request.worker_id, request.finished, **common)
         self.pair.same_exchange(got, wanted, doubt=request.held is not None)
+        self._each_attempt_has_one_outcome(request, got)
         self.pair.agree()
         return got
+
+    def _each_attempt_has_one_outcome(self, request: Request, got: Exchanged) -> None:
+        """Model and store might agree on more: a late repetition of one may not store it once more."""
+        stored = [one.ticket for one, done in zip(request.finished, got.stored, strict=False) if done]
+        by_hand = {text for text in stored if parse_ticket(text).generation == BY_HAND}
+        again = self.over & set(stored) - by_hand
+        assert not again, f"an outcome was stored of an attempt that was over: {again}"
+        self.over |= set(stored)
 
     @rule(die=DICE)
     def a_request_comes_late_or_twice(self, die: int) -> None:
