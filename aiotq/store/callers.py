@@ -53,13 +53,15 @@ class CallerVerbs(Asker):
     async def enqueue_durably(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
     ) -> tuple[Sequence[Enqueued | QueueFull], int]:
-        argv, durable = shapes.jobs(jobs), self._durable
+        argv, durable, sent = shapes.jobs(jobs), self._durable, False
 
         async def attempt() -> tuple[bytes, int]:
+            nonlocal sent
             await self._asked("connect", durable.means())
+            sent = True
             return await self._run(scripts.ENQUEUE, now_ms, *argv, wire=durable.wire), durable.wire.epoch
 
-        answer, link = await self._repeat(attempt, timeout_s=timeout_s)
+        answer, link = await self._repeat(attempt, verb="enqueue", timeout_s=timeout_s, sent=lambda: sent)
         return self._answers(jobs, answer), link
 
     def _answers(self, jobs: Sequence[NewJob], answer: bytes) -> Sequence[Enqueued | QueueFull]:
@@ -104,7 +106,7 @@ class CallerVerbs(Asker):
         argv = (
             r.job_id,
             now_ms,
-            r.generation,
+            r.state + r.generation,
             r.record,
             r.new_generation,
             "" if r.ttl_ms is None else r.ttl_ms,

@@ -177,6 +177,7 @@ class Replacement(Struct, frozen=True, kw_only=True):
     job_id: str
     generation: str  # the one that was read
     lines: Sequence[str]  # the lines its ticket may name
+    state: str = "w"  # that was read: "w" it waits or runs, "f" it has failed (an end keeps the generation)
     record: bytes
     new_generation: str
     ttl_ms: int | None = None  # for a terminal record
@@ -189,7 +190,7 @@ class Replaced(Enum):
 
     DONE = 0  # also if the record was already as wanted
     HELD = 1  # a worker holds the job
-    CHANGED = 2  # the record has another generation, or has gone
+    CHANGED = 2  # the record has another state or generation, or has gone
 
 
 class Backlog(Struct, frozen=True, kw_only=True):

@@ -119,10 +119,12 @@ def replacement(
     new_generation: str = "RRRR",
     line: str | None = None,
     delay_ms: int | None = None,
+    was: str = "w",
 ) -> Replacement:
-    """Without a line it ends the job."""
+    """Without a line it ends the job. was: the state that was read."""
     return Replacement(
         job_id=job_id,
+        state=was,
         generation=generation,
         lines=LINES,
         record=record("w" if line else state, new_generation),

@@ -14,7 +14,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aiotq.errors import NotDurable, QueueFull, StoreFull, StoreRefused, StoreUnavailable
-from aiotq.store import connect, durable
+from aiotq.store import connect, durable, scripts
 from aiotq.store.contract import Enqueued
 from tests import disk, servers
 from tests.contract.kit import job
@@ -328,6 +328,22 @@ async def test_a_server_that_is_silent_before_anything_is_enqueued_was_sent_noth
             with pytest.raises(StoreUnavailable) as caught:
                 await store.enqueue_durably([job("j1")])
             assert not caught.value.sent
+
+
+@pytest.mark.parametrize("timeout_s", [0.2, 0.5])
+async def test_a_server_that_is_silent_once_a_job_was_enqueued_has_perhaps_got_it(
+    server_folder: Path, timeout_s: float
+) -> None:
+    """timeout_s: with less than a whole one left, the caller gives up before the connection does."""
+    with servers.running("valkey", server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        upstream = server.url.removeprefix("unix://")
+        async with FaultProxy(upstream, server_folder / "p") as proxy, opened(proxy.url, timeout_s=0.5) as store:
+            await make_safe(store, "before")
+            proxy.arm(Fault.BLACK_HOLE, scripts.ENQUEUE.sha, times=100)
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.enqueue_durably([job("j1")], timeout_s=timeout_s)
+            assert proxy.hits
+            assert caught.value.sent
 
 
 async def test_a_refusal_is_told_as_such(server_folder: Path) -> None:

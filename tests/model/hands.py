@@ -85,7 +85,7 @@ def replacement(
 ) -> Replacement:
     """What a person wants. kind: "cancel", "again" or "later"; read: state and generation."""
     generation = stamps.new()
-    wanted = {"job_id": job_id, "generation": read[1], "lines": lines, "new_generation": generation}
+    wanted = {"job_id": job_id, "state": read[0], "generation": read[1], "lines": lines, "new_generation": generation}
     if kind == "cancel":
         return Replacement(**wanted, record=record("c", generation), ttl_ms=DAY_MS)
     line = lines[2] if suspect else lines[0]

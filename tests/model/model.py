@@ -103,7 +103,7 @@ class Model(State):
             return Replaced.CHANGED
         if read[1] == wanted.new_generation:
             return Replaced.DONE
-        if read[1] != wanted.generation:
+        if read != (wanted.state, wanted.generation):
             return Replaced.CHANGED
         tickets = [ticket(line, wanted.generation, wanted.job_id) for line in wanted.lines]
         if self._holder(tickets) is not None:

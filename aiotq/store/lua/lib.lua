@@ -103,7 +103,10 @@ local function to_front(place) return place >= 'a' and place ~= 's' end
 local function push(front, queue, place, tickets, woken)
   local where, score = rank(place)
   safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
-  if safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 then safe('SADD', prefix .. 'queues', queue) end
+  local well = #garbage
+  if safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 or #garbage > well then -- new, or only just mended
+    safe('SADD', prefix .. 'queues', queue)
+  end
   woken[queue] = true
 end
 
