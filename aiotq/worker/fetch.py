@@ -99,6 +99,7 @@ class Fetcher:
         """Claim nothing more; what has not been started goes back."""
         self.stopping = True
         self._give_back()
+        self.allowance.returned(self._admission.give_back())
         self._wake.set()
 
     def cancel(self, job_id: str) -> None:
