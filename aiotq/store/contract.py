@@ -158,6 +158,9 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     pid: int
     queues: Sequence[str]
     lease_ms: int
+    former: Sequence[
+        str
+    ] = ()  # ids under which it has lost its lease: what they still hold is reclaimed, if nobody knows them
 
 
 class Place(Struct, frozen=True, kw_only=True):
