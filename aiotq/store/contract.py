@@ -24,8 +24,7 @@ from aiotq.job import JobStatus
 
 # Bounds of one call, as measured to keep every script under 5 ms.
 MAX_ENQUEUE = 400
-MAX_FINISHED = 200
-MAX_CLAIMED = 200
+MAX_FINISHED = MAX_CLAIMED = 200
 MAX_RECLAIMED = 500
 MAX_PROMOTED = 1_000
 MAX_BATCH_BYTES = 1 << 20
@@ -263,18 +262,14 @@ class Store(Protocol):
     ) -> Sequence[Enqueued | QueueFull]:
         """Put 1..MAX_ENQUEUE jobs of at most MAX_BATCH_BYTES (or one of any size) in their lines or the schedule.
 
-        Idempotent by id and generation: safe to repeat when its reply was lost. QueueFull is an answer here, not
-        raised: that job of the batch did not fit (`max_len`), and nothing of it was written.
+        Safe to repeat, by id and generation. QueueFull is an answer: that job did not fit, nothing of it was written.
         """
         ...
 
     async def enqueue_durably(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
     ) -> tuple[Sequence[Enqueued | QueueFull], int]:
-        """As `enqueue`, over a connection kept for this, whose number comes with the answers: ask `settled` about it.
-
-        Raises NotDurable, with nothing sent, if nothing can be made safe there.
-        """
+        """As `enqueue`, over a connection whose number comes with the answers, for `settled`. Raises NotDurable."""
         ...
 
     async def settled(self, link: int, *, timeout_s: float) -> None:
@@ -307,8 +302,7 @@ class Store(Protocol):
     def ended(self, job_id: str) -> AsyncIterator[bytes | None]:
         """Yields the record as it is once subscribed and after each reconnect, and when the job ends.
 
-        None: there is none, or one too large to come along; read it. Ends are published for `WAITS_MS` after the last
-        (re)connect: a waiter asks anew before that is over.
+        None: there is none, or one too large to come along. Ends are published for `WAITS_MS` after each (re)connect.
         """
         ...
 
