@@ -172,7 +172,7 @@ async def test_people_and_senders_get_answers(bench: Bench) -> None:
             ]
             assert len(verbs) == 3
 
-            assert await bench.replace(replacement("j1", line="mail:5")) is Replaced.DONE
+            assert await bench.replace(replacement("j1", line="mail:5", was="f")) is Replaced.DONE
             assert await bench.replace(replacement("j2", line="mail:5", delay_ms=10)) is Replaced.DONE
             assert await bench.replace(replacement("j3")) is Replaced.DONE
             await bench.store.pause("mail")
