@@ -7,8 +7,7 @@ The values are msgspec Structs: one is made in a tenth of the time that a frozen
 Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
 every verb that has it, means that clock; tests pass a virtual one.
 
-Every verb may raise: StoreUnavailable (nothing is known unless `.sent` is False), StoreRefused (nothing was done),
-StoreUnusable (nothing ever will be).
+Verbs may raise StoreUnavailable (unknown if `.sent`), StoreRefused (nothing was done), StoreUnusable (nor will be).
 """
 
 from __future__ import annotations

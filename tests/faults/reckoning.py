@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.process.ledger import Entry
 
 STORED_WITHIN_S = 8.0  # of a job's end, whatever is being done to the server
+LINES_BEFORE = 12  # of a worker's log, in a complaint
 LOSS_KNOWN_WITHIN_S = 15.0  # by who asked meanwhile, and was never answered
 
 
@@ -81,11 +82,12 @@ class Reckoning:
         """Workers that were told that their lease is lost, and had been left alone."""
         shift_s = time.time() - time.monotonic()
         for worker in self._place.crew:
-            for line in worker.output:
+            for number, line in enumerate(worker.output):
                 if '"event":"lease_lost"' in line:
                     at_s = datetime.fromisoformat(json.loads(line)["ts"]).timestamp() - shift_s
                     if not self._causes.excuses_lost_lease(worker.pid, at_s):
-                        yield f"{worker.pid} lost its lease at {at_s:.2f}, and nothing had been done to it"
+                        said = "\n    ".join(one[:300] for one in worker.output[max(0, number - LINES_BEFORE) : number])
+                        yield f"{worker.pid} lost its lease at {at_s:.2f}, and nothing had been done to it:\n    {said}"
 
     def _published(self) -> Iterator[str]:
         """Ends that were published twice; or not at all, though somebody listened."""
