@@ -128,6 +128,7 @@ async def test_a_server_busy_with_another_script_is_waited_for(own: _Own) -> Non
 
 
 async def test_a_server_that_is_still_loading_is_waited_for_and_named_if_it_takes_too_long(own: _Own) -> None:
+    servers.skip_if_it_loads_in_one_go("valkey")
     patient, hasty = own.store(timeout_s=10), own.store(timeout_s=0.5)
     for store in (patient, hasty):
         await store.open()
@@ -167,7 +168,8 @@ async def test_a_user_without_the_rights_is_told_so(own: _Own) -> None:
 
 async def test_a_user_of_this_namespace_alone_can_do_it_all(own: _Own) -> None:
     rules = (
-        "on >pw ~{own}:* &{own}:* -@all +@connection +@read +@write +@pubsub +@scripting +info +time -@dangerous +info"
+        "on >pw ~{own}:* resetchannels &{own}:* -@all +@connection +@read +@write +@pubsub +@scripting +info +time "
+        "-@dangerous +info"
     )
     await own.raw.execute_command("ACL", "SETUSER", "owner", *rules.split())
     store = own.store("owner:pw@")
