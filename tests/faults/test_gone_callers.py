@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.servers import Server
     from tests.worker.kit import Keys
 
-STEPS = 40  # more than any of them takes
+STEPS, STEP_S = 40, 0.0005  # steps of the loop, and then of time: more than any of them takes
 LATE_S = 0.002  # each piece of an answer: the loop takes many steps while one is on its way
 MARKER = "marker"
 MANY, EVERY = 410, scaled(5, 1)  # more than one batch; which of the steps are tried
@@ -43,7 +43,11 @@ async def far(app: App, valkey: Server, server_folder: Path) -> AsyncIterator[Ap
 
 
 async def walk(
-    start: Callable[[int], Coroutine[Any, Any, Any]], marker: Callable[[], Coroutine[Any, Any, None]], *, every: int = 1
+    start: Callable[[int], Coroutine[Any, Any, Any]],
+    marker: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    every: int = 1,
+    step_s: float = STEP_S,
 ) -> int:
     """Cancel it after so many steps of the loop, or some milliseconds; then ask for the marker. How many ended."""
     ended = 0
@@ -53,7 +57,7 @@ async def walk(
             for _ in range(number):
                 await asyncio.sleep(0)
         else:
-            await asyncio.sleep((number - STEPS) / 2_000)
+            await asyncio.sleep((number - STEPS) * step_s)
         leaving.cancel()
         await marker()
         await asyncio.wait([leaving])
@@ -139,7 +143,7 @@ async def test_enqueue_many_may_be_cancelled_at_any_step_and_repeated_under_its_
     async def marker() -> None:
         assert (await far.job(MARKER).info()).arguments["args"] == [MARKER]
 
-    ended = await walk(many, marker, every=EVERY)
+    ended = await walk(many, marker, every=EVERY, step_s=20 * STEP_S)
     assert 0 < ended < 2 * STEPS / EVERY
     jobs = [job for number in range(0, 2 * STEPS, EVERY) for job in await many(number)]
     async with app.worker() as worker:  # which is not far
@@ -230,7 +234,7 @@ async def test_a_job_cancelled_in_the_middle_of_its_own_delay_leaves_its_workers
                 for _ in range(number):
                     await asyncio.sleep(0)
             else:
-                await asyncio.sleep((number - STEPS) / 2_000)
+                await asyncio.sleep((number - STEPS) * STEP_S)
             begun[number].cancel()
             assert await (await note.options(job_id=f"marker-{number}").delay("marker")).result(timeout=10) == "marker"
         for number in range(2 * STEPS):
