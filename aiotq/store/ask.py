@@ -153,14 +153,23 @@ class Asker:
             raise self._unavailable(verb, WireBroken("no time is left", sent=False))
         wire = self._wire
         unanswered = wire.unanswered
+        # Owned by this call, which waits for it. In a loop that was late the answer may have come in the very turn in
+        # which the time was over: a time-out around `attempt` itself would throw it away, and take it for unsent.
+        trying = asyncio.get_running_loop().create_task(_awaited(attempt))
         try:
-            async with asyncio.timeout_at(end):
-                return await attempt()
-        except TimeoutError:
-            # Its wire may have given it up in this very turn of a loop that was late.
+            await asyncio.wait([trying], timeout=end - asyncio.get_running_loop().time())
+            if trying.done():
+                return trying.result()
+            # Its wire may have given it up in this turn.
             went = wire.in_flight or wire.unanswered != unanswered if sent is None else sent()
-            late = WireBroken("no answer in time", sent=went)
-            raise self._unavailable(verb, late) from None
+        finally:
+            trying.cancel()
+        await asyncio.wait([trying])
+        raise self._unavailable(verb, WireBroken("no answer in time", sent=went))
+
+
+async def _awaited(attempt: Callable[[], Awaitable[T]]) -> T:
+    return await attempt()
 
 
 def _expected(url: str) -> str:

@@ -77,13 +77,14 @@ async def test_an_exchange_into_silence_is_recovered_whole(far: Bench, bench: Be
     assert (await bench.census()).records["j1"] == outcome.record
 
 
+@pytest.mark.parametrize("timeout_s", [None, 0.3], ids=["the wire's limit", "the caller's"])
 async def test_an_answer_that_came_while_the_loop_was_blocked_is_no_silence(
-    bench: Bench, server: Server, namespace: str
+    bench: Bench, server: Server, namespace: str, timeout_s: float | None
 ) -> None:
     limit_s = 0.5
     store = connect(server.url, namespace=namespace, connect_timeout_s=limit_s)
     await store.open()
-    sending = asyncio.ensure_future(store.enqueue([job("j1")]))
+    sending = asyncio.ensure_future(store.enqueue([job("j1")], timeout_s=timeout_s))
     for _ in range(5):  # until it has been sent
         await asyncio.sleep(0)
     time.sleep(2 * limit_s)  # noqa: ASYNC251  the fault, not a wait: as a task that blocks its worker's loop

@@ -173,7 +173,11 @@ class Causes:
     def _caused(self, before: Entry, end_s: float, again: Entry) -> bool:
         spans: list[tuple[Span, float]] = [(span, span.unstored_s) for span in self.of(before.pid)]
         spans += [(span, span.from_s - UNSTORED_S) for span in self.losses]
-        return any(span.meets(before.at_s, again.at_s) and end_s >= since_s for span, since_s in spans)
+        return any(
+            # What is lost is the claim, perhaps, which came a little before the start.
+            span.meets(before.at_s - UNSTORED_S * isinstance(span, Loss), again.at_s) and end_s >= since_s
+            for span, since_s in spans
+        )
 
     def _in_hand(self, entries: Sequence[Entry]) -> Counter[int]:
         """How many runs each worker held in a while in which it lapsed, or the server lost data."""

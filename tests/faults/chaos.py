@@ -45,7 +45,9 @@ STRIKE_WITHIN_S = 0.6
 SAMPLE_EVERY_S = 3.0
 SHOWN = 30
 LOOK_EVERY_S = 0.05
-STALL_S = LEASE_S / 4  # a machine that leaves a process without its turn for so long takes leases by itself
+# Half a heartbeat. A machine that leaves a process without its turn for so long takes leases by itself: once nobody
+# could renew for a while, whoever comes a heartbeat later than the others is reclaimed.
+STALL_S = LEASE_S * 4 / 15 / 2
 AWAY_S = 2.0
 AHEAD_S = 60  # of every clock before: so all that is scheduled is due
 SPARE_FDS, SPARE_LINKS, MOST_GROWTH = 3, 2, 1.5  # of a worker that has seen it all, beside one that has just come
