@@ -58,7 +58,7 @@ async def register(
 ) -> tuple[str, float]:
     """Register under a random id. Returns it, and when the request was sent (monotonic): from then the lease runs.
 
-    former: its ids so far, if it has worked; then not even a server that can't serve ends it. Raises StoreUnusable else.
+    former: its ids so far, if it has worked; then not even a server that can't serve ends it. Raises StoreUnusable.
     """
     backoff_s = 0.1
     while True:
