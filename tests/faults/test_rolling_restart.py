@@ -73,7 +73,7 @@ def spread(waited_s: Sequence[float]) -> str:
 async def test_a_rolling_restart_under_load_loses_nothing_and_runs_nothing_twice(rig: Rig):
     await rig.start_server()
     await rig.watch_ends()
-    crew = await rig.workers(WORKERS, *GRACE)
+    crew = [await rig.worker(*GRACE) for _ in range(WORKERS)]
     stream, replaced = Stream(rig=rig), 0
     async with asyncio.TaskGroup() as group:
         group.create_task(stream.run())

@@ -13,6 +13,7 @@ import pytest
 from aiotq import App
 from aiotq.errors import StoreFull, StoreRefused, StoreUnavailable
 from aiotq.store.scripts import ENQUEUE
+from tests import servers
 from tests.faults.proxy import Fault, FaultProxy
 from tests.process.rig import Rig
 from tests.process.tasks import Tasks
@@ -72,6 +73,7 @@ async def test_enqueuing_on_a_full_server_is_refused_and_leaves_no_key(rig: Rig)
 
 
 async def test_enqueuing_on_a_server_that_loads_is_refused_in_time_and_works_later(rig: Rig):
+    servers.skip_if_it_loads_in_one_go("valkey")
     await rig.start_server()
     async with rig.raw.pipeline(transaction=False) as pipe:
         for number in range(4_000):
