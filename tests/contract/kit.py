@@ -9,7 +9,7 @@ import pytest
 
 from aiotq.errors import StoreUnavailable
 from aiotq.job import parse_ticket, ticket
-from aiotq.store.contract import Ended, NewJob, Postponed, PutBack, Replacement, WorkerCard
+from aiotq.store.contract import MAX_RECLAIMED, Ended, NewJob, Postponed, PutBack, Replacement, WorkerCard
 from tests.model import census
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Bench:
     async def renew(self, worker_id: str = "w1", *, lease_ms: int = LEASE_MS) -> Renewed:
         return await self.store.renew(worker_id, lease_ms=lease_ms, now_ms=self.clock.now_ms())
 
-    async def reclaim(self, worker_id: str = "w1", *, seen_ms: int, limit: int = 500) -> Reclaimed:
+    async def reclaim(self, worker_id: str = "w1", *, seen_ms: int, limit: int = MAX_RECLAIMED) -> Reclaimed:
         return await self.store.reclaim(worker_id, seen_ms=seen_ms, limit=limit, now_ms=self.clock.now_ms())
 
     async def vanish(self, worker_id: str = "w1") -> Reclaimed:

@@ -19,6 +19,8 @@ from aiotq.errors import StoreUnavailable
 from aiotq.store import connect
 from tests.faults.fake_server import SILENCE, answering
 from tests.faults.proxy import Fault, FaultProxy
+from tests.faults.scale import scaled
+from tests.faults.vitals import load_of
 from tests.process.ledger import until
 from tests.process.rig import Rig
 
@@ -27,11 +29,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiotq import Job
+    from tests.faults.invariants import Load
+    from tests.processes import WorkerProcess
 
 SEED = 20
 LATENCY_S = 0.2  # of each answer
 LONG = ("--lease", "20")  # nothing here lasts so long: no job may run twice
 SHORT_S = 1.5
+LASTS_S = scaled(5.0, 60.0)  # of trouble that goes on and on
+CUT_EVERY_S, LOSE_EVERY_S = 0.15, 0.05
+FEWEST = 40  # cuts and losses, however slow the machine is
+MOST_CPU_SHARE = 0.5  # of a core, for a worker that is busy and loses its connections all the time
 
 
 @pytest_asyncio.fixture
@@ -70,47 +78,80 @@ async def trouble(strike: Callable[[], None], draw: random.Random, *, every_s: f
             over.set()
 
 
-async def a_mixed_load(rig: Rig, struck: list[float], times: int) -> tuple[list[Job[Any]], dict[str, int]]:
-    """Jobs of all kinds, sent and awaited until trouble has struck so often. Returns them, and who fails how often."""
+async def a_mixed_load(rig: Rig, struck: list[float]) -> tuple[list[Job[Any]], dict[str, int]]:
+    """Jobs of all kinds, sent and awaited while trouble lasts. Returns them, and who fails how often."""
     jobs: list[Job[Any]] = []
     failures: dict[str, int] = {}
+    began_s = time.monotonic()
     async with asyncio.TaskGroup() as waiting:
-        while len(struck) < times:
+        while len(struck) < FEWEST or time.monotonic() - began_s < LASTS_S:
             jobs += await rig.app.enqueue_many([rig.tasks.nap.s(0.02) for _ in range(20)])
             jobs += await asyncio.gather(*(rig.tasks.note.delay() for _ in range(5)))
             jobs.append(await rig.tasks.note.options(countdown=0.1).delay())
             jobs.append(await rig.tasks.carry.delay("x" * 20_000))
             jobs.append(stumbling := await rig.tasks.stumble.delay(1))
             failures[stumbling.id] = 1
-            waiting.create_task(stumbling.result(timeout=30))
+            waiting.create_task(stumbling.result(timeout=60))
     return jobs, failures
 
 
+async def clients(rig: Rig) -> int:
+    """How many connections the server has."""
+    return int((await rig.raw.info("clients"))["connected_clients"])
+
+
+@asynccontextmanager
+async def modest(rig: Rig, workers: list[WorkerProcess]) -> AsyncIterator[list[tuple[Load, Load]]]:
+    """What happens within leaves no connection open, and takes a part of the processor only.
+
+    Yields a list, filled at the end: what each worker took before and after.
+    """
+    loads: list[tuple[Load, Load]] = []
+    jobs = await rig.enqueue(50)  # so that each connection has been opened that they use
+    await rig.all_ended(jobs)
+    opened, before = await clients(rig), [load_of(worker) for worker in workers]
+    yield loads
+
+    async def as_many() -> bool:
+        return await clients(rig) <= opened + 1
+
+    await until(as_many, "as many connections as before")
+    loads += zip(before, [load_of(worker) for worker in workers], strict=True)
+    for was, now in loads:
+        share = (now.cpu_s - was.cpu_s) / (now.at_s - was.at_s)
+        rig.measured(f"worker {now.pid}: {share:.0%} of a core, {was.fds} files and sockets before, {now.fds} after")
+        assert share < MOST_CPU_SHARE
+
+
+@pytest.mark.timeout(240)
 async def test_latency_and_connections_lost_at_random_lose_nothing_and_repeat_nothing(rig: Rig, proxy: FaultProxy):
     draw = random.Random(SEED)
     workers = [await rig.worker(*LONG, url=proxy.url) for _ in range(2)]
-    proxy.delay_s = LATENCY_S
-    async with trouble(lambda: proxy.cut_one(draw), draw, every_s=0.15) as cuts:
-        jobs, failures = await a_mixed_load(rig, cuts, 40)
-    proxy.delay_s = 0.0
-    await rig.all_ended(jobs)
+    async with modest(rig, workers) as settled:
+        proxy.delay_s = LATENCY_S
+        async with trouble(lambda: proxy.cut_one(draw), draw, every_s=CUT_EVERY_S) as cuts:
+            jobs, failures = await a_mixed_load(rig, cuts)
+        proxy.delay_s = 0.0
+        await rig.all_ended(jobs)
     rig.measured(f"{len(jobs)} jobs with {LATENCY_S:g} s of latency, {len(cuts)} connections cut")
     await rig.stop(*workers)
-    await rig.check(jobs, failures=failures)
+    await rig.check(jobs, failures=failures, settled=settled)
 
 
+@pytest.mark.timeout(240)
 async def test_requests_and_answers_lost_at_random_lose_nothing_and_repeat_nothing(rig: Rig, proxy: FaultProxy):
     draw = random.Random(SEED)
     faults = (Fault.DROP_REQUEST, Fault.DROP_REPLY, Fault.HALF_REPLY)
     workers = [await rig.worker(*LONG, url=proxy.url) for _ in range(2)]
-    async with trouble(lambda: proxy.arm(draw.choice(faults), b"EVALSHA"), draw, every_s=0.05) as armed:
-        jobs, failures = await a_mixed_load(rig, armed, 60)
-    proxy.arm(Fault.DROP_REPLY, b"EVALSHA", times=0)
-    await rig.all_ended(jobs)
+    async with modest(rig, workers) as settled:
+        async with trouble(lambda: proxy.arm(draw.choice(faults), b"EVALSHA"), draw, every_s=LOSE_EVERY_S) as armed:
+            jobs, failures = await a_mixed_load(rig, armed)
+        proxy.arm(Fault.DROP_REPLY, b"EVALSHA", times=0)
+        await rig.all_ended(jobs)
     rig.measured(f"{len(jobs)} jobs, {proxy.hits} requests or answers lost")
-    assert proxy.hits > 20
+    assert proxy.hits > FEWEST // 2
     await rig.stop(*workers)
-    await rig.check(jobs, failures=failures)
+    await rig.check(jobs, failures=failures, settled=settled)
 
 
 async def test_a_worker_that_is_cut_off_for_longer_than_its_lease_stores_nothing_late_and_starts_afresh(rig: Rig):

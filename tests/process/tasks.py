@@ -13,7 +13,7 @@ import resource
 import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from aiotq import App, RetryPolicy, current_job
@@ -147,6 +147,37 @@ async def starve() -> None:
     _Ledger.write("end")
 
 
+async def grasp() -> int:
+    """Opens a file, as soon as there is a descriptor for it, and keeps it until the gate is opened."""
+    _Ledger.write("start")
+    gate, file = Path(os.environ["GATE"]), -1
+    try:
+        while not gate.exists():
+            if file < 0:
+                with suppress(OSError):  # there is none: it takes the next one that somebody gives back
+                    file = os.open("/dev/null", os.O_RDONLY)
+            await asyncio.sleep(LOOK_EVERY_S)
+    finally:
+        if file >= 0:
+            os.close(file)
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def devour() -> None:
+    """Takes all the memory that its process may have, down to the last page, for good; and wants more."""
+    _Ledger.write("start")
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        raise MemoryError("not all of the machine's")
+    size = 1 << 24
+    while size >= resource.getpagesize():
+        try:
+            _kept.append(bytes(size))
+        except MemoryError:
+            size >>= 1
+    raise MemoryError
+
+
 async def gorge(mib: int) -> int:
     """Wants more memory than its process may have, whatever that has by now."""
     _Ledger.write("start")
@@ -210,6 +241,8 @@ class Tasks:
         self.carry = app.task(carry, name="carry")
         self.swell = app.task(swell, name="swell")
         self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
+        self.grasp = app.task(grasp, name="grasp")
+        self.devour = app.task(devour, name="devour", retries=0)
         self.gorge = app.task(gorge, name="gorge", retries=0)
         self.starve = app.task(starve, name="starve")
         self.die = app.task(die, name="die")
