@@ -90,7 +90,7 @@ async def test_latency_and_connections_lost_at_random_lose_nothing_and_repeat_no
     draw = random.Random(SEED)
     workers = [await rig.worker(*LONG, url=proxy.url) for _ in range(2)]
     proxy.delay_s = LATENCY_S
-    async with trouble(lambda: proxy.cut_one(draw), draw, every_s=0.15) as cuts:
+    async with rig.sampling(), trouble(lambda: proxy.cut_one(draw), draw, every_s=0.15) as cuts:
         jobs, failures = await a_mixed_load(rig, cuts, 40)
     proxy.delay_s = 0.0
     await rig.all_ended(jobs)
@@ -103,7 +103,7 @@ async def test_requests_and_answers_lost_at_random_lose_nothing_and_repeat_nothi
     draw = random.Random(SEED)
     faults = (Fault.DROP_REQUEST, Fault.DROP_REPLY, Fault.HALF_REPLY)
     workers = [await rig.worker(*LONG, url=proxy.url) for _ in range(2)]
-    async with trouble(lambda: proxy.arm(draw.choice(faults), b"EVALSHA"), draw, every_s=0.05) as armed:
+    async with rig.sampling(), trouble(lambda: proxy.arm(draw.choice(faults), b"EVALSHA"), draw, every_s=0.05) as armed:
         jobs, failures = await a_mixed_load(rig, armed, 60)
     proxy.arm(Fault.DROP_REPLY, b"EVALSHA", times=0)
     await rig.all_ended(jobs)
@@ -122,6 +122,7 @@ async def test_a_worker_that_is_cut_off_for_longer_than_its_lease_stores_nothing
         await rig.ledger.until(10, pid=cut_off.pid)
         (former,) = await rig.ids_of(cut_off)
         other = await rig.worker(*lease)
+        await rig.baseline()
         proxy.freeze()
         began_s = time.monotonic()
         await other.line("reclaimed", worker=former)
@@ -147,6 +148,7 @@ async def test_when_all_were_cut_off_for_longer_than_a_lease_nobody_takes_anothe
     jobs: list[Any] = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(15)])
     await rig.ledger.until(15)
     members = await rig.raw.zrange(f"{rig.prefix}workers", 0, -1, withscores=True)
+    await rig.baseline()
     proxy.freeze()
     last_ms = max(end_ms for _, end_ms in members)
 

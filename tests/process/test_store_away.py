@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
 
 from aiotq.errors import StoreFull
 from tests import servers
@@ -53,6 +54,7 @@ async def test_a_restart_of_the_server_in_mid_drain_loses_nothing_and_repeats_no
     jobs = await rig.app.enqueue_many([rig.tasks.nap.s(0.02) for _ in range(3_000)])
     worker = await rig.worker("-c", "50")
     await rig.ledger.until(500, "end")
+    await rig.baseline()
     await (rig.shut_server_down() if ends == "shutdown" else rig.kill_server())
     await worker.line("store_down")
     assert len(rig.ledger.ends()) < 3_000
@@ -71,6 +73,7 @@ async def test_the_first_worker_back_after_a_long_outage_takes_no_other_workers_
     workers = await rig.workers(3, "--lease", f"{LEASE_S:g}", "-c", "5")
     jobs = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(15)])
     await rig.ledger.until(15)
+    await rig.baseline()
     await rig.kill_server()
     await asyncio.sleep(1.2 * LEASE_S)  # every lease has ended
     await rig.start_server(*durable)
@@ -88,6 +91,7 @@ async def test_workers_outlive_an_emptied_server_and_bring_nothing_back(rig: Rig
     workers = await rig.workers(2, "--lease", "4", "-c", "5")
     vanished = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(20)])
     await rig.ledger.until(10)
+    await rig.baseline()
     await rig.raw.flushall()
     await rig.say_somebody_waits()
     at_s = time.monotonic()
@@ -110,7 +114,7 @@ async def test_no_error_surfaces_while_the_scripts_are_flushed_in_a_loop(rig: Ri
     await rig.start_server()
     await rig.watch_ends()
     workers = await rig.workers(2)
-    async with again_and_again(rig.raw.script_flush, every_s=0.0) as flushes:
+    async with rig.sampling(), again_and_again(rig.raw.script_flush, every_s=0.0) as flushes:
         jobs = await rig.enqueue(1_000)
         while len(flushes) < 100:
             jobs += await asyncio.gather(*(rig.tasks.note.delay() for _ in range(20)))
@@ -139,7 +143,7 @@ async def test_connections_cut_every_50_ms_lose_nothing_and_repeat_nothing(rig: 
     failures: dict[str, int] = {}
     results: list[asyncio.Task[int]] = []
     rig.raw.connection_pool.connection_kwargs["client_name"] = "test"  # its further connections are no target
-    async with again_and_again(cut, every_s=0.05) as cuts:
+    async with rig.sampling(), again_and_again(cut, every_s=0.05) as cuts:
         while len(cuts) < 40:
             jobs += await rig.app.enqueue_many([rig.tasks.nap.s(0.03) for _ in range(30)])
             jobs.append(await rig.tasks.note.options(countdown=0.05).delay())
@@ -200,3 +204,6 @@ async def test_a_worker_and_a_sender_follow_their_address_to_the_new_primary(rig
             await after.result(timeout=10)
             rig.measured(f"a job on the new primary done after {time.monotonic() - at_s:.2f} s")
             await rig.stop(worker)
+            await rig.raw.aclose()
+            rig.raw = Redis.from_url(f"unix://{folder / 's'}")  # the server that counts now: it never knew those before
+            await rig.check([after])
