@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 MINUTES ?= 5
 SEED ?=
+TIMES ?= 20
 
-.PHONY: help demo test test-servers check chaos bench lock clean
+.PHONY: help demo test test-servers check chaos faults bench lock clean
 
 help:
 	@echo "make demo   a thousand sales become emails through two worker processes"
@@ -17,6 +18,7 @@ help:
 	@echo "make check  style, types, architecture"
 	@echo "make lock   constraints.lock anew: the newest of what development needs, with hashes"
 	@echo "make chaos  workers, connections and the server broken at random for MINUTES=5; SEED=7 repeats a run"
+	@echo "make faults TIMES=20   the fault and process suites so often, each time in another order, until one fails"
 	@echo "make bench  figures of aiotq and nine peers in one run, at most 40 minutes (ARGS=--quick for less)"
 
 demo: $(VENV)/.demo
@@ -38,6 +40,9 @@ check: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+faults: $(VENV)/.dev
+	@$(BIN)/python tools/again.py --times $(TIMES) -n 2 $(ARGS)
 
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks run --publish $(ARGS)

@@ -16,8 +16,7 @@ from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
 from aiotq.registry import Registry, TaskOptions, declare
 from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.settings import FAILURE_TTL, MIB
-from aiotq.store.contract import Enqueued
-from aiotq.task import AsyncTask, Signature, SyncTask, Task
+from aiotq.task import AsyncTask, Signature, SyncTask, Task, enqueue_many
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
@@ -78,6 +77,8 @@ class App:
     lease: how long a worker that is silent keeps its jobs. unknown_for: how long a job of an unknown task waits for a
         worker that knows it. max_lost: how often a job's worker may vanish. max_block: how long a task may block the
         event loop before its worker's jobs are given to others.
+    max_len: how many jobs may wait in a queue, in each one or by name ({"email": 10_000}); what this app enqueues
+        beyond that is refused with QueueFull. Scheduled jobs don't count, and come in all the same. None: no limit.
     signing_keys: secrets, of 16 bytes or more each, that sign what is stored of a job; the first signs, all are taken.
         None: AIOTQ_SIGNING_KEYS, with commas between them. What is not signed is not run, and no result.
 
@@ -100,6 +101,7 @@ class App:
         unknown_for: Duration = 3600,
         max_lost: int = 3,
         max_block: Duration = 60,
+        max_len: int | Mapping[str, int] | None = None,
         signing_keys: Sequence[str | bytes] | None = None,
     ) -> None:
         if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -117,6 +119,7 @@ class App:
             unknown_for=unknown_for,
             max_lost=max_lost,
             max_block=max_block,
+            max_len=max_len,
             signing_keys=signing_keys,
         )
         self._core = Core(url=url, settings=checked, registry=Registry(default_queue=checked.default_queue))
@@ -209,30 +212,11 @@ class App:
     async def enqueue_many(self, signatures: Iterable[Signature[R]]) -> list[Job[R]]:
         """Enqueue many calls (`task.s(...)`) in a few round trips; returns their handles in the same order.
 
-        They go out in bounded batches, each of them whole or not at all. Raises StoreError for the first batch that
-        fails, with a note that says how many jobs were queued before it. If one of the calls is `durable`, all are.
+        They go out in bounded batches. Raises StoreError for the first batch that fails, of which none is queued then,
+        with a note that says how many jobs were queued before it; QueueFull if some did not fit their queue (`max_len`;
+        `.refused` names their places), when all others are queued. If one of the calls is `durable`, all are.
         """
-        calls = list(signatures)
-        for call in calls:
-            if not isinstance(call, Signature) or call.of.core is not self._core:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise UsageError(
-                    f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns"
-                )
-        ids: list[str] = []
-
-        def new_jobs() -> Iterable[Any]:
-            for call in calls:
-                new = call.of.new_job(call.args, call.kwargs)
-                ids.append(new.job_id)
-                yield new
-
-        client = self._core.client()
-        sender = client.durable if any(call.options.durable for call in calls) else client.sender
-        answers = await sender.send_many(new_jobs())
-        return [
-            Job(self._core, job_id, existed=answer is Enqueued.EXISTED)
-            for job_id, answer in zip(ids, answers, strict=True)
-        ]
+        return await enqueue_many(self._core, signatures)
 
     # --- workers ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiotq.errors import DurabilityUnknown, StoreError, StoreUnavailable
+from aiotq.errors import DurabilityUnknown, QueueFull, StoreError, StoreUnavailable
 from aiotq.sender import Sender
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class _Durably:
 
     async def enqueue(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None
-    ) -> Sequence[tuple[Enqueued, int]]:
+    ) -> Sequence[tuple[Enqueued, int] | QueueFull]:
         answers, link = await self._store.enqueue_durably(jobs, timeout_s=timeout_s)
-        return [(answer, link) for answer in answers]
+        return [answer if isinstance(answer, QueueFull) else (answer, link) for answer in answers]
 
 
 class DurableSender:
@@ -51,8 +51,8 @@ class DurableSender:
     async def send(self, job: NewJob) -> Enqueued:
         """Enqueue a job, and return once it is safe.
 
-        Raises StoreError as any enqueuing; NotDurable, with nothing queued; DurabilityUnknown if it is queued, and not
-        known within the time to be safe.
+        Raises StoreError as any enqueuing; NotDurable or QueueFull, with nothing queued; DurabilityUnknown if it is
+        queued, and not known within the time to be safe.
         """
         until = self._loop.time() + self._timeout_s
         answer, link = await self._sender.send(job)
@@ -63,8 +63,8 @@ class DurableSender:
         await self._safe(link, again, until=until, job_id=job.job_id)
         return answer
 
-    async def send_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
-        """Enqueue many in bounded batches, and return once all are safe: their answers, in their order.
+    async def send_many(self, jobs: Iterable[NewJob]) -> list[Enqueued | QueueFull]:
+        """Enqueue many in bounded batches, and return once all that fit are safe: their answers, in their order.
 
         Raises StoreError for the first batch that fails, with a note that says how many jobs were queued before;
         NotDurable and DurabilityUnknown as `send`.
@@ -72,12 +72,15 @@ class DurableSender:
         new = list(jobs)
         answers = await self._sender.send_many(new)
 
-        async def again() -> int | None:
-            return _one_link(await self._sender.send_many(new))
+        queued = [job for job, answer in zip(new, answers, strict=True) if not isinstance(answer, QueueFull)]
 
-        if new:
-            await self._safe(_one_link(answers), again, until=self._loop.time() + self._timeout_s, job_id=None)
-        return [answer for answer, _ in answers]
+        async def again() -> int | None:
+            return _one_link(await self._sender.send_many(queued))
+
+        if queued:
+            link = _one_link([answer for answer in answers if not isinstance(answer, QueueFull)])
+            await self._safe(link, again, until=self._loop.time() + self._timeout_s, job_id=None)
+        return [answer if isinstance(answer, QueueFull) else answer[0] for answer in answers]
 
     async def drain(self) -> None:
         """Wait until all callers have their answers; nothing more may be handed over then."""
@@ -126,7 +129,11 @@ class DurableSender:
         )
 
 
-def _one_link(answers: Sequence[tuple[Enqueued, int]]) -> int | None:
-    """The one connection that all went over, if it was one."""
-    links = {link for _, link in answers}
+def _one_link(answers: Sequence[tuple[Enqueued, int] | QueueFull]) -> int | None:
+    """The one connection that all went over, if it was one. Raises QueueFull for one that fits no more."""
+    links: set[int] = set()
+    for answer in answers:
+        if isinstance(answer, QueueFull):
+            raise answer
+        links.add(answer[1])
     return links.pop() if len(links) == 1 else None

@@ -21,7 +21,8 @@
         ├── StoreUnavailable             no answer: nothing was sent, or the effect is unknown (`.sent`)
         │   └── DurabilityUnknown        a job of `durable=True` is queued; whether a crash can lose it is not known
         ├── StoreRefused                 the server answered that it will not, for now; nothing was done: `.code`
-        │   └── StoreFull                ... because its memory is full
+        │   ├── StoreFull                ... because its memory is full
+        │   └── QueueFull                ... aiotq itself, as a queue is as long as `max_len` lets it be: `.queue`
         ├── NotDurable                   the server can't keep `durable=True`; nothing was queued
         └── StoreUnusable                what answers can't serve aiotq: no Redis, too old, wrong password: `.code`
             └── EmbeddedUnavailable      no embedded server can be started here
@@ -239,6 +240,25 @@ class StoreRefused(StoreError):
 
 class StoreFull(StoreRefused):
     """Redis is at its `maxmemory` and takes nothing new; workers can still drain it."""
+
+
+class QueueFull(StoreRefused):
+    """As many jobs wait in the queue as the app's `max_len` allows. Nothing of this one was stored; `code`: QUEUEFULL.
+
+    queue, max_len, job_id: of the job that did not fit. refused: of `enqueue_many`, the places of the calls that did
+    not, from 0; all others are queued.
+    """
+
+    def __init__(self, *, queue: str, max_len: int, job_id: str, verb: str, url: str) -> None:
+        self.queue, self.max_len, self.job_id = queue, max_len, job_id
+        self.refused: tuple[int, ...] = (0,)
+        super().__init__(
+            f"{verb}: {max_len:,} jobs or more wait in the queue {queue!r} at {url}; fewer were expected (max_len), "
+            f"so nothing of job {job_id} was stored; enqueue it again later, start more workers, or raise max_len",
+            verb=verb,
+            url=url,
+            code="QUEUEFULL",
+        )
 
 
 class StoreUnusable(StoreError):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
+from aiotq.errors import QueueFull, StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_ENQUEUE
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Way(Protocol[A_co]):
         """Look at the server, in no more than that time. Raises StoreError."""
         ...
 
-    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None) -> Sequence[A_co]:
-        """Put jobs in their lines or the schedule. An answer each."""
+    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None) -> Sequence[A_co | QueueFull]:
+        """Put jobs in their lines or the schedule. An answer each: QueueFull for one that did not fit."""
         ...
 
 
@@ -72,13 +72,14 @@ class Sender(Generic[A]):
             self._launch()
         return future
 
-    async def send_many(self, jobs: Iterable[NewJob]) -> list[A]:
+    async def send_many(self, jobs: Iterable[NewJob]) -> list[A | QueueFull]:
         """Send jobs in bounded batches; one is made while another is on its way. Returns the answers in their order.
 
+        QueueFull is the answer to a job that did not fit; those after it are tried all the same.
         Raises StoreError for the first batch that fails; a note on it says how many jobs were queued before.
         """
-        answers: list[A] = []
-        flight: asyncio.Task[Sequence[A]] | None = None
+        answers: list[A | QueueFull] = []
+        flight: asyncio.Task[Sequence[A | QueueFull]] | None = None
         try:
             for batch in batches(jobs):
                 if flight is not None:
@@ -89,7 +90,8 @@ class Sender(Generic[A]):
             if flight is not None:
                 answers += await flight
         except StoreError as error:
-            error.add_note(f"{len(answers):,} jobs of this enqueue_many() were queued before that")
+            queued = len(answers) - len(refusals(answers))
+            error.add_note(f"{queued:,} jobs of this enqueue_many() were queued before that")
             raise
         finally:
             if flight is not None and not flight.done():
@@ -97,7 +99,7 @@ class Sender(Generic[A]):
                 await asyncio.wait([flight])
         return answers
 
-    async def _send_now(self, batch: list[NewJob]) -> Sequence[A]:
+    async def _send_now(self, batch: list[NewJob]) -> Sequence[A | QueueFull]:
         until = self._loop.time() + self._timeout_s
         await self.open(until)
         return await self._store.enqueue(batch, timeout_s=until - self._loop.time())
@@ -192,8 +194,10 @@ class Sender(Generic[A]):
             jobs = [job for job, _, _ in batch]
             answers = await self._store.enqueue(jobs, timeout_s=until - self._loop.time())
             for (_, future, _), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+                if type(answer) is QueueFull:
+                    _fail(future, answer)
+                elif not future.done():
+                    future.set_result(cast("A", answer))
         except asyncio.CancelledError:
             for job, future, _ in batch:
                 _fail(future, self._cut_off(job, sent=True))
@@ -220,6 +224,11 @@ def batches(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
         batch.append(job)
     if batch:
         yield batch
+
+
+def refusals(answers: Iterable[object]) -> dict[int, QueueFull]:
+    """Those of the answers that are none, by their place."""
+    return {place: answer for place, answer in enumerate(answers) if isinstance(answer, QueueFull)}
 
 
 def told(error: E, *, job_id: str) -> E:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
-from aiotq import options, record
+from aiotq import checks, options, record
 from aiotq.document import Document
 from aiotq.errors import PayloadTooLarge, UsageError
 from aiotq.handle import Job
@@ -21,11 +21,12 @@ from aiotq.job import job_id, line
 from aiotq.options import NO_OPTIONS, CallOptions
 from aiotq.plain import outgrown
 from aiotq.portal import portal
+from aiotq.sender import refusals
 from aiotq.splice import First
 from aiotq.store.contract import Enqueued, NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from datetime import datetime
     from types import CodeType, FrameType, TracebackType
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from aiotq.retry import Duration
 
 P = ParamSpec("P")
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -62,6 +64,8 @@ class Enqueuer(Generic[P, R_co]):
         self._queue = options.queue or registered.queue
         self._priority = registered.priority if options.priority is None else options.priority
         self._line = line(self._queue, self._priority, lifo=options.lifo)
+        scheduled = options.delay_ms is not None or options.due_ms is not None
+        self._max_len = None if scheduled else core.settings.longest(self._queue)
         self._first: First | None = None  # made for the first job
         self._sending = EnqueuingDurably if options.durable else Enqueuing
 
@@ -79,7 +83,8 @@ class Enqueuer(Generic[P, R_co]):
         """Enqueue a job that calls the task with these arguments: `job = await task.delay(...)`.
 
         The arguments are bound and encoded at once: raises TypeError as the call would, SerializationError,
-        PayloadTooLarge. When awaited, raises StoreError within the app's `connect_timeout`, saying what is known.
+        PayloadTooLarge. When awaited, raises StoreError within the app's `connect_timeout`, saying what is known;
+        QueueFull if as many jobs wait in its queue as the app's `max_len` allows.
         """
         # Whoever forgets the await is told the line.
         frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -137,6 +142,7 @@ class Enqueuer(Generic[P, R_co]):
             body=body,
             delay_ms=options.delay_ms,
             due_ms=options.due_ms,
+            max_len=self._max_len,
         )
 
     def _document(self, expires_ms: int | None) -> Document:
@@ -328,6 +334,35 @@ class EnqueuingDurably(Enqueuing):
 
     __slots__ = ()
     _durably = True
+
+
+async def enqueue_many(core: Core, signatures: Iterable[Signature[R]]) -> list[Job[R]]:
+    """What `App.enqueue_many` does."""
+    calls = list(signatures)
+    for call in calls:
+        if not isinstance(call, Signature) or call.of.core is not core:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns")
+    ids: list[str] = []
+
+    def new_jobs() -> Iterable[NewJob]:
+        for call in calls:
+            new = call.of.new_job(call.args, call.kwargs)
+            ids.append(new.job_id)
+            yield new
+
+    client = core.client()
+    durable = any(call.options.durable for call in calls)
+    answers = await (client.durable.send_many(new_jobs()) if durable else client.sender.send_many(new_jobs()))
+    refused = refusals(answers)
+    if refused:
+        error = next(iter(refused.values()))
+        error.refused = tuple(refused)
+        error.add_note(
+            f"{len(answers) - len(refused):,} of {len(answers):,} jobs of this enqueue_many() were queued; "
+            "`refused` has the places of those that were not"
+        )
+        raise error
+    return [Job(core, job_id, existed=answer is Enqueued.EXISTED) for job_id, answer in zip(ids, answers, strict=True)]
 
 
 def _line_at(code: CodeType, at: int) -> int:

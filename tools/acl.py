@@ -32,7 +32,7 @@ LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
 # One that no user is given: it is as good as a right to change.
 NEVER = frozenset({"CONFIG GET"})
 # What scripts do with a key of a wrong type; a reader is told NOPERM instead.
-MENDS = frozenset({"RENAME", "PEXPIRE", "EXISTS", "ZADD"})
+MENDS = frozenset({"RENAME", "PEXPIRE", "ZADD"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
 _CONTAINERS = frozenset({"CONFIG", "SCRIPT"})
 _WORD = re.compile(r"[A-Z]{3,}")

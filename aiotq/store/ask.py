@@ -96,51 +96,70 @@ class Asker:
             sent=error.sent,
         )
 
-    def _still_open(self, refused: StoreRefused) -> StoreUnavailable:
+    def _still_open(self, refused: StoreError) -> StoreUnavailable:
         """This request was refused; what became of an earlier one, whose answer got lost, is as unknown as before."""
+        said = getattr(refused, "code", None) or type(refused).__name__
         return StoreUnavailable(
-            f"{refused.verb}: an answer from {self.url} got lost, and the next one was {refused.code}; try again later",
+            f"{refused.verb}: an answer from {self.url} got lost, and the next one was {said}; try again later",
             verb=refused.verb,
             url=self.url,
             sent=True,
         )
 
     async def _repeat(
-        self, attempt: Callable[[], Awaitable[T]], *, verb: str = "read", timeout_s: float | None = None
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        verb: str = "read",
+        timeout_s: float | None = None,
+        sent: Callable[[], bool] | None = None,
     ) -> T:
-        """Repeat what is safe to repeat until it is answered or its time is over."""
+        """Repeat what is safe to repeat until it is answered or its time is over. sent: see `_by`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
-        backoff_s, sent = 0.02, False
+        backoff_s, unknown = 0.02, False
         failed: StoreError | None = None
         while True:
             try:
                 if end - loop.time() >= self._bounded_s:  # then the wire's own limit is enough
                     return await attempt()
-                return await self._by(end + self._least_s, attempt, verb=verb)
+                return await self._by(end + self._least_s, attempt, verb=verb, sent=sent)
             except StoreUnavailable as error:
-                sent = error.sent = error.sent or sent
-                if failed is not None and not sent and loop.time() >= end:
+                unknown = error.sent = error.sent or unknown
+                if failed is not None and not unknown and loop.time() >= end:
                     raise failed from None  # this one was cut off before it was sent: what is known was said before
                 failed = error
             except StoreRefused as error:
-                failed = self._still_open(error) if sent else error
+                failed = self._still_open(error) if unknown else error
                 if error.code not in LEAVE and error.code != "BUSY":
                     raise failed from None
+            except StoreError as error:  # it would be the same again: NOPERM, or nothing to make a job durable with
+                if unknown:
+                    raise self._still_open(error) from error
+                raise
             if loop.time() + backoff_s + self._least_s >= end:
                 raise failed
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
             backoff_s = min(backoff_s * 2, 0.5)
 
-    async def _by(self, end: float, attempt: Callable[[], Awaitable[T]], *, verb: str) -> T:
-        """One attempt, given up at `end` (loop time). Who gives up drops a future: the command stays its wire's."""
+    async def _by(
+        self, end: float, attempt: Callable[[], Awaitable[T]], *, verb: str, sent: Callable[[], bool] | None = None
+    ) -> T:
+        """One attempt, given up at `end` (loop time). Who gives up drops a future: the command stays its wire's.
+
+        sent: whether it may have gone out, for what does not go over the wire of all.
+        """
         if asyncio.get_running_loop().time() >= end:
             raise self._unavailable(verb, WireBroken("no time is left", sent=False))
+        wire = self._wire
+        unanswered = wire.unanswered
         try:
             async with asyncio.timeout_at(end):
                 return await attempt()
         except TimeoutError:
-            late = WireBroken("no answer in time", sent=self._wire.in_flight)
+            # Its wire may have given it up in this very turn of a loop that was late.
+            went = wire.in_flight or wire.unanswered != unanswered if sent is None else sent()
+            late = WireBroken("no answer in time", sent=went)
             raise self._unavailable(verb, late) from None
 
 

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aiotq.errors import StoreRefused
+from aiotq.errors import QueueFull, StoreRefused
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
 from aiotq.store.ask import Asker
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aiotq.store.contract import NewJob, Replacement
 
 _ENQUEUED = (Enqueued.NEW, Enqueued.SAME, Enqueued.EXISTED)
+_FULL = ord("3")
 
 
 class CallerVerbs(Asker):
@@ -42,24 +43,39 @@ class CallerVerbs(Asker):
 
     async def enqueue(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
-    ) -> Sequence[Enqueued]:
+    ) -> Sequence[Enqueued | QueueFull]:
         argv = shapes.jobs(jobs)
         answer: bytes = await self._repeat(
             lambda: self._run(scripts.ENQUEUE, now_ms, *argv), verb="enqueue", timeout_s=timeout_s
         )
-        return [_ENQUEUED[byte - 48] for byte in answer]
+        return self._answers(jobs, answer)
 
     async def enqueue_durably(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
-    ) -> tuple[Sequence[Enqueued], int]:
-        argv, durable = shapes.jobs(jobs), self._durable
+    ) -> tuple[Sequence[Enqueued | QueueFull], int]:
+        argv, durable, sent = shapes.jobs(jobs), self._durable, False
 
         async def attempt() -> tuple[bytes, int]:
+            nonlocal sent
             await self._asked("connect", durable.means())
+            sent = True
             return await self._run(scripts.ENQUEUE, now_ms, *argv, wire=durable.wire), durable.wire.epoch
 
-        answer, link = await self._repeat(attempt, timeout_s=timeout_s)
-        return [_ENQUEUED[byte - 48] for byte in answer], link
+        answer, link = await self._repeat(attempt, verb="enqueue", timeout_s=timeout_s, sent=lambda: sent)
+        return self._answers(jobs, answer), link
+
+    def _answers(self, jobs: Sequence[NewJob], answer: bytes) -> Sequence[Enqueued | QueueFull]:
+        """A byte a job, as enqueue.lua gives them."""
+        if _FULL not in answer:
+            return [_ENQUEUED[byte - 48] for byte in answer]
+        return [
+            self._queue_full(job) if byte == _FULL else _ENQUEUED[byte - 48]
+            for job, byte in zip(jobs, answer, strict=True)
+        ]
+
+    def _queue_full(self, job: NewJob) -> QueueFull:
+        queue, most = job.line.partition(":")[0], job.max_len or 0
+        return QueueFull(queue=queue, max_len=most, job_id=job.job_id, verb="enqueue", url=self.url)
 
     async def settled(self, link: int, *, timeout_s: float) -> None:
         await self._asked("enqueue", self._durable.settled(link, timeout_s=timeout_s))
@@ -90,7 +106,7 @@ class CallerVerbs(Asker):
         argv = (
             r.job_id,
             now_ms,
-            r.generation,
+            r.state + r.generation,
             r.record,
             r.new_generation,
             "" if r.ttl_ms is None else r.ttl_ms,

@@ -19,12 +19,12 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from aiotq.errors import QueueFull  # noqa: TC001  as short as this file must be
 from aiotq.job import JobStatus
 
 # Bounds of one call, as measured to keep every script under 5 ms.
 MAX_ENQUEUE = 400
-MAX_FINISHED = 200
-MAX_CLAIMED = 200
+MAX_FINISHED = MAX_CLAIMED = 200
 MAX_RECLAIMED = 500
 MAX_PROMOTED = 1_000
 MAX_BATCH_BYTES = 1 << 20
@@ -44,6 +44,7 @@ class NewJob(Struct, frozen=True, kw_only=True, gc=False):
     body: bytes  # the record after it
     delay_ms: int | None = None  # in the schedule, this long from now
     due_ms: int | None = None  # ... or until this instant
+    max_len: int | None = None  # of one that is not to be scheduled: only if fewer wait in its queue
 
     @property
     def size(self) -> int:
@@ -156,6 +157,9 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     pid: int
     queues: Sequence[str]
     lease_ms: int
+    former: Sequence[
+        str
+    ] = ()  # ids under which it has lost its lease: what they still hold is reclaimed, if nobody knows them
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -175,6 +179,7 @@ class Replacement(Struct, frozen=True, kw_only=True):
     job_id: str
     generation: str  # the one that was read
     lines: Sequence[str]  # the lines its ticket may name
+    state: str = "w"  # that was read: "w" it waits or runs, "f" it has failed (an end keeps the generation)
     record: bytes
     new_generation: str
     ttl_ms: int | None = None  # for a terminal record
@@ -187,7 +192,7 @@ class Replaced(Enum):
 
     DONE = 0  # also if the record was already as wanted
     HELD = 1  # a worker holds the job
-    CHANGED = 2  # the record has another generation, or has gone
+    CHANGED = 2  # the record has another state or generation, or has gone
 
 
 class Backlog(Struct, frozen=True, kw_only=True):
@@ -230,10 +235,7 @@ class Store(Protocol):
         ...
 
     async def open(self, *, timeout_s: float | None = None) -> ServerFacts:
-        """Connect and look at the server. Raises StoreUnusable if it can't serve aiotq.
-
-        timeout_s: the longest that may take, if that is less than for every call.
-        """
+        """Connect and look at the server, within `timeout_s` or less. Raises StoreUnusable if it can't serve aiotq."""
         ...
 
     async def vet(self) -> ServerFacts:
@@ -250,27 +252,24 @@ class Store(Protocol):
     def sibling(self, *, limit_s: float | None = None) -> Store:
         """A store of the same server and namespace with connections of its own, for another thread's loop.
 
-        limit_s: the longest that one of its calls may take, connecting included, if that is less than this one's.
+        limit_s: the longest that one of its calls may take, connecting included, if less than this one's.
         """
         ...
 
     # --- a sender's side
     async def enqueue(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
-    ) -> Sequence[Enqueued]:
+    ) -> Sequence[Enqueued | QueueFull]:
         """Put 1..MAX_ENQUEUE jobs of at most MAX_BATCH_BYTES (or one of any size) in their lines or the schedule.
 
-        Idempotent by id and generation: safe to repeat when its reply was lost.
+        Safe to repeat, by id and generation. QueueFull is an answer: that job did not fit, nothing of it was written.
         """
         ...
 
     async def enqueue_durably(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
-    ) -> tuple[Sequence[Enqueued], int]:
-        """As `enqueue`, over a connection kept for this, whose number comes with the answers: ask `settled` about it.
-
-        Raises NotDurable, with nothing sent, if nothing can be made safe there.
-        """
+    ) -> tuple[Sequence[Enqueued | QueueFull], int]:
+        """As `enqueue`, over a connection whose number comes with the answers, for `settled`. Raises NotDurable."""
         ...
 
     async def settled(self, link: int, *, timeout_s: float) -> None:
@@ -303,8 +302,7 @@ class Store(Protocol):
     def ended(self, job_id: str) -> AsyncIterator[bytes | None]:
         """Yields the record as it is once subscribed and after each reconnect, and when the job ends.
 
-        None: there is none, or one too large to come along; read it. Ends are published for `WAITS_MS` after the last
-        (re)connect: a waiter asks anew before that is over.
+        None: there is none, or one too large to come along. Ends are published for `WAITS_MS` after each (re)connect.
         """
         ...
 

@@ -117,7 +117,9 @@ class RedisStore(CallerVerbs):
 
     async def register(self, card: WorkerCard, *, now_ms: int = 0) -> bool:
         fields = ("label", card.label, "host", card.host, "pid", card.pid, "queues", ",".join(card.queues))
-        return bool(await self._run(scripts.REGISTER, card.worker_id, now_ms, card.lease_ms, *fields))
+        return bool(
+            await self._run(scripts.REGISTER, card.worker_id, now_ms, card.lease_ms, ",".join(card.former), *fields)
+        )
 
     async def retire(self, worker_id: str, *, now_ms: int = 0) -> int:
         total, more = 0, 1

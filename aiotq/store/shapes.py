@@ -20,7 +20,7 @@ def jobs(new: Sequence[NewJob]) -> list[str | bytes]:
     """Four arguments a job."""
     argv: list[str | bytes] = []
     for job in new:
-        where = job.line if job.delay_ms is None and job.due_ms is None else _where(job)
+        where = job.line if job.delay_ms is None and job.due_ms is None and job.max_len is None else _where(job)
         argv += (job.job_id, where, job.head, job.body)
     return argv
 
@@ -29,7 +29,7 @@ def _where(job: NewJob) -> str:
     """Its line, and when, as enqueue.lua takes it."""
     if job.due_ms is not None:
         return f"{job.line}@{job.due_ms}"
-    return job.line if job.delay_ms is None else f"{job.line}+{job.delay_ms}"
+    return f"{job.line}<{job.max_len}" if job.delay_ms is None else f"{job.line}+{job.delay_ms}"
 
 
 def outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int], list[int] | None]:

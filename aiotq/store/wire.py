@@ -68,6 +68,7 @@ class Wire:
         self._overdue = False  # dialling took too long
         self._closed = False
         self.epoch = 0  # grows with each new connection
+        self.unanswered = 0  # grows whenever a connection goes while something is in flight
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         """Send a command; the future has its reply, or a RedisError, or WireBroken."""
@@ -187,6 +188,7 @@ class Wire:
     def _lost(self, error: Exception) -> None:
         """The connection broke; an answer that is no Redis's is told as it is."""
         self._link = self._old = None
+        self.unanswered += bool(self._flying)
         told = error if isinstance(error, RedisError) and not isinstance(error, BROKEN) else None
         said = cause(str(error)) or type(error).__name__
         while self._flying:
@@ -219,6 +221,7 @@ class Wire:
         """Too late: what was sent has no answer, what waits since then was never sent, and the connection goes."""
         said = f"no answer after {self._limit_s:g} s"
         self._drop()
+        self.unanswered += bool(self._flying)
         while self._flying:
             _tell(self._flying.popleft()[1], WireBroken(said, sent=True))
         while self._waiting and self._waiting[0][0] <= now:
@@ -235,6 +238,7 @@ class Wire:
             link.drop()
 
     def _fail(self, *, sent: str, unsent: str) -> None:
+        self.unanswered += bool(self._flying)
         while self._flying:
             _tell(self._flying.popleft()[1], WireBroken(sent, sent=True))
         while self._waiting:

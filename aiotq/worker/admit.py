@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
 from aiotq.frames import describe
-from aiotq.job import Failed
+from aiotq.job import Failed, Returned
 from aiotq.worker.log import say_of
 from aiotq.worker.triage import triage
 
@@ -43,18 +43,19 @@ class Admission:
         """ready, decided: called once for a job, one of them. late: called besides once a record was read."""
         self._store, self._registry, self._settings, self._clock = store, registry, settings, clock
         self._ready, self._decided, self._late = ready, decided, late
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: dict[Held, asyncio.Task[None]] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self.reading = 0  # how many jobs wait for their record
+
+    @property
+    def reading(self) -> int:
+        """How many jobs wait for their record."""
+        return len(self._readers)
 
     def admit(self, held: Held, now_ms: int) -> None:
         """A claimed job: to be run, or decided at once. now_ms: Unix milliseconds, by Redis's clock."""
         if held.data is None:
-            self.reading += 1
-            # Its owner is this set, until it has ended.
-            reader = asyncio.get_running_loop().create_task(self._read(held))
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
+            # Its owner is this dict, until it has read.
+            self._readers[held] = asyncio.get_running_loop().create_task(self._read(held))
             return
         try:
             outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=now_ms)
@@ -67,9 +68,19 @@ class Admission:
             held.outcome = outcome
             self._decided([held])
 
+    def give_back(self) -> int:
+        """Read nothing more, and return the jobs that wait for their record: how many."""
+        waiting = [held for held in self._readers if held.why is None and held.outcome is None]
+        self.close()
+        for held in waiting:
+            held.outcome = Returned()
+        self._decided(waiting)
+        return len(waiting)
+
     def close(self) -> None:
         """Read nothing more."""
-        for reader in self._readers:
+        while self._readers:
+            _, reader = self._readers.popitem()
             reader.cancel()
 
     async def _read(self, held: Held) -> None:
@@ -84,7 +95,7 @@ class Admission:
                     say_of(held, logging.ERROR, "mistake", "can't be read; tried again", error)
                     await asyncio.sleep(AGAIN_S)
         finally:
-            self.reading -= 1
+            self._readers.pop(held, None)
         if held.why is None and held.outcome is None:
             self.admit(held, self._clock.now_ms())
             self._late()

@@ -55,8 +55,7 @@ class Fetcher:
     ) -> None:
         self._store, self._settings, self._clock = store, settings, clock
         self._admission, self._runner, self._lease_good = admission, runner, lease_good
-        self.worker_id = ""
-        self._hands = Hands()
+        self.worker_id, self._hands = "", Hands()
         self.held = self._hands.held  # by ticket
         self.ready: deque[Held] = deque()  # admitted, waiting for a slot
         self.hungry, self.doubt = True, False  # there may be something to claim; ask the store what is in hand
@@ -99,6 +98,7 @@ class Fetcher:
         """Claim nothing more; what has not been started goes back."""
         self.stopping = True
         self._give_back()
+        self.allowance.returned(self._admission.give_back())
         self._wake.set()
 
     def cancel(self, job_id: str) -> None:

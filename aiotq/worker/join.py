@@ -17,6 +17,8 @@ from aiotq.store.contract import WorkerCard
 from aiotq.worker.log import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiotq.store.contract import ServerFacts, Store
     from aiotq.worker.outage import Outage
     from aiotq.worker.settings import WorkerSettings
@@ -52,11 +54,12 @@ def warn(facts: ServerFacts) -> None:
 
 
 async def register(
-    store: Store, settings: WorkerSettings, outage: Outage, *, label: str, for_ever: bool
+    store: Store, settings: WorkerSettings, outage: Outage, *, label: str, former: Sequence[str]
 ) -> tuple[str, float]:
     """Register under a random id. Returns it, and when the request was sent (monotonic): from then the lease runs.
 
-    for_ever: not even a server that can't serve ends it, as for a worker that has worked. Raises StoreUnusable if not.
+    former: its ids so far, if it has worked; then no server ends it, not even one that can't serve.
+    Raises StoreUnusable if it has not.
     """
     backoff_s = 0.1
     while True:
@@ -68,6 +71,7 @@ async def register(
             pid=os.getpid(),
             queues=settings.queues,
             lease_ms=settings.lease_ms,
+            former=former,
         )
         try:
             if await store.register(card):
@@ -75,7 +79,7 @@ async def register(
                 return worker_id, sent_at_s
         except StoreError as error:
             # One whose reply was lost may stand there without jobs; it is reclaimed as its lease ends.
-            if not (for_ever or isinstance(error, StoreUnavailable | StoreRefused)):
+            if not (former or isinstance(error, StoreUnavailable | StoreRefused)):
                 raise
             outage.begin(error)
             await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiotq.worker.settings import WorkerSettings
 
 GOODBYE_AGAIN_S = 0.05
+FORMER = 16  # ids of its own that a worker names as it comes anew
 
 
 class Life:
@@ -122,14 +123,14 @@ class Life:
 
     async def _work(self) -> None:
         """Under one id after the other: a worker that was reclaimed starts afresh under a new one."""
-        fetcher = self.fetcher
+        fetcher, former = self.fetcher, list[str]()
         while True:
             fetcher.lost.clear()
             fetcher.claimed_at_s = self._working = None  # a stop now has to interrupt this
-            again = self.started.done()
             worker_id, sent_at_s = await register(
-                self.store, self.settings, fetcher.outage, label=self._label, for_ever=again
+                self.store, self.settings, fetcher.outage, label=self._label, former=former[-FORMER:]
             )
+            former.append(worker_id)
             fetcher.worker_id = worker_id
             if self.registered is not None:
                 self.registered(worker_id)

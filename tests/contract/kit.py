@@ -15,6 +15,7 @@ from tests.model import census
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from aiotq.errors import QueueFull
     from aiotq.store.contract import (
         Claimed,
         Enqueued,
@@ -43,11 +44,18 @@ def job(
     body: bytes = BODY,
     delay_ms: int | None = None,
     due_ms: int | None = None,
+    max_len: int | None = None,
 ) -> NewJob:
     """A job on its way in."""
-    head = b"1w" + generation.encode()
     return NewJob(
-        job_id=job_id, line=line, generation=generation, head=head, body=body, delay_ms=delay_ms, due_ms=due_ms
+        job_id=job_id,
+        line=line,
+        generation=generation,
+        head=b"1w" + generation.encode(),
+        body=body,
+        delay_ms=delay_ms,
+        due_ms=due_ms,
+        max_len=max_len,
     )
 
 
@@ -111,10 +119,12 @@ def replacement(
     new_generation: str = "RRRR",
     line: str | None = None,
     delay_ms: int | None = None,
+    was: str = "w",
 ) -> Replacement:
-    """Without a line it ends the job."""
+    """Without a line it ends the job. was: the state that was read."""
     return Replacement(
         job_id=job_id,
+        state=was,
         generation=generation,
         lines=LINES,
         record=record("w" if line else state, new_generation),
@@ -133,7 +143,7 @@ class Bench:
 
     # --- verbs, with what most tests don't care about filled in
 
-    async def enqueue(self, *jobs: NewJob) -> list[Enqueued]:
+    async def enqueue(self, *jobs: NewJob) -> list[Enqueued | QueueFull]:
         return list(await self.store.enqueue(jobs, now_ms=self.clock.now_ms()))
 
     async def worker(

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aiotq.errors import NotDurable, StoreFull, StoreRefused, StoreUnavailable
-from aiotq.store import connect, durable
+from aiotq.errors import NotDurable, QueueFull, StoreFull, StoreRefused, StoreUnavailable
+from aiotq.store import connect, durable, scripts
 from aiotq.store.contract import Enqueued
 from tests import disk, servers
 from tests.contract.kit import job
@@ -41,7 +41,7 @@ async def opened(url: str, *, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Sto
         await store.close()
 
 
-async def make_safe(store: Store, job_id: str, *, generation: str = "AAAA") -> Enqueued:
+async def make_safe(store: Store, job_id: str, *, generation: str = "AAAA") -> Enqueued | QueueFull:
     """Enqueue a job and wait until it is safe."""
     [answer], link = await store.enqueue_durably([job(job_id, generation=generation)])
     await store.settled(link, timeout_s=TIMEOUT_S)
@@ -240,6 +240,17 @@ async def test_where_nothing_can_be_made_safe_nothing_is_sent(
             assert await raw.dbsize() == 0
 
 
+async def test_what_does_not_fit_its_queue_is_refused_and_the_rest_is_made_safe(server_folder: Path) -> None:
+    with servers.running("valkey", server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with opened(server.url) as store:
+            (first, second), link = await store.enqueue_durably([job("j1", max_len=1), job("j2", max_len=1)])
+
+            assert first is Enqueued.NEW
+            assert isinstance(second, QueueFull)
+            assert await store.read("j2") is None
+            await store.settled(link, timeout_s=TIMEOUT_S)
+
+
 async def test_in_memory_nothing_is_sent_either(namespace: str) -> None:
     async with opened(f"memory://{namespace}") as store:
         with pytest.raises(NotDurable, match="this process's memory"):
@@ -317,6 +328,22 @@ async def test_a_server_that_is_silent_before_anything_is_enqueued_was_sent_noth
             with pytest.raises(StoreUnavailable) as caught:
                 await store.enqueue_durably([job("j1")])
             assert not caught.value.sent
+
+
+@pytest.mark.parametrize("timeout_s", [0.2, 0.5])
+async def test_a_server_that_is_silent_once_a_job_was_enqueued_has_perhaps_got_it(
+    server_folder: Path, timeout_s: float
+) -> None:
+    """timeout_s: with less than a whole one left, the caller gives up before the connection does."""
+    with servers.running("valkey", server_folder, "--appendonly", "yes", "--appendfsync", "always") as server:
+        upstream = server.url.removeprefix("unix://")
+        async with FaultProxy(upstream, server_folder / "p") as proxy, opened(proxy.url, timeout_s=0.5) as store:
+            await make_safe(store, "before")
+            proxy.arm(Fault.BLACK_HOLE, scripts.ENQUEUE.sha, times=100)
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.enqueue_durably([job("j1")], timeout_s=timeout_s)
+            assert proxy.hits
+            assert caught.value.sent
 
 
 async def test_a_refusal_is_told_as_such(server_folder: Path) -> None:

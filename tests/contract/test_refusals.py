@@ -129,10 +129,10 @@ async def test_a_server_busy_with_another_script_is_waited_for(own: _Own) -> Non
 
 async def test_a_server_that_is_still_loading_is_waited_for_and_named_if_it_takes_too_long(own: _Own) -> None:
     servers.skip_if_it_loads_in_one_go("valkey")
-    patient, hasty = own.store(timeout_s=10), own.store(timeout_s=0.5)
+    patient, hasty = own.store(timeout_s=20), own.store(timeout_s=1)
     for store in (patient, hasty):
         await store.open()
-    for setting, value in (("key-load-delay", 2_000), ("loading-process-events-interval-bytes", 1_024)):
+    for setting, value in (("key-load-delay", 5_000), ("loading-process-events-interval-bytes", 1_024)):
         await own.raw.config_set(setting, value)
     await own.raw.mset({f"k{number}": "x" * 2_048 for number in range(500)})
     loading = asyncio.ensure_future(own.raw.execute_command("DEBUG", "RELOAD"))
@@ -141,7 +141,7 @@ async def test_a_server_that_is_still_loading_is_waited_for_and_named_if_it_take
     with pytest.raises(StoreRefused) as caught:
         await hasty.enqueue([job("j1")])
     assert caught.value.code == "LOADING"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         assert await patient.enqueue([job("j1")]) == [Enqueued.NEW]
     await loading
 

@@ -34,6 +34,24 @@ async def test_an_enqueue_that_is_never_answered_fails_in_time_and_may_be_repeat
     assert await bench.waiting() == ["j1"]
 
 
+async def test_who_gives_up_in_the_turn_in_which_the_connection_does_knows_that_it_was_sent(
+    server: Server, proxy: FaultProxy, namespace: str
+) -> None:
+    """A loop that is late finds both times over at once, and the connection is given up first."""
+    store = connect(proxy.url, namespace=namespace, connect_timeout_s=1)
+    await store.open()
+    proxy.freeze()
+    enqueuing = asyncio.create_task(store.enqueue([job("j1")], timeout_s=0.9))  # given up by itself after 1 s
+    await proxy.held()
+    vars(store)["_wire"]._late = True  # the wire has looked once, and looks for the last time now
+    time.sleep(1.2)  # noqa: ASYNC251  the fault, not a wait: both are overdue when the loop goes on
+
+    error = await fails(enqueuing)
+
+    assert error.sent
+    await store.close()
+
+
 async def test_a_server_that_stops_answering_costs_no_more_than_the_time_given(far: Bench, proxy: FaultProxy) -> None:
     await far.worker()
     proxy.freeze()

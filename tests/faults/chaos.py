@@ -4,7 +4,10 @@
 
 In the end every acknowledged job has ended once, nothing has run again without cause, and nothing is left over. The
 seed says which faults strike and which jobs are sent; when they meet is up to the machine. Exit code 1: something is
-wrong.
+wrong. Two modes of their own, in which the server loses data and the account says which jobs that may concern:
+
+    --everysec    it brings its file to disk once a second, and loses power: durable jobs are never lost
+    --flush       FLUSHALL among the faults
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from aiotq.record import decode
-from tests.faults.invariants import Allowed, Evidence, Took, Violation, meanwhile, violations
+from tests.faults.causes import Causes
+from tests.faults.crew import GRACE_S, LEASE_S, Crew, Member
+from tests.faults.invariants import Load, Took, Violation, meanwhile
 from tests.faults.load import Account, Producer
-from tests.faults.proxy import FaultProxy
-from tests.faults.strikes import LEASE_S, Crew, Strikes
-from tests.process.rig import DURABLE, Rig
+from tests.faults.place import Place
+from tests.faults.reckoning import Reckoning
+from tests.faults.strikes import Strikes
+from tests.faults.vitals import load_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,29 +45,37 @@ STRIKE_WITHIN_S = 0.6
 SAMPLE_EVERY_S = 3.0
 SHOWN = 30
 LOOK_EVERY_S = 0.05
-STALL_S = LEASE_S / 4  # a machine that stands still for so long takes a worker's lease by itself
+STALL_S = LEASE_S / 4  # a machine that leaves a process without its turn for so long takes leases by itself
+AWAY_S = 2.0
+AHEAD_S = 60  # of every clock before: so all that is scheduled is due
+SPARE_FDS, SPARE_LINKS, MOST_GROWTH = 3, 2, 1.5  # of a worker that has seen it all, beside one that has just come
 
 
 class Chaos:
     """One run."""
 
-    def __init__(self, rig: Rig, *, seed: int) -> None:
-        self._rig, self._seed = rig, seed
+    def __init__(self, place: Place, *, seed: int) -> None:
+        self._place, self._seed = place, seed
         self._dice = random.Random(seed)
-        self._account = Account()
+        self._account, self._causes = Account(), Causes(grace_s=GRACE_S, lease_s=LEASE_S)
         self._proxies = AsyncExitStack()
-        self._crew = Crew(rig, self._dice, self._proxies)
+        self._crew = Crew(place, self._dice, self._proxies, causes=self._causes, account=self._account)
         self._before: Census | None = None  # the last sample
+        self._losses = 0  # that were known then
         self._samples = 0
-        self._settled_s = 0.0
-        self._stalled_s = 0.0  # the longest that the machine left this process without its turn
+        self._times: list[Took] = []
+        self._settled: list[tuple[Load, Load]] = []
+        self._away: list[tuple[Load, Load]] = []
         self.found: list[Violation] = []
+        self._stalls = 0
+        self._late_s = 0.0  # how long the machine left this process without its turn, at most
+        self.errors: dict[str, list[str]] = {}  # what callers were told of the jobs in `found`
         self.struck: list[str] = []  # what was done when, for the report of a run that went wrong
 
-    async def run(self, seconds: float, only: Sequence[str]) -> None:
-        """Send, break, repair, and look at what came of it. only: these faults; all, if there are none."""
-        await self._rig.start_server(*DURABLE)
+    async def run(self, seconds: float, only: Sequence[str], more: Sequence[str]) -> None:
+        """Send, break, repair, and look at what came of it. only: these faults, else the usual ones and `more`."""
         async with self._proxies:
+            await self._place.open(self._proxies)
             for _ in range(WORKERS):
                 await self._crew.hire()
             producers = [await self._producer(number) for number in range(PRODUCERS)]
@@ -72,32 +85,39 @@ class Chaos:
                 async with asyncio.TaskGroup() as group:
                     for producer in producers:
                         group.create_task(producer.run(over, waiters))
-                    strikes = Strikes(self._rig, self._crew, self._dice, group)
-                    await self._break(strikes, seconds, list(only) or sorted(strikes.faults))
+                    strikes = Strikes(
+                        self._place, self._crew, self._dice, causes=self._causes, account=self._account, group=group
+                    )
+                    await self._break(strikes, seconds, list(only) or [*strikes.usual, *more])
                     over.set()
-                for member in self._crew.members:
-                    member.proxy.delay_s = 0.0
-                await self._settle()
+                self._repair()
+                await self._settle("the end of all jobs")
+                await self._crew.miss()
+                await self._rest()
                 watching.cancel()
-            await self._crew.miss()
             for producer in producers:
                 await producer.close()
-            for member in self._crew.members:
-                await self._crew.dismiss(member)
-        await self._judge()
+            await self._crew.dismiss_all()
+            await self._place.deafen()
+        await self._judge(strikes)
 
     async def _producer(self, number: int) -> Producer:
-        proxy = await self._proxies.enter_async_context(
-            FaultProxy(self._rig.folder / "s", self._rig.folder / f"producer-{number}")
-        )
+        proxy = await self._place.proxy(self._proxies, f"producer-{number}")
         dice = random.Random(self._seed * 1_000 + number)
-        return Producer(f"p{number}", proxy.url, namespace=self._rig.namespace, dice=dice, account=self._account)
+        return Producer(f"p{number}", proxy.url, namespace=self._place.namespace, dice=dice, account=self._account)
 
     async def _watch(self) -> None:
         while True:
             before_s = time.monotonic()
+            self._place.weigh()
             await asyncio.sleep(LOOK_EVERY_S)
-            self._stalled_s = max(self._stalled_s, time.monotonic() - before_s - LOOK_EVERY_S)
+            late_s = time.monotonic() - before_s - LOOK_EVERY_S
+            self._late_s = max(self._late_s, late_s)
+            if late_s > STALL_S:  # nobody has reached the store by its proxy, and perhaps others had no turn either
+                self._stalls += 1
+                for member in self._crew.members:
+                    self._causes.lapse(member.pid, before_s, before_s + late_s)
+                self._causes.darkness(None, before_s, before_s + late_s)
 
     async def _break(self, strikes: Strikes, seconds: float, faults: list[str]) -> None:
         until_s = time.monotonic() + seconds
@@ -110,61 +130,102 @@ class Chaos:
                 sampled_s = time.monotonic()
 
     async def _look(self) -> None:
+        await self._place.remind()
         try:
-            sample = await self._rig.sample()
+            sample = await self._place.sample()
         except RedisError:
             return  # it is away just now
         self._samples += 1
-        if self._before is not None:
+        if self._before is not None and self._losses == len(self._causes.losses):
             self.found += meanwhile(self._before, sample)
-        self._before = sample
+        self._before, self._losses = sample, len(self._causes.losses)
 
-    async def _settle(self) -> None:
+    def _repair(self) -> None:
+        """From now on nothing is done to anybody."""
+        for proxy in self._place.proxies:
+            proxy.delay_s = 0.0
+            proxy.disarm()
+        if self._place.clock is not None:
+            self._place.clock.step(AHEAD_S)
+
+    async def _settle(self, what: str) -> None:
         """Until no job waits or runs, and every worker that vanished has been reclaimed."""
         began_s = time.monotonic()
-        keys = self._rig.prefix
+        keys, raw = self._place.prefix, self._place.raw
         while time.monotonic() - began_s < SETTLED_WITHIN_S:
+            await self._crew.miss()  # whoever met the last poison
             ids = [*self._account.acked, *self._account.unsure]
-            records = await self._rig.raw.mget([f"{keys}job:{job_id}" for job_id in ids])
+            records = await raw.mget([f"{keys}job:{job_id}" for job_id in ids])
             waiting = any(data is not None and data[1:2] == b"w" for data in records)
-            if not waiting and await self._rig.raw.zcard(f"{keys}workers") <= len(self._crew.members):
+            if not waiting and await raw.zcard(f"{keys}workers") <= len(self._crew.members):
                 break
             await asyncio.sleep(0.2)
         # The ticket of a job that was cancelled while it waited lies in its line until a claim comes by.
-        brooms = await self._rig.enqueue(WORKERS)
-        self._account.acked |= {job.id for job in brooms}
+        brooms = await self._place.enqueue(WORKERS)
+        self._account.acked |= {job.id: time.monotonic() for job in brooms}
         with suppress(AssertionError):  # the invariants will say it, and what else is wrong
-            await self._rig.all_ended(brooms)
-        self._settled_s = time.monotonic() - began_s
+            await self._place.all_ended(brooms)
+        limit_s = SETTLED_WITHIN_S + 2 * self._late_s
+        self._times.append(Took(what=what, took_s=time.monotonic() - began_s, limit_s=limit_s))
 
-    async def _judge(self) -> None:
-        sample, ledger, account = await self._rig.sample(), self._rig.ledger, self._account
-        entries = ledger.read()
-        # Their workers were killed too often: what `max_lost` is for.
-        buried = {job_id for job_id, data in sample.records.items() if decode(job_id, data).doc.reason == "lost"}
-        if self._before is not None:
+    async def _rest(self) -> None:
+        """Who is left takes no more than a newcomer, is calm while the server is away, and takes no more afterwards."""
+        members = list(self._crew.members)
+        newcomer = await self._crew.hire(size=20)
+        await newcomer.worker.line("ready", timeout_s=SETTLED_WITHIN_S)
+        await self._settle("the end of a few more")
+        before = [load_of(member.worker) for member in members]
+        self._compare(members, before, newcomer)
+        await self._place.kill_server()
+        gone_s = time.monotonic()
+        went = [load_of(member.worker) for member in members]
+        await asyncio.sleep(AWAY_S)
+        self._away = [(one, load_of(member.worker)) for one, member in zip(went, members, strict=True)]
+        await self._place.start_server()
+        if self._place.fsync != "always":
+            self._causes.loss(gone_s - AWAY_S, gone_s, spares_durable=True)
+        self._causes.darkness(None, gone_s, time.monotonic())
+        await self._settle("the end of the last ones")
+        self._settled = [(one, load_of(member.worker)) for one, member in zip(before, members, strict=True)]
+
+    def _compare(self, members: Sequence[Member], loads: Sequence[Load], newcomer: Member) -> None:
+        fresh, links = load_of(newcomer.worker), newcomer.proxy.links
+        for member, load in zip(members, loads, strict=True):
+            for what, has, may in (
+                ("files and sockets", load.fds, fresh.fds + SPARE_FDS),
+                ("connections to the server", member.proxy.links, links + SPARE_LINKS),
+                ("MiB", load.rss >> 20, MOST_GROWTH * (fresh.rss >> 20)),
+            ):
+                if has > may:
+                    text = f"{member.pid} has {has} {what} after all that; beside a newcomer {may:g} were expected"
+                    self.found.append(Violation(invariant="I6", text=text))
+
+    async def _judge(self, strikes: Strikes) -> None:
+        place, account, causes = self._place, self._account, self._causes
+        sample = await place.sample()
+        if self._before is not None and self._losses == len(causes.losses):
             self.found += meanwhile(self._before, sample)
-        if self._stalled_s > STALL_S:  # then a lease may be lost with nothing done to its worker
-            self._crew.excused |= {one.pid for one in self._rig.crew if '"event":"lease_lost"' in one.text}
-        limit_s = SETTLED_WITHIN_S + 2 * self._stalled_s
-        self.found += violations(
-            Evidence(
-                told=account.told,
-                entries=entries,
-                sample=sample,
-                allowed=Allowed(excused=self._crew.excused, may_die=buried, failures=account.failures),
-                said={worker.pid: worker.text for worker in self._rig.crew},
-                times=[Took(what="the end of all jobs", took_s=self._settled_s, limit_s=limit_s)],
-                exits=self._rig.exits,
-            )
-        )
-        starts = [(entry.job_id, entry.attempt) for entry in entries if entry.what == "start"]
-        self._rig.measured(
-            f"seed {self._seed}: {len(self.struck)} faults, {len(self._rig.crew)} workers; "
-            f"{len(account.acked)} jobs acknowledged, {len(account.unsure)} left open, {len(account.refused)} refused, "
-            f"{account.awaited} awaited; "
-            f"{len(starts) - len(set(starts))} attempts started again, {len(buried)} buried; {self._samples} samples; "
-            f"settled after {self._settled_s:.1f} s; the machine stood still for {self._stalled_s:.2f} s at most; "
+        reckoning = Reckoning(place, account, causes, sample)
+        self.found += reckoning.violations(times=self._times, settled=self._settled, away=self._away)
+        self.errors = {
+            job_id: said
+            for job_id, said in account.errors.items()
+            if any(f"{job_id} " in one.text for one in self.found)
+        }
+        sent = ", ".join(f"{count} {kind}" for kind, count in sorted(account.kinds.items()))
+        faults = ", ".join(f"{count} {fault}" for fault, count in sorted(strikes.counts.items()))
+        place.measured(
+            f"seed {self._seed}: {len(self.struck)} faults ({faults}); {len(place.crew)} workers\n"
+            f"seed {self._seed}: {len(account.acked)} jobs acknowledged, {len(account.unsure)} left open, "
+            f"{len(account.refused)} refused, {account.awaited} awaited ({sent}); "
+            f"{len(reckoning.vanished)} lost, all as the server lost data; "
+            f"{reckoning.verdict.repeats} starts repeated, of at most {reckoning.verdict.in_hand} in lapsed hands, "
+            f"the longest {reckoning.slowest_recovery_s():.1f} s after the start before; "
+            f"{len(reckoning.buried)} buried, of them {len(reckoning.buried & account.poison)} poison "
+            f"(of {len(account.poison)})\n"
+            f"seed {self._seed}: {place.published.counts.total()} ends heard; {self._samples} samples; "
+            f"settled after {self._times[0].took_s:.1f} s; "
+            f"the machine stood still {self._stalls} times, for {self._late_s:.2f} s at most; "
             f"{len(self.found)} violations"
         )
 
@@ -175,23 +236,30 @@ async def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--faults", default="", help="only these, with commas between them")
+    parser.add_argument("--everysec", action="store_true", help="appendfsync everysec, and power losses")
+    parser.add_argument("--flush", action="store_true", help="FLUSHALL, too")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="aiotq-chaos-"))
-    rig = Rig(folder=folder, namespace=f"chaos-{given.seed}")
-    rig.measured(f"chaos for {given.minutes:g} minutes with seed {given.seed} ...")
+    fsync = "everysec" if given.everysec else "always"
+    place = Place(folder=folder, namespace=f"chaos-{given.seed}", fsync=fsync)
+    place.measured(f"chaos for {given.minutes:g} minutes with seed {given.seed} ...")
     sys.stdout.flush()
-    chaos = Chaos(rig, seed=given.seed)
+    chaos = Chaos(place, seed=given.seed)
+    more = [name for name, wanted in (("power", given.everysec), ("flush_data", given.flush)) if wanted]
     try:
-        await chaos.run(given.minutes * 60, [name for name in given.faults.split(",") if name])
+        await chaos.run(given.minutes * 60, [name for name in given.faults.split(",") if name], more)
     except TimeoutError:
         chaos.found.append(Violation(invariant="I7", text="results that somebody waits for have never come"))
     finally:
-        await rig.close()
+        await place.close()
         shutil.rmtree(folder, ignore_errors=True)
-    for line in (*map(str, chaos.found[:SHOWN]), *(chaos.struck if chaos.found else ())):
-        rig.measured(f"seed {given.seed}: {line}")
+    told = [f"of {job_id} its sender was told: {'; '.join(said)}" for job_id, said in chaos.errors.items()]
+    for line in (*map(str, chaos.found[:SHOWN]), *told[:SHOWN], *(chaos.struck if chaos.found else ())):
+        place.measured(f"seed {given.seed}: {line}")
     if chaos.found:
-        rig.measured(f"once more: make chaos MINUTES={given.minutes:g} SEED={given.seed}")
+        modes = " ".join(flag for flag in ("--everysec", "--flush") if flag in sys.argv)
+        again = f"make chaos MINUTES={given.minutes:g} SEED={given.seed}"
+        place.measured(f"once more: {again}" + (f" ARGS='{modes}'" if modes else ""))
     return bool(chaos.found)
 
 

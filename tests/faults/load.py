@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 SEND_EVERY_S = 0.03
 CONNECT_TIMEOUT_S = 2.0
 KINDS = {"note": 40, "nap": 30, "nap_in_thread": 10, "stumble": 10, "carry": 5, "long": 3, "expiring": 2}
+DURABLE_SHARE = 0.1
 SIZES = (10, 10, 10, 17_000, 100_000)  # the last two are too large to come with a claim
 
 
@@ -26,11 +29,17 @@ SIZES = (10, 10, 10, 17_000, 100_000)  # the last two are too large to come with
 class Account:
     """What all producers were told, by the ids of their jobs."""
 
-    acked: set[str] = field(default_factory=set[str])
-    unsure: set[str] = field(default_factory=set[str])
+    acked: dict[str, float] = field(default_factory=dict[str, float])  # when: monotonic
+    unsure: dict[str, float] = field(default_factory=dict[str, float])  # when that was said last
     refused: set[str] = field(default_factory=set[str])
     cancelled: set[str] = field(default_factory=set[str])  # or may have expired
+    durable: set[str] = field(default_factory=set[str])  # whoever was told of these was told that they are safe
+    poison: set[str] = field(default_factory=set[str])  # these kill their workers
     failures: dict[str, int] = field(default_factory=dict[str, int])
+    kinds: Counter[str] = field(default_factory=Counter[str])
+    errors: dict[str, list[str]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # what was said instead of an answer
     awaited: int = 0  # results that were waited for, and came
 
     @property
@@ -70,10 +79,11 @@ class Producer:
         if cancels_after_s is not None:
             await asyncio.sleep(cancels_after_s)
             account.cancelled.add(job_id)
+            account.kinds["cancelled"] += 1
             try:
                 await job.cancel()
-            except StoreError:
-                pass  # it may have been heard, or not
+            except (StoreError, JobError):
+                pass  # it may have been heard, or not; or the job was lost with the server's data
         if awaits:
             await self._await(job)
 
@@ -82,7 +92,13 @@ class Producer:
         options: dict[str, Any] = {"job_id": job_id, "priority": dice.choice([0, 5, 9]), "lifo": dice.random() < 0.1}
         if dice.random() < 0.2:
             options["countdown"] = dice.random()
+            self._account.kinds["delayed"] += 1
+        if dice.random() < DURABLE_SHARE:
+            options["durable"] = True
+            self._account.durable.add(job_id)
+            self._account.kinds["durable"] += 1
         kind = dice.choices(list(KINDS), weights=list(KINDS.values()))[0]
+        self._account.kinds[kind] += 1
         if kind == "stumble":
             self._account.failures[job_id] = 2
         if kind == "expiring":
@@ -107,13 +123,15 @@ class Producer:
             try:
                 job: Job[Any] = await task.delay(*arguments)
             except StoreError as error:
+                account.errors[job_id].append(f"{time.monotonic():.2f} {type(error).__name__}: {error}")
                 if isinstance(error, StoreUnavailable) and error.sent:
-                    account.unsure.add(job_id)
+                    account.unsure[job_id] = time.monotonic()
+                    account.refused.discard(job_id)
                 elif job_id not in account.unsure:
                     account.refused.add(job_id)
             else:
-                account.acked.add(job_id)
-                account.unsure.discard(job_id)
+                account.acked[job_id] = time.monotonic()
+                account.unsure.pop(job_id, None)
                 account.refused.discard(job_id)
                 return job
         return None

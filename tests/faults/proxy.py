@@ -82,6 +82,15 @@ class FaultProxy:
         self._match = (match.encode() if isinstance(match, str) else match).lower()
         self._struck.clear()
 
+    def disarm(self) -> None:
+        """Let nothing more be struck."""
+        self._left = 0
+
+    @property
+    def links(self) -> int:
+        """How many connections there are."""
+        return len(self._links)
+
     async def struck(self) -> None:
         """Wait until the last of the armed faults has struck."""
         await self._struck.wait()

@@ -1,124 +1,83 @@
-"""The faults of a chaos run, and the workers that they strike."""
+"""The faults of a chaos run that strike one worker, its connections, or the server (tests/faults/blows.py)."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import resource
 import signal
 import time
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiotq.store import scripts
-from tests.faults.invariants import Exit
-from tests.faults.proxy import Fault, FaultProxy
-from tests.process.rig import DURABLE
+from tests.faults.blows import AWAY_S, Blows
+from tests.faults.crew import LEASE_S
+from tests.faults.proxy import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from tests.process.rig import Rig
-    from tests.processes import WorkerProcess
+    from tests.faults.causes import Causes
+    from tests.faults.crew import Crew, Member
+    from tests.faults.load import Account
+    from tests.faults.place import Place
 
-LEASE_S = 2.0
-OF_A_WORKER = ("--lease", f"{LEASE_S:g}", "--grace", "0.3", "--threads", "4")
 WHAT_MAY_STRIKE = (scripts.EXCHANGE.sha,) * 3 + (scripts.RENEW.sha, scripts.PROMOTE.sha, scripts.RECLAIM.sha, "BLPOP")
-AWAY_S = (0.2, 1.0, 1.5 * LEASE_S)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A worker, behind a proxy of its own."""
-
-    worker: WorkerProcess
-    proxy: FaultProxy
-
-
-def send(member: Member, number: signal.Signals) -> None:
-    """Signal it, if it has not just ended."""
-    with suppress(ProcessLookupError):
-        member.worker.send_signal(number)
-
-
-class Crew:
-    """The workers of a run. One that goes is followed by another."""
-
-    def __init__(self, rig: Rig, dice: random.Random, proxies: AsyncExitStack) -> None:
-        self._rig, self._dice, self._proxies = rig, dice, proxies
-        self._hired = 0
-        self.members: list[Member] = []
-        self.excused: set[int] = set()  # something happened to these: what ran there may run again
-        self.starved: set[int] = set()  # these may end: without a file descriptor no lease can be kept
-
-    async def hire(self) -> None:
-        """Start one more, without waiting for it."""
-        self._hired += 1
-        proxy = await self._proxies.enter_async_context(
-            FaultProxy(self._rig.folder / "s", self._rig.folder / f"p{self._hired}")
-        )
-        size = str(self._dice.choice([3, 20, 100]))
-        worker = await self._rig.worker(*OF_A_WORKER, "-c", size, url=proxy.url, ready=False)
-        self.members.append(Member(worker, proxy))
-
-    async def miss(self) -> None:
-        """See who has ended by itself, and hire others."""
-        for member in [one for one in self.members if one.worker.process.returncode is not None]:
-            pid, code = member.worker.pid, await member.worker.exit()
-            self._rig.exits.append(Exit(pid=pid, code=code, expected=(1,) if pid in self.starved else ()))
-            await self.replace(member)
-
-    async def dismiss(self, member: Member) -> None:
-        """Stop it gently."""
-        send(member, signal.SIGTERM)
-        code = await member.worker.exit(timeout_s=40)
-        # The second: it had not come so far as to handle the signal.
-        self._rig.exits.append(Exit(pid=member.worker.pid, code=code, expected=(0, -signal.SIGTERM)))
-
-    async def replace(self, member: Member) -> None:
-        """Take it out, whatever becomes of it, and hire another."""
-        self.excused.add(member.worker.pid)
-        self.members.remove(member)
-        await self.hire()
+SILENT_S = 15.0  # an armed fault has struck by then, three times, and each time was noticed
 
 
 class Strikes:
     """Each method is a fault, by its name. Those that last go to `group`, or hold up the next one."""
 
-    def __init__(self, rig: Rig, crew: Crew, dice: random.Random, group: asyncio.TaskGroup) -> None:
-        self._rig, self._crew, self._dice, self._group = rig, crew, dice, group
+    def __init__(
+        self,
+        place: Place,
+        crew: Crew,
+        dice: random.Random,
+        *,
+        causes: Causes,
+        account: Account,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._place, self._crew, self._dice = place, crew, dice
+        self._causes, self._account, self._group = causes, account, group
+        self._blows = Blows(place, dice, causes)
         self._note = ""
-        self.faults: Mapping[str, Callable[[Member], Awaitable[None]]] = {
+        self.counts: Counter[str] = Counter()
+        self._of_a_worker: Mapping[str, Callable[[Member], Awaitable[None]]] = {
             **{fault.name.lower(): self._on_the_line(fault) for fault in Fault},
             "kill": self.kill,
             "stop": self.stop,
             "freeze": self.freeze,
             "slow": self.slow,
             "starve": self.starve,
-            "cut": self.cut,
-            "flush": self.flush,
-            "restart": self.restart,
-            "pause": self.pause,
-            "full": self.full,
-            "replica": self.replica,
+            "block": self.block,
+            "poison": self.poison,
         }
+
+    @property
+    def usual(self) -> list[str]:
+        """Those that a run draws from, if it is not told which."""
+        return sorted([*self._of_a_worker, *self._blows.usual])
 
     async def strike(self, fault: str) -> str:
         """Let it strike some worker, or the server. Returns what was done, when and to whom."""
         await self._crew.miss()
         member = self._dice.choice(self._crew.members)
-        at_s, self._note = time.monotonic(), ""
-        await self.faults[fault](member)
-        return f"{at_s:.2f} {fault} {member.worker.pid} {self._note}"
-
-    # --- of a worker
+        at_s, self._note, whom = time.monotonic(), "", "the server"
+        self.counts[fault] += 1
+        if fault in self._of_a_worker:
+            whom = str(member.pid)
+            await self._of_a_worker[fault](member)
+        else:
+            self._note = await self._blows.strike(fault)
+        return f"{at_s:.2f} {fault} {whom} {self._note}"
 
     async def kill(self, member: Member) -> None:
         """SIGKILL."""
-        await member.worker.kill()
-        await self._crew.replace(member)
+        await self._crew.kill(member)
 
     async def stop(self, member: Member) -> None:
         """A deploy."""
@@ -127,16 +86,17 @@ class Strikes:
 
     async def freeze(self, member: Member) -> None:
         """For less than its lease, or for more."""
-        seconds = self._dice.choice([0.3, 1.0, 1.75 * LEASE_S])
+        seconds, at_s = self._dice.choice([0.3, 1.0, 1.75 * LEASE_S]), time.monotonic()
         self._note = f"for {seconds} s"
         if seconds >= LEASE_S / 2:  # with half of it gone, the next fault may take the rest
-            self._crew.excused.add(member.worker.pid)
+            self._causes.lapse(member.pid, at_s, at_s + seconds + LEASE_S)
+        self._causes.darkness(member.pid, at_s, at_s + seconds)
 
         async def thaw() -> None:
             await asyncio.sleep(seconds)
-            send(member, signal.SIGCONT)
+            member.send(signal.SIGCONT)
 
-        send(member, signal.SIGSTOP)
+        member.send(signal.SIGSTOP)
         self._group.create_task(thaw())
 
     async def slow(self, member: Member) -> None:
@@ -146,67 +106,46 @@ class Strikes:
 
     async def starve(self, member: Member) -> None:
         """It can open no further file or socket, and loses those to the server."""
-        pid, seconds = member.worker.pid, self._dice.choice(AWAY_S)
+        pid, seconds, at_s = member.pid, self._dice.choice(AWAY_S), time.monotonic()
         self._note = f"for {seconds} s"
-        self._crew.excused.add(pid)
-        self._crew.starved.add(pid)
-        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        self._causes.lapse(pid, at_s, at_s + seconds + 3 * LEASE_S)
+        self._causes.darkness(pid, at_s, at_s + seconds)
+        self._crew.starved[pid] = at_s
+        with suppress(ProcessLookupError):
+            before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (20, before[1]))
+            member.proxy.cut_all()
 
-        async def feed() -> None:
-            await asyncio.sleep(seconds)
-            with suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+            async def feed() -> None:
+                await asyncio.sleep(seconds)
+                with suppress(ProcessLookupError):
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (20, before[1]))
-        member.proxy.cut_all()
-        self._group.create_task(feed())
+            self._group.create_task(feed())
+
+    async def block(self, _: Member) -> None:
+        """A task of somebody's stands in its loop's way: for longer than a lease, which is kept all the same."""
+        await self._send(self._place.tasks.block, self._dice.choice([0.5 * LEASE_S, 1.5 * LEASE_S]))
+
+    async def poison(self, _: Member) -> None:
+        """A task ends its process, wherever it comes."""
+        await self._send(self._place.tasks.die)
+
+    async def _send(self, task: Any, *arguments: object) -> None:
+        job_id = f"{task.name}-{self.counts.total()}"
+        if task is self._place.tasks.die:
+            self._account.poison.add(job_id)
+        await task.options(job_id=job_id).delay(*arguments)
+        self._account.acked[job_id] = time.monotonic()
+        self._note = job_id
 
     def _on_the_line(self, fault: Fault) -> Callable[[Member], Awaitable[None]]:
         async def arm(member: Member) -> None:
-            match, times = self._dice.choice(WHAT_MAY_STRIKE), self._dice.choice([1, 1, 3])
+            match, times, at_s = self._dice.choice(WHAT_MAY_STRIKE), self._dice.choice([1, 1, 3]), time.monotonic()
             self._note = f"{times} times at {match}"
+            self._causes.darkness(member.pid, at_s, at_s + SILENT_S)
             if match == scripts.RENEW.sha:
-                self._crew.excused.add(member.worker.pid)
+                self._causes.lapse(member.pid, at_s, at_s + SILENT_S)
             member.proxy.arm(fault, match, times=times)
 
         return arm
-
-    # --- of the server
-
-    async def cut(self, _: Member) -> None:
-        """Every worker's connections."""
-        for member in self._crew.members:
-            member.proxy.cut_all()
-
-    async def flush(self, _: Member) -> None:
-        """Its scripts are forgotten."""
-        await self._rig.raw.script_flush()
-
-    async def restart(self, _: Member) -> None:
-        """SIGKILL, and up again with what is in its file."""
-        await self._rig.kill_server()
-        await asyncio.sleep(self._dice.random())
-        await self._rig.start_server(*DURABLE)
-
-    async def pause(self, _: Member) -> None:
-        """It stands still."""
-        os.kill(self._rig.pid, signal.SIGSTOP)
-        await self._for_a_while()
-        os.kill(self._rig.pid, signal.SIGCONT)
-
-    async def full(self, _: Member) -> None:
-        """At its maxmemory."""
-        await self._rig.raw.config_set("maxmemory", 1)
-        await self._for_a_while()
-        await self._rig.raw.config_set("maxmemory", 0)
-
-    async def replica(self, _: Member) -> None:
-        """It serves no writes."""
-        await self._rig.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
-        await self._for_a_while()
-        await self._rig.raw.execute_command("REPLICAOF", "NO", "ONE")
-
-    async def _for_a_while(self) -> None:
-        seconds: Any = self._dice.choice(AWAY_S)
-        self._note = f"for {seconds} s"
-        await asyncio.sleep(seconds)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,8 +13,11 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.clocks import ShiftedClock
-from tests.faults.invariants import Took
+from tests.faults.invariants import Told, Took
+from tests.faults.stopwatch import Stopwatch
 from tests.faults.test_crash_points import reclaimed
+from tests.process.ledger import until
+from tests.processes import ROOT, die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,6 +135,69 @@ async def test_a_workers_own_clock_means_nothing(rig: Rig, clock: ShiftedClock, 
     await rig.stop(odd, other)
     assert "reclaimed" not in other.text
     await rig.check([held, delayed, stumbling], failures={stumbling.id: 2})
+
+
+SENDER = """\
+import asyncio, os, time
+from aiotq import App
+from tests.process.tasks import Tasks
+
+async def main():
+    async with App(os.environ["URL"], namespace=os.environ["NAMESPACE"]) as app:
+        note = Tasks(app).note
+        print(time.time(), flush=True)
+        await note.options(job_id="warm").delay()
+        await note.options(job_id="due", countdown=0.5, expires=30).delay()
+        await note.options(job_id="fresh", expires=30).delay()
+        await note.options(job_id="stale", queue="late", expires=0.2).delay()
+        print("sent", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@STEPS
+async def test_a_senders_own_clock_means_nothing_for_countdown_and_expires(rig: Rig, clock: ShiftedClock, step_s: int):
+    """A delay and a time to live are lengths, and they begin when the server has the job."""
+    await rig.start_server()
+    await rig.watch_ends()
+    worker = await rig.worker(*LEASE)
+    clock.step(step_s)
+    sender = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SENDER),
+        cwd=ROOT,
+        env={**os.environ, **clock.env, "PYTHONPATH": str(ROOT), "URL": rig.url, "NAMESPACE": rig.namespace},
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=die_with_parent,
+    )
+    assert sender.stdout is not None
+    its_time_s = float(await sender.stdout.readline())
+    assert abs(its_time_s - time.time() - step_s) < 60, "the shim does not reach the sender"
+    assert await sender.stdout.readline() == b"sent\n"
+    sent = Stopwatch()
+    assert await sender.wait() == 0
+    warm, due, fresh, stale = [rig.app.job(job_id) for job_id in ("warm", "due", "fresh", "stale")]
+    await rig.all_ended([warm, due, fresh])
+    (start,) = rig.ledger.starts(due)
+    assert start.at_s - sent.began_s > 0.5 - 0.2, "it came too early"  # "sent" is said a little later
+    times = [sent.took(f"a countdown of 0.5 s by a clock off by {step_s:+} s", 0.5 + 0.1, until_s=start.at_s)]
+    assert [(await job.info()).status for job in (due, fresh)] == ["succeeded"] * 2
+
+    async def over() -> bool:
+        return time.monotonic() - sent.began_s > 0.2
+
+    await until(over, "its time to live is over")
+    late = await rig.worker(*LEASE, "-q", "late")
+    await rig.all_ended([stale])
+    info = await stale.info()
+    assert (info.status, info.reason) == ("cancelled", "expired")
+    for job in (due, fresh, stale):
+        enqueued = (await job.info()).enqueued_at
+        assert enqueued is not None
+        assert abs(enqueued.timestamp() - time.time()) < HOUR_S / 2, "that is the sender's time"
+    await rig.stop(worker, late)
+    told = Told(acked=[job.id for job in (warm, due, fresh, stale)], cancelled=[stale.id])
+    await rig.check([], told=told, times=times)
 
 
 async def test_the_shifted_clock_is_seen_by_a_worker(rig: Rig, clock: ShiftedClock):

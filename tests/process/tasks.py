@@ -7,6 +7,7 @@ several processes never mix. A task that waits does so until the file GATE exist
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import resource
 import signal
@@ -167,6 +168,33 @@ async def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def crash() -> None:
+    """Takes its process with it by a segmentation fault."""
+    _Ledger.write("start")
+    await asyncio.sleep(0.05)
+    ctypes.string_at(0)
+
+
+async def bar() -> int:
+    """Stands in the event loop's way until the gate is opened."""
+    _Ledger.write("start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        time.sleep(LOOK_EVERY_S)  # noqa: ASYNC251  that is the fault
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def cling() -> None:
+    """Never lets itself be cancelled."""
+    _Ledger.write("start")
+    while True:
+        try:
+            await asyncio.sleep(LOOK_EVERY_S)
+        except asyncio.CancelledError:
+            continue
+
+
 class Tasks:
     """The tasks as an app of the test's process knows them: under the names that the workers know."""
 
@@ -185,6 +213,9 @@ class Tasks:
         self.gorge = app.task(gorge, name="gorge", retries=0)
         self.starve = app.task(starve, name="starve")
         self.die = app.task(die, name="die")
+        self.crash = app.task(crash, name="crash")
+        self.bar = app.task(bar, name="bar")
+        self.cling = app.task(cling, name="cling", retries=0, timeout=0.2)
 
 
 app = App()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiotq.durable import DurableSender
-from aiotq.errors import DurabilityUnknown, NotDurable, StoreFull, StoreUnavailable
+from aiotq.errors import DurabilityUnknown, NotDurable, QueueFull, StoreFull, StoreUnavailable
 from aiotq.store.contract import MAX_ENQUEUE, Enqueued, NewJob
 from aiotq.store.durable import Means, choose, why_not
 
@@ -87,6 +87,7 @@ class FakeStore:
         self.batches: list[list[str]] = []
         self.asked: list[int] = []
         self.known: set[str] = set()
+        self.full: set[str] = set()  # ids that do not fit their queue
         self.refusals: list[Exception] = []  # of enqueue_durably
         self.errors: list[Exception] = []  # of settled
         self.waits = asyncio.Event()  # somebody waits for something to be safe
@@ -96,12 +97,17 @@ class FakeStore:
 
     async def enqueue_durably(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None
-    ) -> tuple[list[Enqueued], int]:
+    ) -> tuple[list[Enqueued | QueueFull], int]:
         if self.refusals:
             raise self.refusals.pop(0)
         self.batches.append([job.job_id for job in jobs])
-        answers = [Enqueued.SAME if job.job_id in self.known else Enqueued.NEW for job in jobs]
-        self.known.update(job.job_id for job in jobs)
+        answers: list[Enqueued | QueueFull] = []
+        for job in jobs:
+            if job.job_id in self.full:
+                answers.append(QueueFull(queue="default", max_len=3, job_id=job.job_id, verb="enqueue", url=URL))
+            else:
+                answers.append(Enqueued.SAME if job.job_id in self.known else Enqueued.NEW)
+                self.known.add(job.job_id)
         return answers, self.link
 
     async def settled(self, link: int, *, timeout_s: float) -> None:
@@ -209,6 +215,38 @@ async def test_many_jobs_of_a_connection_that_broke_are_all_enqueued_again(
     store.gate.clear()
     with pytest.raises(DurabilityUnknown, match="all of these jobs are queued"):
         await sender.send_many([a_job("c")])
+
+
+async def test_a_job_that_does_not_fit_its_queue_is_not_waited_for(store: FakeStore, sender: DurableSender) -> None:
+    store.full = {"1"}
+    with pytest.raises(QueueFull):
+        await sender.send(a_job("1"))
+    answers = await sender.send_many(a_job(name) for name in "11")
+    assert [type(answer) for answer in answers] == [QueueFull, QueueFull]
+    assert store.asked == []
+
+
+async def test_of_many_only_those_that_fitted_are_enqueued_again(store: FakeStore, sender: DurableSender) -> None:
+    store.full = {"b"}
+    store.errors.append(lost())
+    first, second, third = await sender.send_many(a_job(name) for name in "abc")
+    assert (first, third) == (Enqueued.NEW, Enqueued.NEW)
+    assert isinstance(second, QueueFull)
+    assert store.batches == [["a", "b", "c"], ["a", "c"]]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+async def test_a_job_that_fits_no_more_where_another_server_answers_is_said_to_be_queued(
+    store: FakeStore, sender: DurableSender, *, many: bool
+) -> None:
+    store.gate.clear()
+    store.errors.append(lost())
+    sending = asyncio.create_task(sender.send_many([a_job("1")]) if many else sender.send(a_job("1")))
+    await store.waits.wait()
+    store.full = {"1"}
+    store.gate.set()
+    with pytest.raises(DurabilityUnknown, match=r"(is|are) queued"):
+        await sending
 
 
 async def test_draining_waits_for_those_whose_job_is_not_safe_yet(store: FakeStore, sender: DurableSender) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from aiotq import App
 from aiotq.store import scripts
 from aiotq.store.contract import WorkerCard
 from tests.faults.proxy import Fault
-from tests.worker.kit import Gate, until, within
+from tests.worker.kit import WITHIN_S, Gate, until, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from tests.faults.proxy import FaultProxy
     from tests.worker.kit import Events, Keys
 
+HEARTBEAT_S = 4.0  # with the usual lease
 CUTS = [fault for fault in Fault if fault is not Fault.BLACK_HOLE]  # that one is for tests/contract/test_silence.py
 FAULTS = pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name.lower())
 TIMES = pytest.mark.parametrize("times", [1, 2])
-A_WORKERS = (scripts.REGISTER, scripts.RENEW, scripts.PROMOTE, scripts.RETIRE, scripts.RECLAIM)
+A_WORKERS = (scripts.VET, scripts.REGISTER, scripts.RENEW, scripts.PROMOTE, scripts.RETIRE, scripts.RECLAIM)
 A_SENDERS = (scripts.ENQUEUE, scripts.REPLACE, scripts.CANCEL, scripts.LOCATE, scripts.WATCH, scripts.BACKLOG)
 
 
@@ -151,3 +153,83 @@ async def test_a_caller_whose_answer_is_lost_gets_it_by_asking_again(
         assert (await store.backlog(["default"])).empty
     assert proxy.hits == times
     assert sorted(ran) == ["quick", "quick", "slow"]
+
+
+async def published(keys: Keys, pubsub: Any, job_id: str) -> int:
+    """How often a job's end was published since `pubsub` has subscribed."""
+    await keys.client.publish(f"{keys.prefix}done:last", b"")
+    seen = 0
+    async with within():
+        async for message in pubsub.listen():
+            channel = message["channel"].decode().removeprefix(f"{keys.prefix}done:")
+            if channel == "last":
+                return seen
+            seen += channel == job_id
+    raise AssertionError("the subscription has ended")
+
+
+@FAULTS
+@TIMES
+async def test_a_claim_whose_answer_is_lost_is_found_within_a_heartbeat_and_ends_once(
+    app: App, behind: App, taught: Store, proxy: FaultProxy, keys: Keys, fault: Fault, times: int
+) -> None:
+    started_s: list[float] = []
+
+    @behind.task
+    async def job() -> None:
+        started_s.append(time.monotonic())
+
+    here = app.task(job._registered.fn, name=job.name)
+    async with keys.client.pubsub() as pubsub, behind.worker():
+        await pubsub.psubscribe(f"{keys.prefix}done:*")
+        await (await here.delay()).result(timeout=WITHIN_S)  # it has claimed, and sleeps or is about to
+        proxy.arm(fault, scripts.EXCHANGE.sha, times=times)
+        sent = await here.delay()
+        async with within():
+            await proxy.struck()
+        struck_s = time.monotonic()
+        await sent.result(timeout=WITHIN_S)
+        assert await published(keys, pubsub, sent.id) == 1
+    assert proxy.hits == times
+    _, began_s = started_s
+    assert began_s - struck_s < HEARTBEAT_S
+
+
+@pytest.mark.parametrize("fault", CUTS, ids=lambda fault: fault.name.lower())
+@TIMES
+async def test_a_queue_is_paused_and_resumed_though_the_answers_are_lost(
+    app: App, patient: App, taught: Store, proxy: FaultProxy, fault: Fault, times: int
+) -> None:
+    @app.task
+    async def quick() -> str:
+        return "done"
+
+    store = patient._core.client().store
+    proxy.arm(fault, scripts.PAUSE.sha, times=times)
+    await store.pause("default")
+    async with app.worker(["default", "other"]):
+        waiting = await quick.delay()
+        assert await (await quick.options(queue="other").delay()).result(timeout=WITHIN_S) == "done"
+        assert await waiting.status() == "queued"
+        assert proxy.hits == times
+        proxy.arm(fault, scripts.RESUME.sha, times=times)
+        await store.resume("default")
+        assert await waiting.result(timeout=WITHIN_S) == "done"
+    assert proxy.hits == 2 * times
+
+
+@FAULTS
+@TIMES
+async def test_a_worker_that_stops_passes_its_token_on_though_the_answer_is_lost(
+    app: App, behind: App, taught: Store, proxy: FaultProxy, keys: Keys, fault: Fault, times: int
+) -> None:
+    @app.task
+    async def quick() -> str:
+        return "done"
+
+    async with app.worker():
+        async with behind.worker():
+            proxy.arm(fault, scripts.TOKEN.sha, times=times)
+        assert proxy.hits == times
+        assert len(await keys.workers()) == 1
+        assert await (await quick.delay()).result(timeout=WITHIN_S) == "done"

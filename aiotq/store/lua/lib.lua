@@ -43,7 +43,8 @@ local function safe(command, key, ...)
     local queue = match(name, '^lines:(.*)$') -- it named lines that hold jobs: nobody would find these
     for rank = -1, queue and 9 or -2 do
       local place = rank < 0 and 's' or tostring(rank)
-      if call('EXISTS', prefix .. 'line:' .. queue .. ':' .. place) == 1 then call('ZADD', key, rank, place) end
+      local length = redis.pcall('LLEN', prefix .. 'line:' .. queue .. ':' .. place) -- an error: it is of a wrong type too
+      if type(length) == 'number' and length > 0 then call('ZADD', key, rank, place) end
     end
   end
   return call(command, key, ...) -- any other error is raised by this
@@ -111,7 +112,8 @@ local function to_front(place) return place >= 'a' and place ~= 's' end
 -- refused, none of them is there: the name among `queues`, which comes after them, is a hint for people and undoes nothing.
 local function push(front, queue, place, tickets, woken)
   local where, score = rank(place)
-  local new = safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1
+  local well = #garbage
+  local new = safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 or #garbage > well -- or only just mended
   safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
   if new then pcall(safe, 'SADD', prefix .. 'queues', queue) end
   woken[queue] = true
@@ -134,6 +136,13 @@ local function push_gathered(lines, woken, pushed)
     push(true, lines[i][1], lines[i][2], tickets, woken)
     for j = 1, #tickets do pushed(tickets[j]) end
   end
+end
+
+-- How many tickets wait in a queue's lines, those of all priorities.
+local function waiting_in(queue)
+  local count, places = 0, safe('ZRANGE', prefix .. 'lines:' .. queue, 0, 15)
+  for i = 1, #places do count = count + safe('LLEN', prefix .. 'line:' .. queue .. ':' .. places[i]) end
+  return count
 end
 
 local function wake(woken)
