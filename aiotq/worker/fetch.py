@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aiotq.worker.run import Runner
     from aiotq.worker.settings import WorkerSettings
 
-BACKOFF_CAP_S = 1.0
+BACKOFF_CAP_S = 0.9  # and a try: so it is back within a second of its store
 
 
 class Fetcher:

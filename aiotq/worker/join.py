@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiotq.worker.outage import Outage
     from aiotq.worker.settings import WorkerSettings
 
-BACKOFF_CAP_S = 1.0
+BACKOFF_CAP_S = 0.9  # and a try: so it is back within a second of its store
 LAST_WORDS_S = 1.0  # what a worker that must go gives the store
 
 

@@ -25,7 +25,7 @@ KEEP_LEASE_S = POLLER_LEASE_MS / 2000  # the leader renews its lease at half of 
 LOOK_EVERY_S = 1.5  # another one looks whether the leader has gone: one that stops gives its lease up
 EARLY_S = 0.001
 TURN_S = 0.007  # before a due time: a turn that has begun may take 5 ms yet
-BACKOFF_CAP_S = 1.0
+BACKOFF_CAP_S = 0.9  # and a try: so it is back within a second of its store
 
 
 class Poller:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.process.ledger import Entry
 
@@ -53,7 +53,7 @@ class Loss(Span):
 class Verdict:
     """What came of the ledger, in the light of the faults."""
 
-    may_repeat: Collection[str]
+    may_repeat: Mapping[str, int]  # how often
     repeats: int  # starts beyond the first ones, that have a cause
     in_hand: int  # the most that there may be: all that the workers held as they lapsed
     uncaused: Sequence[str]
@@ -147,7 +147,7 @@ class Causes:
             (entry.job_id, entry.attempt, entry.pid): entry.at_s for entry in entries if entry.what == "end"
         }
         last: dict[tuple[str, int], Entry] = {}
-        repeated, repeats, uncaused = set[str](), 0, list[str]()
+        repeated, repeats, uncaused = Counter[str](), 0, list[str]()
         for entry in entries:
             if entry.what != "start":
                 continue
@@ -159,7 +159,7 @@ class Causes:
             end_s = ends.get((*run, before.pid), FOR_EVER)
             if self._caused(before, end_s, entry):
                 repeats += 1
-                repeated.add(entry.job_id)
+                repeated[entry.job_id] += 1
             else:
                 uncaused.append(
                     f"attempt {entry.attempt} of {entry.job_id} started in {before.pid} at {before.at_s:.2f} "

@@ -6,10 +6,11 @@ told, and one atomic sample of the store. `violations` compares them; it touches
     I1  each acknowledged job has ended: well and then it has run to its end, or not well and then it says why
     I2  it has ended once: one terminal record, which nothing changes any more; its end was published once
     I3  a refused job is nowhere; of one whose fate was left open there is none or a whole one
-    I4  an attempt has started twice only where a lease was lost, and there only did two overlap; none was used up
-        but by a task that failed
+    I4  an attempt has started twice only where a lease was lost, and there only did two overlap; it was repeated once
+        for each loss, and no more of them than were in hand then; none was used up but by a task that failed
     I5  a waiting job is in one place; in the end nothing is left but terminal records: each other key has a TTL
-    I6  a worker takes no more than before, and while its store is away neither the processor nor the log
+    I6  a worker takes no more than before, nor does a server have more clients, and while its store is away it takes
+        neither the processor nor the log
     I7  it took no longer than promised
     I8  each process has ended as documented
 """
@@ -17,6 +18,7 @@ told, and one atomic sample of the store. `violations` compares them; it touches
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,16 +27,19 @@ from aiotq.record import decode
 from tests.model import census
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from tests.model.census import Census
     from tests.process.ledger import Entry
 
 GROWTH = 1.05  # of what a worker holds, from before a fault to after it
 SPARE_FDS = 2  # ... besides: a connection that is being replaced
+SPARE_CLIENTS = 2  # ... the same at a server
 SPARE_BYTES = 8 << 20  # ... and what an allocator keeps
+UNHEARD_S = 1.0  # a job that has ended is in its worker's hands until the store has heard of that
 MOST_CPU_SHARE = 0.2  # while its store is away
 MOST_LINES_A_S = 10.0
+LEASE_LOST = '"event":"lease_lost"'
 NEVER_SAID = ("Traceback", "mistake in aiotq")  # by a worker, of itself
 
 
@@ -55,9 +60,13 @@ class Allowed:
     dead: Collection[str] = ()  # these end as dead letters
     may_die: Collection[str] = ()  # these may
     may_vanish: Collection[str] = ()  # the server has lost their records, or they were kept for a moment only
-    may_repeat: Collection[str] = ()  # these ran where a lease was lost
-    excused: Collection[int] = ()  # processes to which something happened: what ran there may run again
-    most_repeats: int | None = None  # how many starts there may be beyond the first ones; None: as many as are excused
+    # These ran where a lease was lost, and may start once more; a mapping says how many times more.
+    may_repeat: Collection[str] | Mapping[str, int] = ()
+    # Processes to which something happened: what ran there may run again, once; and once more for each lease that they
+    # say they have lost.
+    excused: Collection[int] = ()
+    # How many starts there may be beyond the first ones; None: those of `may_repeat`, and what the excused held.
+    most_repeats: int | None = None
     failures: Mapping[str, int] = field(default_factory=dict[str, int])  # how often a task failed; 0 if not named
 
 
@@ -66,6 +75,7 @@ class Load:
     """What a process took, at one moment or during a while."""
 
     pid: int
+    clients: int = 0  # of a server
     fds: int = 0
     rss: int = 0
     cpu_s: float = 0.0
@@ -101,7 +111,7 @@ class Evidence:
     allowed: Allowed = field(default_factory=Allowed)
     earlier: Sequence[Census] = ()  # the store, in between
     published: Mapping[str, int] | None = None  # how often each end was; None: nobody could listen all the time
-    settled: Sequence[tuple[Load, Load]] = ()  # of a worker: before the fault, and after it
+    settled: Sequence[tuple[Load, Load]] = ()  # of a worker or the server: before the fault, and after it
     away: Sequence[tuple[Load, Load]] = ()  # of a worker: as its store went, and as it came back
     said: Mapping[int, str] = field(default_factory=dict[int, str])  # by pid
     times: Sequence[Took] = ()
@@ -203,21 +213,67 @@ def _refused_jobs_are_nowhere(e: Evidence) -> Iterator[str]:
 def _attempts_start_once(e: Evidence) -> Iterator[str]:
     allowed = e.allowed
     last: dict[tuple[str, int], Entry] = {}  # who started an attempt last
-    repeats = Counter[tuple[str, int]]()
+    by_leave, by_fault = Counter[str](), Counter[tuple[tuple[str, int], int]]()
     for entry in e.entries:
         if entry.what != "start":
             continue
         run = entry.job_id, entry.attempt
         if run in last:
-            repeats[run] += 1
-            if entry.job_id not in allowed.may_repeat and last[run].pid not in allowed.excused:
-                yield f"attempt {entry.attempt} of {entry.job_id} started in {last[run].pid} and again in {entry.pid}"
+            before = last[run].pid
+            if entry.job_id in allowed.may_repeat:
+                by_leave[entry.job_id] += 1
+            elif before in allowed.excused:
+                by_fault[run, before] += 1
+            else:
+                yield f"attempt {entry.attempt} of {entry.job_id} started in {before} and again in {entry.pid}"
         last[run] = entry
         if entry.attempt > 1 + allowed.failures.get(entry.job_id, 0):
             yield f"attempt {entry.attempt} of {entry.job_id} started, and no task had failed so often"
-    if allowed.most_repeats is not None and repeats.total() > allowed.most_repeats:
-        yield f"{repeats.total()} starts were repeated; at most {allowed.most_repeats} were running at the fault"
+    yield from _too_many(e, by_leave, by_fault)
     yield from _overlaps(e)
+
+
+def _too_many(e: Evidence, by_leave: Counter[str], by_fault: Counter[tuple[tuple[str, int], int]]) -> Iterator[str]:
+    """by_leave: how often which job was repeated. by_fault: how often which attempt was, after which process."""
+    leave, most = _leave(e.allowed), e.allowed.most_repeats
+    faults = {pid: 1 + e.said.get(pid, "").count(LEASE_LOST) for pid in e.allowed.excused}
+    for job_id, times in by_leave.items():
+        if times > leave[job_id]:
+            yield f"{job_id} was repeated {times} times; it could have been {leave[job_id]} times"
+    for (run, pid), times in by_fault.items():
+        if times > faults[pid]:
+            yield f"{run} was repeated {times} times after {pid}, to which something happened {faults[pid]} times"
+    if most is None:
+        most = sum(leave.values()) + sum(_most_in_hand(e.entries, pid) * times for pid, times in faults.items())
+    total = by_leave.total() + by_fault.total()
+    if total > most:
+        yield f"{total} starts were repeated; at most {most} were in hand at the fault"
+
+
+def _leave(allowed: Allowed) -> Mapping[str, int]:
+    """How often which job may be repeated."""
+    given = allowed.may_repeat
+    return given if isinstance(given, Mapping) else dict.fromkeys(given, 1)
+
+
+def _most_in_hand(entries: Sequence[Entry], pid: int) -> int:
+    """How many jobs a process has had in its hands at one moment, by what it wrote."""
+    changes: list[tuple[float, int]] = []
+    running = Counter[tuple[str, int]]()
+    for entry in entries:
+        if entry.pid == pid:
+            run = entry.job_id, entry.attempt
+            if entry.what == "start":
+                running[run] += 1
+                changes.append((entry.at_s, 1))
+            elif running[run]:
+                running[run] -= 1
+                changes.append((entry.at_s + UNHEARD_S, -1))
+    held = most = 0
+    for _, change in sorted(changes):
+        held += change
+        most = max(most, held)
+    return most
 
 
 def _overlaps(e: Evidence) -> Iterator[str]:
@@ -247,12 +303,19 @@ def _nothing_is_left(e: Evidence) -> Iterator[str]:
     yield from (f"{name}: has no TTL" for name in sample.others if sample.ttl_ms[name] == -1)
 
 
+def growth(before: Load, after: Load) -> Iterator[str]:
+    """What a process holds more of than before; nothing if that is no more than a little."""
+    if after.clients > before.clients * GROWTH + SPARE_CLIENTS:
+        yield f"{after.pid} has {after.clients} clients, and {before.clients} before"
+    if after.fds > before.fds * GROWTH + SPARE_FDS:
+        yield f"{after.pid} holds {after.fds} files and sockets open, and {before.fds} before"
+    if after.rss > before.rss * GROWTH + SPARE_BYTES:
+        yield f"{after.pid} takes {after.rss >> 20} MiB, and {before.rss >> 20} before"
+
+
 def _workers_stay_modest(e: Evidence) -> Iterator[str]:
     for before, after in e.settled:
-        if after.fds > before.fds * GROWTH + SPARE_FDS:
-            yield f"{after.pid} holds {after.fds} files and sockets open, and {before.fds} before"
-        if after.rss > before.rss * GROWTH + SPARE_BYTES:
-            yield f"{after.pid} takes {after.rss >> 20} MiB, and {before.rss >> 20} before"
+        yield from growth(before, after)
     for before, after in e.away:
         wall_s = after.at_s - before.at_s
         if (after.cpu_s - before.cpu_s) > MOST_CPU_SHARE * wall_s:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from enum import Enum
+from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class FaultProxy:
         self.upstream = upstream
         self.url = f"unix://{socket}"
         self.hits = 0  # how many requests a fault has struck
+        self.came_s: list[float] = []  # when each connection came (monotonic)
         self.delay_s = 0.0  # how late each piece of an answer comes
         self._socket = socket
         self._links: dict[_Link, None] = {}  # in the order in which they came
@@ -119,6 +121,7 @@ class FaultProxy:
     async def _relay(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.came_s.append(monotonic())
         self._relays.add(task)
         task.add_done_callback(self._relays.discard)
         try:

@@ -56,6 +56,7 @@ async def test_no_worker_loses_its_lease_when_the_servers_clock_jumps(jumping: R
     workers = await rig.workers(2, *LEASE, "-c", "5")
     jobs = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(10)])
     await rig.ledger.until(10)
+    await rig.baseline()
     clock.step(step_s)
     await rig.say_somebody_waits()  # a key with a TTL, which an hour ends
     for worker in workers:
@@ -118,6 +119,7 @@ async def test_a_workers_own_clock_means_nothing(rig: Rig, clock: ShiftedClock, 
     await rig.ledger.until(1)
     clock.step(step_s)
     other = await rig.worker(*LEASE, "-q", "elsewhere")
+    await rig.baseline()
     await rig.heartbeats_of(odd, 4)
     sent_s = time.monotonic()
     delayed = await rig.tasks.note.options(countdown=0.5, expires=60).delay()

@@ -32,6 +32,7 @@ async def test_a_server_that_is_frozen_for_a_while_costs_no_job_and_no_lease(rig
     await rig.ledger.until(10)
     naps = await rig.app.enqueue_many([rig.tasks.nap.s(0.01) for _ in range(50)])
     before = [load_of(worker) for worker in workers]
+    await rig.baseline()
     os.kill(rig.pid, signal.SIGSTOP)
     frozen_s = time.monotonic()
     unsure: list[str] = []

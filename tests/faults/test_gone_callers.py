@@ -1,6 +1,7 @@
 """Callers cancelled at every step of what they may ask for, and workers in the middle of their work.
 
-Nobody gets another one's answer: after each a marker is asked for, on the same connections.
+Nobody gets another one's answer: after each a marker is asked for, on the same connections. Workers are of this
+process, on a server that other tests use too, without a ledger for invariants.py: what ran is counted here instead.
 """
 
 from __future__ import annotations

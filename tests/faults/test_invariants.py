@@ -51,7 +51,7 @@ CLEAN = Evidence(
     told=Told(acked=ACKED, refused=("refused",), unsure=(LEFT_OPEN, "nowhere")),
     entries=LEDGER,
     sample=census(RECORDS),
-    allowed=Allowed(dead=(DEAD,), excused=(1,), most_repeats=1),
+    allowed=Allowed(dead=(DEAD,), excused=(1,)),
     earlier=(
         census(
             {WELL: record(), AGAIN: record("w")},
@@ -61,7 +61,10 @@ CLEAN = Evidence(
         ),
     ),
     published=dict.fromkeys(ACKED, 1),
-    settled=((Load(pid=1, fds=20, rss=50 << 20), Load(pid=1, fds=21, rss=52 << 20)),),
+    settled=(
+        (Load(pid=1, fds=20, rss=50 << 20), Load(pid=1, fds=21, rss=52 << 20)),
+        (Load(pid=9, clients=9), Load(pid=9, clients=11)),
+    ),
     away=((Load(pid=1, cpu_s=1, lines=9, at_s=10), Load(pid=1, cpu_s=1.1, lines=12, at_s=12)),),
     said={1: '{"event":"ready"}'},
     times=(Took(what="recovery", took_s=2.4, limit_s=3),),
@@ -100,9 +103,38 @@ CASES: dict[str, tuple[str, Callable[[], Evidence]]] = {
     "left open, half a job": ("I3", lambda: changed(left_open=None)),
     "left open, succeeded without having run": ("I3", lambda: changed(nowhere=record())),
     "started twice without cause": ("I4", lambda: ran(entry(WELL, "start", 8, pid=1), entry(AGAIN, "start", 8, pid=3))),
-    "started twice by one nothing happened to": (
+    "started twice by one nothing happened to": ("I4", lambda: ran(entry(AGAIN, "start", 8, pid=3))),
+    "repeated more often than it was lost": (
         "I4",
-        lambda: replace(ran(entry(AGAIN, "start", 8, pid=3)), allowed=replace(CLEAN.allowed, most_repeats=None)),
+        lambda: replace(
+            ran(entry(AGAIN, "start", 8, pid=3)), allowed=replace(CLEAN.allowed, may_repeat=(AGAIN,), most_repeats=9)
+        ),
+    ),
+    "repeated more often than it was said to be": (
+        "I4",
+        lambda: replace(
+            ran(entry(AGAIN, "start", 8, pid=3), entry(AGAIN, "start", 9, pid=3)),
+            allowed=replace(CLEAN.allowed, may_repeat={AGAIN: 2}, most_repeats=9),
+        ),
+    ),
+    "repeated twice after one fault": (
+        "I4",
+        lambda: replace(
+            CLEAN,
+            entries=(
+                *LEDGER[:4],
+                *(entry(AGAIN, "start", at_s, pid=1) for at_s in (5, 6, 7)),
+                entry(AGAIN, "end", 8, pid=1),
+            ),
+            allowed=replace(CLEAN.allowed, most_repeats=9),
+        ),
+    ),
+    "more repeats than were ever in its hands": (
+        "I4",
+        lambda: ran(
+            *(entry(WELL, what, at_s, pid=2) for what, at_s in (("start", 20), ("end", 21))),
+            *(entry(LEFT_OPEN, what, at_s, pid=2) for what, at_s in (("start", 22), ("end", 23))),
+        ),
     ),
     "more repeats than jobs in hand": ("I4", lambda: replace(CLEAN, allowed=replace(CLEAN.allowed, most_repeats=0))),
     "an attempt used up": ("I4", lambda: ran(entry(WELL, "start", 8, attempt=2), entry(WELL, "end", 9, attempt=2))),
@@ -139,6 +171,10 @@ CASES: dict[str, tuple[str, Callable[[], Evidence]]] = {
         ),
     ),
     "more sockets than before": ("I6", lambda: replace(CLEAN, settled=((Load(pid=1, fds=20), Load(pid=1, fds=24)),))),
+    "more clients than before": (
+        "I6",
+        lambda: replace(CLEAN, settled=((Load(pid=9, clients=9), Load(pid=9, clients=12)),)),
+    ),
     "more memory than before": (
         "I6",
         lambda: replace(CLEAN, settled=((Load(pid=1, rss=50 << 20), Load(pid=1, rss=70 << 20)),)),
@@ -159,6 +195,27 @@ def test_nothing_is_wrong_with_a_scenario_in_which_all_is_well():
 def test_a_violated_invariant_is_named_and_no_other(case: str):
     invariant, evidence = CASES[case]
     assert {found.invariant for found in violations(evidence())} == {invariant}
+
+
+MAY_REPEAT = Allowed(dead=(DEAD,), may_repeat=(AGAIN,))
+ALLOWED: dict[str, Callable[[], Evidence]] = {
+    "once more by leave": lambda: replace(
+        CLEAN, entries=[*LEDGER[:4], *LEDGER[5:], entry(AGAIN, "start", 8, pid=3)], allowed=MAY_REPEAT
+    ),
+    "as often as it was said to be": lambda: replace(
+        ran(entry(AGAIN, "start", 8, pid=3)), allowed=replace(MAY_REPEAT, may_repeat={AGAIN: 2})
+    ),
+    "once more for each lease that was lost": lambda: replace(
+        ran(entry(AGAIN, "start", 8, pid=1), entry(AGAIN, "start", 9, pid=1)),
+        allowed=replace(CLEAN.allowed, excused=(1, 2)),
+        said={1: '{"event":"lease_lost"}'},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALLOWED)
+def test_what_a_fault_accounts_for_is_no_violation(case: str):
+    assert violations(ALLOWED[case]()) == []
 
 
 def test_each_invariant_has_a_case_that_breaks_it():

@@ -1,4 +1,8 @@
-"""News of a job's end that gets lost: whoever waits for the result gets it all the same, and leaves nothing behind."""
+"""News of a job's end that gets lost: whoever waits for the result gets it all the same, and leaves nothing behind.
+
+The worker is one of this process, on a server that other tests use too: there is no ledger for the invariants of
+invariants.py to look into. Each result is awaited here, and the fixtures see that no key, task or connection is left.
+"""
 
 from __future__ import annotations
 

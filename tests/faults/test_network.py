@@ -127,7 +127,7 @@ async def modest(rig: Rig, workers: list[WorkerProcess]) -> AsyncIterator[list[t
 async def test_latency_and_connections_lost_at_random_lose_nothing_and_repeat_nothing(rig: Rig, proxy: FaultProxy):
     draw = random.Random(SEED)
     workers = [await rig.worker(*LONG, url=proxy.url) for _ in range(2)]
-    async with modest(rig, workers) as settled:
+    async with rig.sampling(), modest(rig, workers) as settled:
         proxy.delay_s = LATENCY_S
         async with trouble(lambda: proxy.cut_one(draw), draw, every_s=CUT_EVERY_S) as cuts:
             jobs, failures = await a_mixed_load(rig, cuts)
@@ -143,7 +143,7 @@ async def test_requests_and_answers_lost_at_random_lose_nothing_and_repeat_nothi
     draw = random.Random(SEED)
     faults = (Fault.DROP_REQUEST, Fault.DROP_REPLY, Fault.HALF_REPLY)
     workers = [await rig.worker(*LONG, url=proxy.url) for _ in range(2)]
-    async with modest(rig, workers) as settled:
+    async with rig.sampling(), modest(rig, workers) as settled:
         async with trouble(lambda: proxy.arm(draw.choice(faults), b"EVALSHA"), draw, every_s=LOSE_EVERY_S) as armed:
             jobs, failures = await a_mixed_load(rig, armed)
         proxy.arm(Fault.DROP_REPLY, b"EVALSHA", times=0)
@@ -163,6 +163,7 @@ async def test_a_worker_that_is_cut_off_for_longer_than_its_lease_stores_nothing
         await rig.ledger.until(10, pid=cut_off.pid)
         (former,) = await rig.ids_of(cut_off)
         other = await rig.worker(*lease)
+        await rig.baseline()
         proxy.freeze()
         began_s = time.monotonic()
         await other.line("reclaimed", worker=former)
@@ -188,6 +189,7 @@ async def test_when_all_were_cut_off_for_longer_than_a_lease_nobody_takes_anothe
     jobs: list[Any] = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(15)])
     await rig.ledger.until(15)
     members = await rig.raw.zrange(f"{rig.prefix}workers", 0, -1, withscores=True)
+    await rig.baseline()
     proxy.freeze()
     last_ms = max(end_ms for _, end_ms in members)
 

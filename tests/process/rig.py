@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from tests.faults.invariants import Allowed, Evidence, Exit, Told, violations
 from tests.model import census
 from tests.process.ledger import WITHIN_S, Ends, Ledger, until
 from tests.process.tasks import Tasks
+from tests.process.witness import Witness, sample
 from tests.processes import WorkerProcess, spawn
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Rig:
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     crew: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
     exits: list[Exit] = field(default_factory=list[Exit])
+    witness: Witness = field(default_factory=Witness)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(path=self.folder / "ledger")
@@ -147,7 +149,8 @@ class Rig:
         return await asyncio.gather(*(self.worker(*options) for _ in range(count)))
 
     async def stop(self, *workers: WorkerProcess, number: signal.Signals = signal.SIGTERM) -> None:
-        """Tell workers to stop gently, and wait until they have."""
+        """Tell workers to stop gently, and wait until they have. Those with a baseline first come back to it."""
+        await self.witness.settle(self.raw, self.pid, workers)
         for worker in workers:
             worker.send_signal(number)
         codes = [await worker.exit() for worker in workers]
@@ -239,7 +242,15 @@ class Rig:
 
     async def sample(self) -> census.Census:
         """All keys as they lie in the store at one moment."""
-        return census.build(await self.raw.eval(census.DUMP, 0, census.pattern(self.prefix)), self.prefix)
+        return await sample(self.raw, self.prefix)
+
+    def sampling(self) -> AbstractAsyncContextManager[None]:
+        """Sample the store again and again while the context lasts: `check` looks at each of them."""
+        return self.witness.sampling(self.raw, self.url, self.prefix)
+
+    async def baseline(self) -> None:
+        """Note what the server and all workers hold, before a fault; `stop` and `check` see to that it is no more."""
+        await self.witness.baseline(self.raw, self.pid, self.crew)
 
     async def check(
         self,
@@ -260,9 +271,9 @@ class Rig:
             entries=self.ledger.read(),
             sample=await self.sample(),
             allowed=Allowed(**{name: value for name, value in allowed.items() if value is not None}),
-            earlier=earlier,
+            earlier=[*self.witness.samples, *earlier],
             published=None if self.ends is None else await self.ends.count(self.raw),
-            settled=settled,
+            settled=[*self.witness.settled, *settled],
             away=away,
             said={worker.pid: worker.text for worker in self.crew},
             times=times,

@@ -1,4 +1,8 @@
-"""`options(durable=True)`: what a caller knows once `delay()` has returned, and when it has raised."""
+"""`options(durable=True)`: what a caller knows once `delay()` has returned, and when it has raised.
+
+No job runs here, so the invariants of tests/faults/invariants.py have nothing to compare: what counts is what lies in
+the server's file, and that is looked into. That such jobs run, once, is tests/faults/test_power_loss.py's.
+"""
 
 from __future__ import annotations
 

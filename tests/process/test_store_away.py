@@ -98,6 +98,7 @@ async def test_the_first_worker_back_after_a_long_outage_takes_no_other_workers_
     workers = await rig.workers(3, "--lease", f"{LEASE_S:g}", "-c", "5")
     jobs = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(15)])
     await rig.ledger.until(15)
+    await rig.baseline()
     await rig.kill_server()
     await asyncio.sleep(1.2 * LEASE_S)  # every lease has ended
     await rig.start_server(*DURABLE)
@@ -140,7 +141,7 @@ async def test_no_error_surfaces_while_the_scripts_are_flushed_in_a_loop(rig: Ri
     await rig.start_server()
     await rig.watch_ends()
     workers = await rig.workers(2)
-    async with again_and_again(rig.raw.script_flush, every_s=0.0) as flushes:
+    async with rig.sampling(), again_and_again(rig.raw.script_flush, every_s=0.0) as flushes:
         jobs = await rig.enqueue(1_000)
         while len(flushes) < 100:
             jobs += await asyncio.gather(*(rig.tasks.note.delay() for _ in range(20)))
@@ -169,7 +170,7 @@ async def test_connections_cut_every_50_ms_lose_nothing_and_repeat_nothing(rig: 
     failures: dict[str, int] = {}
     results: list[asyncio.Task[int]] = []
     rig.raw.connection_pool.connection_kwargs["client_name"] = "test"  # its further connections are no target
-    async with again_and_again(cut, every_s=0.05) as cuts:
+    async with rig.sampling(), again_and_again(cut, every_s=0.05) as cuts:
         while len(cuts) < 40:
             jobs += await rig.app.enqueue_many([rig.tasks.nap.s(0.03) for _ in range(30)])
             jobs.append(await rig.tasks.note.options(countdown=0.05).delay())

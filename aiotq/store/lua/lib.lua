@@ -22,6 +22,15 @@ end
 -- At maxmemory Redis refuses a script whose first write may grow, and lets one run whole that begins with one that can't.
 local function begin() call('SREM', prefix .. 'nothing', '') end
 
+-- Redis rolls nothing back: should a user lose a right halfway through, what has left one place and not come to the next
+-- goes back by `undo`, before the error is raised.
+local function or_back(act, undo)
+  local ok, reply = pcall(act)
+  if ok then return reply end
+  pcall(undo)
+  error(reply, 0)
+end
+
 -- A command on a key that may be of a wrong type: such a key is renamed aside, and the command repeated.
 local function safe(command, key, ...)
   local reply = redis.pcall(command, key, ...)
@@ -99,14 +108,14 @@ end
 -- Whether a ticket of that place goes to the front of its line when it is put there: those of a to j (LIFO).
 local function to_front(place) return place >= 'a' and place ~= 's' end
 
--- Put tickets in a line of a queue, one after the other; `woken` collects the queues that need a token.
+-- Put tickets in a line of a queue, one after the other; `woken` collects the queues that need a token. If a command is
+-- refused, none of them is there: the name among `queues`, which comes after them, is a hint for people and undoes nothing.
 local function push(front, queue, place, tickets, woken)
   local where, score = rank(place)
-  safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
   local well = #garbage
-  if safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 or #garbage > well then -- new, or only just mended
-    safe('SADD', prefix .. 'queues', queue)
-  end
+  local new = safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 or #garbage > well -- or only just mended
+  safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
+  if new then pcall(safe, 'SADD', prefix .. 'queues', queue) end
   woken[queue] = true
 end
 
@@ -121,8 +130,12 @@ local function gather(lines, queue, place, ticket)
   local tickets = line[3]
   tickets[#tickets + 1] = ticket
 end
-local function push_gathered(lines, woken)
-  for i = 1, #lines do push(true, lines[i][1], lines[i][2], lines[i][3], woken) end
+local function push_gathered(lines, woken, pushed)
+  for i = 1, #lines do
+    local tickets = lines[i][3]
+    push(true, lines[i][1], lines[i][2], tickets, woken)
+    for j = 1, #tickets do pushed(tickets[j]) end
+  end
 end
 
 -- How many tickets wait in a queue's lines, those of all priorities.
@@ -141,24 +154,30 @@ local function promote_due(limit, now_ms, woken)
   local schedule = prefix .. 'schedule'
   local due = safe('ZRANGEBYSCORE', schedule, '-inf', now_ms, 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
+  call('ZADD', schedule, 'XX', 0, '') -- changes nothing; without the right to it nothing could be put back
   call('ZREM', schedule, unpack(due))
-  local batch, last, front = {}, nil, nil
-  local queue_of, place_of
-  for i = 1, #due do
-    local queue, place = parse(due[i])
-    if not queue then
-      put_aside(due[i], schedule, now_ms)
-    else
-      local line = queue .. ':' .. place
-      if line ~= last then
-        if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
-        batch, last, queue_of, place_of = {}, line, queue, place
-        front = to_front(place)
+  local batch, first = {}, 1 -- the first that is in no place
+  local last, front, queue_of, place_of
+  local function move()
+    for i = 1, #due do
+      local queue, place = parse(due[i])
+      if not queue then
+        put_aside(due[i], schedule, now_ms)
+      else
+        local line = queue .. ':' .. place
+        if line ~= last then
+          if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
+          batch, first, last, queue_of, place_of = {}, i, line, queue, place
+          front = to_front(place)
+        end
+        batch[#batch + 1] = due[i]
       end
-      batch[#batch + 1] = due[i]
     end
+    if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
   end
-  if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
+  or_back(move, function()
+    for i = first, #due do call('ZADD', schedule, now_ms, due[i]) end
+  end)
   return #due
 end
 
