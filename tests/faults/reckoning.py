@@ -92,7 +92,7 @@ class Reckoning:
     def _published(self) -> Iterator[str]:
         """Ends that were published twice; or not at all, though somebody listened."""
         published, ended_s = self._place.published, self._ended_s()
-        rolled_back = self._causes.touched(self._entries) | self.verdict.may_repeat
+        rolled_back = self._causes.touched(self._entries) | set(self.verdict.may_repeat)
         if self._causes.losses:
             rolled_back |= self._account.cancelled
         for job_id in sorted(self._account.acked):
