@@ -163,9 +163,13 @@ class Asker:
             # Its wire may have given it up in this turn.
             went = wire.in_flight or wire.unanswered != unanswered if sent is None else sent()
         finally:
-            trying.cancel()
+            _give_up(trying)
         await asyncio.wait([trying])
         raise self._unavailable(verb, WireBroken("no answer in time", sent=went))
+
+
+def _give_up(trying: asyncio.Task[Any]) -> None:
+    trying.cancel()
 
 
 async def _awaited(attempt: Callable[[], Awaitable[T]]) -> T:
