@@ -210,7 +210,7 @@ async def test_a_long_backlog_is_drained_as_fast_as_a_short_one_and_an_urgent_jo
     assert len(jobs) == drained + DRAINED
     assert said_nothing_of_unpack(*rig.crew)
     assert before_it <= 1_000, "an urgent job waits for more than what is in hand"
-    # What grew with the line would cost twelve times as much, or fifty; the same work differs by a half on a busy machine.
+    # What grows with the line would cost twelve times as much, or fifty; a busy machine makes a half of difference.
     assert many_ms < 2.5 * few_ms, "a claim costs more where more jobs wait"
     assert grown < 2 * SPARE_BYTES, "the worker holds more where more jobs wait"
     await rig.check(jobs, times=[storm.pings])
