@@ -2,7 +2,8 @@
 
 How long jobs wait is measured twice in one run: while nobody is replaced, and while one after the other is. A Python
 that starts takes most of a core for a second, and the machine may have no more than two: what that does to the figure
-is the machine's, so it is held to the promised two times only where there are cores for it.
+is the machine's. It is held to the promised two times where there are cores for it, and elsewhere to as much longer as
+the slowest of these starts took.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ GRACE = ("--grace", "10")
 PROMISED = 2  # times the baseline's p99
 SPARE_S = 0.005
 CORES = WORKERS + 3  # for the workers, the server, the senders, and one that starts
-STARVED_S = 1.0  # on fewer
 
 
 @dataclass(kw_only=True)
@@ -74,14 +74,16 @@ async def test_a_rolling_restart_under_load_loses_nothing_and_runs_nothing_twice
     await rig.start_server()
     await rig.watch_ends()
     crew = [await rig.worker(*GRACE) for _ in range(WORKERS)]
-    stream, replaced = Stream(rig=rig), 0
+    stream, replaced, slowest_s = Stream(rig=rig), 0, 0.0
     async with asyncio.TaskGroup() as group:
         group.create_task(stream.run())
         began_s = time.monotonic()
         await asyncio.sleep(BASELINE_S)  # the length of a measurement
         from_s = time.monotonic()
         while replaced < WORKERS or time.monotonic() - from_s < LASTS_S:
+            starting_s = time.monotonic()
             successor = await rig.worker(*GRACE)
+            slowest_s = max(slowest_s, time.monotonic() - starting_s)
             await rig.stop(crew[replaced % WORKERS])
             crew[replaced % WORKERS] = successor
             replaced += 1
@@ -90,11 +92,11 @@ async def test_a_rolling_restart_under_load_loses_nothing_and_runs_nothing_twice
     await rig.all_ended(stream.jobs)
     usual_s, waited_s = stream.waited_s(began_s, from_s), stream.waited_s(from_s, to_s)
     rig.measured(
-        f"{WORKERS} workers, {replaced} replacements in {to_s - from_s:.0f} s, "
+        f"{WORKERS} workers, {replaced} replacements in {to_s - from_s:.0f} s (the slowest start: {slowest_s:.1f} s), "
         f"{len(waited_s) / (to_s - from_s):.0f} jobs/s: started after {spread(waited_s)}; "
         f"before that after {spread(usual_s)}"
     )
     await rig.stop(*crew)
     enough = (os.cpu_count() or 1) >= CORES
-    limit_s = PROMISED * p99(usual_s) + (SPARE_S if enough else STARVED_S)
+    limit_s = PROMISED * p99(usual_s) + (SPARE_S if enough else slowest_s)
     await rig.check(stream.jobs, times=[Took(what="the wait of 99 in 100", took_s=p99(waited_s), limit_s=limit_s)])
