@@ -6,6 +6,7 @@ Each worker comes through a proxy of its own, which notes when a connection is a
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from aiotq import App
 from tests.faults.proxy import FaultProxy
 from tests.faults.scale import scaled
 from tests.faults.server_rig import DURABLE, SLOWLY, ServerRig
@@ -32,6 +34,7 @@ KEYS = scaled(4_000, 20_000)  # to load: a millisecond each
 DUTIES = 4  # of a worker, each of which tries by itself: the fetcher, its wait, the keeper, the poller
 RAMP = 6  # tries of a duty until its pause has grown to the cap
 STEP_S = 0.01  # tries of two workers that are nearer than this are one step
+GROWN_S = 3.0  # after so long a pause that has no cap is longer than a second
 SETTLED_S = 1.0  # after so long the pauses have grown, and each draw counts
 
 
@@ -94,3 +97,27 @@ async def test_tries_are_few_and_out_of_step_and_all_are_back_within_a_second(ri
         away: list[tuple[Load, Load]] = list(zip(loads, later, strict=True))
         await rig.stop(*workers)
     await rig.check(held, away=away, times=rig.times)
+
+
+async def test_no_duty_pauses_for_longer_than_a_second_and_each_draws_its_pauses(
+    rig: ServerRig, monkeypatch: pytest.MonkeyPatch
+):
+    """The worker is of this process, so that what it draws can be seen."""
+    drawn: list[tuple[float, float]] = []
+    draw = random.uniform
+
+    def noted(least: float, most: float) -> float:
+        drawn.append((least, most))
+        return draw(least, most)
+
+    await rig.start_server(*DURABLE)
+    async with App(rig.url, namespace=rig.namespace).worker():
+        monkeypatch.setattr(random, "uniform", noted)
+        await rig.kill_server()
+        await asyncio.sleep(GROWN_S)  # the length of the fault
+        await rig.start_server(*DURABLE)
+    longest_s = max(most for _, most in drawn)
+    rig.measured(f"{len(drawn)} pauses in {GROWN_S:g} s, of {longest_s:.2f} s at most")
+    assert CAP_S / 2 < longest_s <= CAP_S
+    assert all(least <= most / 2 for least, most in drawn)
+    await rig.check([])
