@@ -102,8 +102,9 @@ local function to_front(place) return place >= 'a' and place ~= 's' end
 -- Put tickets in a line of a queue, one after the other; `woken` collects the queues that need a token.
 local function push(front, queue, place, tickets, woken)
   local where, score = rank(place)
-  safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
+  -- The index first: if it has to be made anew, it must not find this line already, or its queue would count as known.
   if safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 then safe('SADD', prefix .. 'queues', queue) end
+  safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
   woken[queue] = true
 end
 
