@@ -53,6 +53,7 @@ async def test_a_job_is_enqueued_all_the_same(bench: Bench) -> None:
 
             seen = await bench.census()
             assert seen.lines == {"mail:5": ["mail:5:AAAA:j1"]}
+            assert (seen.index, seen.queues) == ({"mail": ["5"]}, {"mail"})
             assert list(seen.schedule) == ["mail:5:AAAA:j2"]
             assert seen.queues == {"mail"}
             assert name not in seen.others
