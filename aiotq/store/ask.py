@@ -152,7 +152,7 @@ class Asker:
         if asyncio.get_running_loop().time() >= end:
             raise self._unavailable(verb, WireBroken("no time is left", sent=False))
         wire = self._wire
-        unanswered = wire.unanswered
+        written = wire.written
         # Owned by this call, which waits for it. In a loop that was late the answer may have come in the very turn in
         # which the time was over: a time-out around `attempt` itself would throw it away, and take it for unsent.
         trying = asyncio.get_running_loop().create_task(_awaited(attempt))
@@ -160,8 +160,8 @@ class Asker:
             await asyncio.wait([trying], timeout=end - asyncio.get_running_loop().time())
             if trying.done():
                 return trying.result()
-            # Its wire may have given it up in this turn.
-            went = wire.in_flight or wire.unanswered != unanswered if sent is None else sent()
+            # Not whether something is in flight: its answer may have come in this turn, or its wire given it up.
+            went = wire.written != written if sent is None else sent()
         finally:
             _give_up(trying)
         await asyncio.wait([trying])

@@ -68,7 +68,7 @@ class Wire:
         self._overdue = False  # dialling took too long
         self._closed = False
         self.epoch = 0  # grows with each new connection
-        self.unanswered = 0  # grows whenever a connection goes while something is in flight
+        self.written = 0  # grows with each command that is sent
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         """Send a command; the future has its reply, or a RedisError, or WireBroken."""
@@ -81,6 +81,7 @@ class Wire:
         packed = _pack(command)
         if self._link is not None:
             self._flying.append((deadline, future))
+            self.written += 1
             self._link.write(packed)
         else:
             self._waiting.append((deadline, packed, future))
@@ -88,11 +89,6 @@ class Wire:
         if self._watch is None:
             self._watch = loop.call_at(deadline, self._look)
         return future
-
-    @property
-    def in_flight(self) -> bool:
-        """Whether something has been sent that has no reply yet."""
-        return bool(self._flying)
 
     def calls(self, *commands: tuple[str | bytes | int, ...]) -> list[asyncio.Future[Any]]:
         """Send commands in one write, so that hardly anybody's comes between them; a future each."""
@@ -104,6 +100,7 @@ class Wire:
         for _ in commands:
             futures.append(loop.create_future())
             self._flying.append((deadline, futures[-1]))
+        self.written += len(commands)
         link.write_all([_pack(command) for command in commands])
         if self._watch is None:
             self._watch = loop.call_at(deadline, self._look)
@@ -150,6 +147,7 @@ class Wire:
                 self._flying.append((deadline, future))
                 together.append(packed)
         if together:
+            self.written += len(together)
             link.write_all(together)
 
     def _reached(self, dialling: asyncio.Task[None]) -> None:
@@ -188,7 +186,6 @@ class Wire:
     def _lost(self, error: Exception) -> None:
         """The connection broke; an answer that is no Redis's is told as it is."""
         self._link = self._old = None
-        self.unanswered += bool(self._flying)
         told = error if isinstance(error, RedisError) and not isinstance(error, BROKEN) else None
         said = cause(str(error)) or type(error).__name__
         while self._flying:
@@ -221,7 +218,6 @@ class Wire:
         """Too late: what was sent has no answer, what waits since then was never sent, and the connection goes."""
         said = f"no answer after {self._limit_s:g} s"
         self._drop()
-        self.unanswered += bool(self._flying)
         while self._flying:
             _tell(self._flying.popleft()[1], WireBroken(said, sent=True))
         while self._waiting and self._waiting[0][0] <= now:
@@ -238,7 +234,6 @@ class Wire:
             link.drop()
 
     def _fail(self, *, sent: str, unsent: str) -> None:
-        self.unanswered += bool(self._flying)
         while self._flying:
             _tell(self._flying.popleft()[1], WireBroken(sent, sent=True))
         while self._waiting:
