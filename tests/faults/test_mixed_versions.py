@@ -159,7 +159,8 @@ async def test_producers_and_workers_of_two_versions_work_together_at_once(rig: 
     await rig.start_server()
     await rig.watch_ends()
     both: tuple[Version, ...] = ("before", "this") * PAIRS
-    workers = await asyncio.gather(*map(versions.worker, both))
+    few = ("-c", "3")  # else the first one runs them all
+    workers = await asyncio.gather(*[versions.worker(version, *few) for version in both])
     shas = [versions.exchange_sha("before"), versions.exchange_sha("this")]
     assert shas[0] != shas[1] == scripts.EXCHANGE.sha
     assert await rig.raw.script_exists(*shas) == [True, True]
