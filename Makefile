@@ -25,7 +25,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python -m examples.shop $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
 test-servers: $(VENV)/.dev
 	@$(BIN)/python tools/servers.py -n 2 $(ARGS)

@@ -41,7 +41,6 @@ from tests.faults.fake_server import Error, answering, sentinel
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.sentinel_rig import free_port
 from tests.faults.server_rig import SLOWLY, ServerRig
-from tests.faults.states import ALL, NOAUTH, State, config, run
 from tests.probing import Probe
 from tests.process.ledger import until
 from tests.process.rig import Rig
@@ -379,9 +378,13 @@ async def health_of(worker: WorkerProcess) -> Probe:
 
 
 STATES = [*(state for state in ALL if state is not NOAUTH), WRONGPASS, LOADING, OOM, BLACK_HOLE]
+A_FEW = (AWAY, READONLY, WRONGPASS, LOADING, BLACK_HOLE)
 
 
-@pytest.mark.parametrize("state", STATES, ids=str)
+@pytest.mark.parametrize(
+    "state",
+    [pytest.param(state, id=str(state), marks=() if state in A_FEW else only_full) for state in STATES],
+)
 async def test_no_state_of_a_server_makes_anybody_say_it(locked: LockedRig, state: State):
     """Two workers, one that logs for people and one for machines; their health pages; two senders, one a stranger."""
     rig = locked

@@ -20,7 +20,7 @@ import pytest_asyncio
 from aiotq import Job
 from aiotq.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from tests import rights, servers
-from tests.faults.scale import scaled
+from tests.faults.scale import only_full, scaled
 from tests.faults.server_rig import CONNECT_TIMEOUT_S, ServerRig, Watched, refused
 from tests.faults.states import (
     ALL,
@@ -64,7 +64,7 @@ async def rig(request: pytest.FixtureRequest, server_folder: Path, namespace: st
 
 OTHER_WORDS = (MASTERDOWN, NOREPLICAS, MISCONF, BUSY, MAXCLIENTS, NOPERM)  # each server's own
 CASES = [pytest.param("valkey", state, id=f"valkey-{state}") for state in ALL]
-CASES += [pytest.param("redis", state, id=f"redis-{state}") for state in OTHER_WORDS]
+CASES += [pytest.param("redis", state, id=f"redis-{state}", marks=only_full) for state in OTHER_WORDS]
 
 
 # --- a worker that works, and a sender ------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 DUE_AT_ONCE = 10_000
 DUE_IN_S = 10  # time to enqueue them all, and to look at the server at rest
-HELD = 100_000
+HELD = scaled(30_000, 100_000)
 RUN_AFTERWARDS = scaled(10_000, HELD)
 DRAINED = scaled(8_000, 20_000)
 BACKLOG = scaled(100_000, 1_000_000)

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from aiotq.job import parse_ticket
 from aiotq.store.scripts import RETIRE
 from tests.faults.proxy import Fault, FaultProxy
-from tests.faults.scale import scaled
+from tests.faults.scale import only_full, scaled
 from tests.faults.server_rig import SLOWLY
 from tests.faults.stopwatch import Stopwatch
 from tests.faults.test_crash_points import reclaimed
@@ -345,8 +345,17 @@ async def loading(rig: Rig) -> Callable[[], Awaitable[None]]:
     return quickly
 
 
-@pytest.mark.parametrize("busy", ["busy", ""])
-@pytest.mark.parametrize("trouble", [frozen, loading, None], ids=["frozen", "loading", "black hole"])
+@pytest.mark.parametrize(
+    ("trouble", "busy"),
+    [
+        pytest.param(frozen, "busy", id="frozen-busy"),
+        pytest.param(frozen, "", id="frozen", marks=only_full),
+        pytest.param(loading, "busy", id="loading-busy"),
+        pytest.param(loading, "", id="loading", marks=only_full),
+        pytest.param(None, "busy", id="black hole-busy", marks=only_full),
+        pytest.param(None, "", id="black hole"),
+    ],
+)
 async def test_stopped_while_the_server_says_nothing_or_loads_it_ends_in_time(
     rig: Rig, trouble: Callable[[Rig], Awaitable[Callable[[], Awaitable[None]]]] | None, busy: str
 ):
