@@ -39,8 +39,10 @@ from aiotq.worker.settings import WorkerSettings
 from tests import servers
 from tests.faults.fake_server import Error, answering, sentinel
 from tests.faults.proxy import Fault, FaultProxy
+from tests.faults.scale import only_full
 from tests.faults.sentinel_rig import free_port
 from tests.faults.server_rig import SLOWLY, ServerRig
+from tests.faults.states import ALL, AWAY, NOAUTH, READONLY, State, config, run
 from tests.probing import Probe
 from tests.process.ledger import until
 from tests.process.rig import Rig

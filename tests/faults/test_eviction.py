@@ -65,6 +65,11 @@ async def test_a_worker_outlives_the_eviction_of_any_of_its_keys_and_goes_on(rig
     rig.measured(f"{policy}: {evicted} keys evicted, {len(jobs)} jobs went through, {len(stranded)} wait for ever")
     assert stranded <= {job.id for job in jobs}
     await forget(rig, stranded)
+
+    async def alone() -> bool:
+        return await rig.raw.zcard(f"{rig.prefix}workers") == 1
+
+    await until(alone, "what the worker was before it came anew is taken back")
     await rig.stop(worker)
     ids = {job.id for job in jobs}
     await rig.check([*jobs, *later], may_vanish=ids, may_repeat=dict.fromkeys(ids, evicted))

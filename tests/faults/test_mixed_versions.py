@@ -161,13 +161,12 @@ async def test_producers_and_workers_of_two_versions_work_together_at_once(rig: 
     both: tuple[Version, ...] = ("before", "this") * PAIRS
     few = ("-c", "3")  # else the first one runs them all
     workers = await asyncio.gather(*[versions.worker(version, *few) for version in both])
-    shas = [versions.exchange_sha("before"), versions.exchange_sha("this")]
-    assert shas[0] != shas[1] == scripts.EXCHANGE.sha
-    assert await rig.raw.script_exists(*shas) == [True, True]
-
     produced = await asyncio.gather(*map(versions.produce, both))
     jobs = [job for some in produced for job in some]
     await rig.all_ended(jobs)
+    shas = [versions.exchange_sha("before"), versions.exchange_sha("this")]
+    assert shas[0] != shas[1] == scripts.EXCHANGE.sha
+    assert await rig.raw.script_exists(*shas) == [True, True]
 
     pids = {worker.pid: version for worker, version in zip(workers, both, strict=True)}
     ran = {

@@ -112,7 +112,7 @@ class Rig:
 
     async def say_somebody_waits(self) -> None:
         """Else ends are published only while somebody waits for a result."""
-        await self.raw.set(f"{self.prefix}waits", "1", px=600_000)
+        await self.raw.set(f"{self.prefix}waits", "1", px=86_400_000)  # whatever a clock does
 
     # --- workers ------------------------------------------------------------------------------------------------
 
