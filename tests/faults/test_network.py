@@ -97,7 +97,7 @@ async def a_mixed_load(rig: Rig, struck: list[float]) -> tuple[list[Job[Any]], d
 
 async def clients(rig: Rig) -> int:
     """How many connections the server has."""
-    return int((await rig.raw.info("clients"))["connected_clients"])
+    return (await clients_of(rig.raw, rig.pid)).clients
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from tests.faults.invariants import Allowed, Evidence, Exit, Told, violations
 from tests.model import census
 from tests.process.ledger import WITHIN_S, Ends, Ledger, until
 from tests.process.tasks import Tasks
-from tests.process.witness import Witness, sample
+from tests.process.witness import LOOKER, Witness, sample
 from tests.processes import WorkerProcess, spawn
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Rig:
         assert server.pid is not None
         if self.raw is None:
             await self._open.enter_async_context(self.app)
-        self.pid, self.raw = server.pid, Redis.from_url(self.url, socket_timeout=PATIENCE_S)
+        self.pid, self.raw = server.pid, Redis.from_url(self.url, socket_timeout=PATIENCE_S, client_name=LOOKER)
 
     async def until_loading(self) -> None:
         """Until a starting server says that it loads its data."""
