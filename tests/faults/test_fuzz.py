@@ -10,6 +10,7 @@ import os
 import random
 import re
 import sys
+import tracemalloc  # noqa: F401  pytest loads it, and pickle with it, to tell where an object was made
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 

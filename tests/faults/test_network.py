@@ -23,6 +23,7 @@ from tests.faults.scale import scaled
 from tests.faults.vitals import load_of
 from tests.process.ledger import until
 from tests.process.rig import Rig
+from tests.process.witness import clients_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
