@@ -140,19 +140,11 @@ class Spawn(Protocol):
 
 
 async def spawn(
-    target: str,
-    *options: str,
-    env: Mapping[str, str],
-    cwd: Path = ROOT,
-    own_group: bool = False,
-    program: tuple[str, ...] = ("aiotq",),
+    target: str, *options: str, env: Mapping[str, str], cwd: Path = ROOT, own_group: bool = False
 ) -> WorkerProcess:
-    """Start a worker process that logs JSON lines. own_group: it and its children, as a shell starts a command.
-
-    program: what stands between `python -m` and the target.
-    """
+    """Start a worker process that logs JSON lines. own_group: it and its children, as a shell starts a command."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *program, target, *options),
+        *(sys.executable, "-m", "aiotq", target, *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

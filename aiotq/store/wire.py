@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from aiotq.store.answers import LEAVE, code
+from aiotq.store.answers import RECONNECT, code
 from aiotq.store.link import linked
 from aiotq.store.words import cause
 
@@ -46,17 +46,9 @@ class WireBroken(Exception):
 class Wire:
     """The owner of one connection. Used from one event loop."""
 
-    def __init__(
-        self,
-        dial: Callable[[], Awaitable[AbstractConnection]],
-        *,
-        limit_s: float,
-        left: Callable[[], None] | None = None,
-    ) -> None:
-        """dial: makes a new connected connection. limit_s: how long a call may take, connecting included.
-        left: called when a server that answers is left for another one.
-        """
-        self._dial, self._left = dial, left
+    def __init__(self, dial: Callable[[], Awaitable[AbstractConnection]], *, limit_s: float) -> None:
+        """dial: makes a new connected connection. limit_s: how long a call may take, connecting included."""
+        self._dial = dial
         self._limit_s = limit_s
         self._link: Link | None = None  # None: not connected, or what answers is to be left
         self._old: Link | None = None  # what answers is no primary (any more): left once its replies are in
@@ -68,7 +60,6 @@ class Wire:
         self._overdue = False  # dialling took too long
         self._closed = False
         self.epoch = 0  # grows with each new connection
-        self.unanswered = 0  # grows whenever a connection goes while something is in flight
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         """Send a command; the future has its reply, or a RedisError, or WireBroken."""
@@ -88,11 +79,6 @@ class Wire:
         if self._watch is None:
             self._watch = loop.call_at(deadline, self._look)
         return future
-
-    @property
-    def in_flight(self) -> bool:
-        """Whether something has been sent that has no reply yet."""
-        return bool(self._flying)
 
     def calls(self, *commands: tuple[str | bytes | int, ...]) -> list[asyncio.Future[Any]]:
         """Send commands in one write, so that hardly anybody's comes between them; a future each."""
@@ -169,7 +155,7 @@ class Wire:
         future = self._flying.popleft()[1]
         if isinstance(reply, RedisError):
             _tell(future, reply)
-            if code(reply) in LEAVE:
+            if code(reply) in RECONNECT:
                 self._leave()
         elif not future.done():
             future.set_result(reply)
@@ -182,13 +168,10 @@ class Wire:
         """Send nothing more there; the next connection may reach one that can serve."""
         if self._link is not None:
             self._old, self._link = self._link, None
-            if self._left is not None:
-                self._left()
 
     def _lost(self, error: Exception) -> None:
         """The connection broke; an answer that is no Redis's is told as it is."""
         self._link = self._old = None
-        self.unanswered += bool(self._flying)
         told = error if isinstance(error, RedisError) and not isinstance(error, BROKEN) else None
         said = cause(str(error)) or type(error).__name__
         while self._flying:
@@ -221,7 +204,6 @@ class Wire:
         """Too late: what was sent has no answer, what waits since then was never sent, and the connection goes."""
         said = f"no answer after {self._limit_s:g} s"
         self._drop()
-        self.unanswered += bool(self._flying)
         while self._flying:
             _tell(self._flying.popleft()[1], WireBroken(said, sent=True))
         while self._waiting and self._waiting[0][0] <= now:
@@ -238,7 +220,6 @@ class Wire:
             link.drop()
 
     def _fail(self, *, sent: str, unsent: str) -> None:
-        self.unanswered += bool(self._flying)
         while self._flying:
             _tell(self._flying.popleft()[1], WireBroken(sent, sent=True))
         while self._waiting:

@@ -7,7 +7,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded
-from aiotq.worker import discreet
 from aiotq.worker.log import LOG, JobLog
 
 if TYPE_CHECKING:
@@ -48,10 +47,11 @@ class Report:
                 logging.DEBUG,
                 "arguments",
                 held,
-                "%s %s arguments %s",
+                "%s %s arguments %s %s",
                 held.name,
                 held.job_id,
-                discreet.arguments(held),
+                bytes(doc.args).decode(errors="backslashreplace"),
+                bytes(doc.kwargs).decode(errors="backslashreplace"),
             )
 
     def decided(self, jobs: Sequence[Held], now_s: float) -> None:
@@ -94,7 +94,7 @@ class Report:
             logging.INFO, "succeeded", held, "%s %s took %d ms", held.name, held.job_id, took_ms, took_ms=took_ms
         )
         if LOG.isEnabledFor(logging.DEBUG):
-            result = discreet.result(held, outcome.result)
+            result = (outcome.result or b"").decode(errors="backslashreplace")
             self._log.job(logging.DEBUG, "result", held, "%s %s result %s", held.name, held.job_id, result)
 
     def _retried(self, held: Held, outcome: Retried) -> None:

@@ -53,25 +53,15 @@ class Model(State):
 
     # --- a sender's side
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now_ms: int) -> list[Enqueued | None]:
+    def enqueue(self, jobs: Sequence[NewJob], *, now_ms: int) -> list[Enqueued]:
         self._begin()
-        waiting: dict[str, int] = {}
-        for line, tickets in self.lines.items():
-            queue = line.partition(":")[0]
-            waiting[queue] = waiting.get(queue, 0) + len(tickets)
-        return [self._enqueue_one(job, now_ms, waiting) for job in jobs]
+        return [self._enqueue_one(job, now_ms) for job in jobs]
 
-    def _enqueue_one(self, job: NewJob, now_ms: int, waiting: dict[str, int]) -> Enqueued | None:
-        """None: its queue is full. waiting: of each queue, what waited before, and with a limit came since."""
+    def _enqueue_one(self, job: NewJob, now_ms: int) -> Enqueued:
         found = self.records.get(job.job_id)
         if found is not None:
             read = header(found)
             return Enqueued.SAME if read and read[1] == job.generation else Enqueued.EXISTED
-        if job.max_len is not None:
-            queue = job.line.partition(":")[0]
-            if waiting.get(queue, 0) >= job.max_len:
-                return None
-            waiting[queue] = waiting.get(queue, 0) + 1
         self.records[job.job_id] = job.head + b"%013d" % now_ms + job.body
         text = ticket(job.line, job.generation, job.job_id)
         due_ms = job.due_ms if job.delay_ms is None else now_ms + job.delay_ms
@@ -103,7 +93,7 @@ class Model(State):
             return Replaced.CHANGED
         if read[1] == wanted.new_generation:
             return Replaced.DONE
-        if read != (wanted.state, wanted.generation):
+        if read[1] != wanted.generation:
             return Replaced.CHANGED
         tickets = [ticket(line, wanted.generation, wanted.job_id) for line in wanted.lines]
         if self._holder(tickets) is not None:

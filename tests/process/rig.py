@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,24 +15,19 @@ from redis.exceptions import BusyLoadingError, RedisError
 
 from aiotq import App
 from tests import servers
-from tests.faults.invariants import Allowed, Evidence, Exit, Told, violations
-from tests.model import census
-from tests.process.ledger import WITHIN_S, Ends, Ledger, until
+from tests.process.ledger import WITHIN_S, Ends, Ledger, check, until
 from tests.process.tasks import Tasks
-from tests.process.witness import Witness, sample
 from tests.processes import WorkerProcess, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from aiotq import Job
-    from tests.faults.invariants import Load, Took
 
 TARGET = "tests.process.tasks:app"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 LOOKED_AT_ONCE = 500
-PATIENCE_S = 60.0  # of the rig's own connection: a machine may have other things to do
 
 
 @dataclass(kw_only=True)
@@ -51,8 +46,6 @@ class Rig:
     _server: ExitStack = field(default_factory=ExitStack)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     crew: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
-    exits: list[Exit] = field(default_factory=list[Exit])
-    witness: Witness = field(default_factory=Witness)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(path=self.folder / "ledger")
@@ -67,14 +60,13 @@ class Rig:
 
     # --- the server ---------------------------------------------------------------------------------------------
 
-    async def start_server(self, *options: str, env: Mapping[str, str] | None = None) -> None:
+    async def start_server(self, *options: str) -> None:
         """Start the server in the rig's folder: again with what it has there, if it is durable."""
-        starting = servers.running("valkey", self.folder, *options, env=env)
-        server = await asyncio.to_thread(self._server.enter_context, starting)
+        server = await asyncio.to_thread(self._server.enter_context, servers.running("valkey", self.folder, *options))
         assert server.pid is not None
         if self.raw is None:
             await self._open.enter_async_context(self.app)
-        self.pid, self.raw = server.pid, Redis.from_url(self.url, socket_timeout=PATIENCE_S)
+        self.pid, self.raw = server.pid, Redis.from_url(self.url)
 
     async def until_loading(self) -> None:
         """Until a starting server says that it loads its data."""
@@ -117,28 +109,16 @@ class Rig:
     # --- workers ------------------------------------------------------------------------------------------------
 
     async def worker(
-        self,
-        *options: str,
-        ready: bool = True,
-        url: str | None = None,
-        own_group: bool = False,
-        target: str = TARGET,
-        crash: str | None = None,
-        env: Mapping[str, str] | None = None,
+        self, *options: str, ready: bool = True, url: str | None = None, own_group: bool = False
     ) -> WorkerProcess:
-        """Start a worker process; `ready`: and wait until it works. It is killed at the end.
-
-        crash: where it shall kill itself (tests/faults/crash.py).
-        """
+        """Start a worker process; `ready`: and wait until it works. It is killed at the end."""
         env = {
-            **(env or {}),
             "AIOTQ_URL": url or self.url,
             "AIOTQ_NAMESPACE": self.namespace,
             "LEDGER": str(self.ledger.path),
             "GATE": str(self.folder / "gate"),
         }
-        program = ("aiotq",) if crash is None else ("tests.faults.crash", crash)
-        started = await spawn(target, *options, env=env, own_group=own_group, program=program)
+        started = await spawn(TARGET, *options, env=env, own_group=own_group)
         self.crew.append(started)
         if ready:
             await started.line("ready")
@@ -149,12 +129,10 @@ class Rig:
         return await asyncio.gather(*(self.worker(*options) for _ in range(count)))
 
     async def stop(self, *workers: WorkerProcess, number: signal.Signals = signal.SIGTERM) -> None:
-        """Tell workers to stop gently, and wait until they have. Those with a baseline first come back to it."""
-        await self.witness.settle(self.raw, self.pid, workers)
+        """Tell workers to stop gently, and wait until they have."""
         for worker in workers:
             worker.send_signal(number)
         codes = [await worker.exit() for worker in workers]
-        self.exits += [Exit(pid=worker.pid, code=code) for worker, code in zip(workers, codes, strict=True)]
         assert codes == [0] * len(workers), f"exit codes {codes}; the first said:\n{workers[0].text[-5_000:]}"
 
     async def worker_of(self, worker_id: str) -> WorkerProcess:
@@ -240,47 +218,25 @@ class Rig:
     async def _ended(self, keys: list[str]) -> bool:
         return not any(data is not None and data[1:2] == b"w" for data in await self.raw.mget(keys))
 
-    async def sample(self) -> census.Census:
-        """All keys as they lie in the store at one moment."""
-        return await sample(self.raw, self.prefix)
-
-    def sampling(self) -> AbstractAsyncContextManager[None]:
-        """Sample the store again and again while the context lasts: `check` looks at each of them."""
-        return self.witness.sampling(self.raw, self.url, self.prefix)
-
-    async def baseline(self) -> None:
-        """Note what the server and all workers hold, before a fault; `stop` and `check` see to that it is no more."""
-        await self.witness.baseline(self.raw, self.pid, self.crew)
-
     async def check(
         self,
         jobs: Iterable[Job[Any]],
         *,
-        told: Told | None = None,
-        earlier: Sequence[census.Census] = (),
-        settled: Sequence[tuple[Load, Load]] = (),
-        away: Sequence[tuple[Load, Load]] = (),
-        times: Sequence[Took] = (),
-        **allowed: Any,
+        dead: Collection[str] = (),
+        may_repeat: Collection[str] = (),
+        failures: Mapping[str, int] | None = None,
     ) -> None:
-        """Check all invariants. jobs: the acknowledged ones, unless `told` says more. allowed: fields of `Allowed`."""
-        ids = [job.id for job in jobs]
-        assert len(set(ids)) == len(ids)
-        evidence = Evidence(
-            told=told or Told(acked=ids),
-            entries=self.ledger.read(),
-            sample=await self.sample(),
-            allowed=Allowed(**{name: value for name, value in allowed.items() if value is not None}),
-            earlier=[*self.witness.samples, *earlier],
-            published=None if self.ends is None else await self.ends.count(self.raw),
-            settled=[*self.witness.settled, *settled],
-            away=away,
-            said={worker.pid: worker.text for worker in self.crew},
-            times=times,
-            exits=self.exits,
+        """Check the invariants of ledger.py."""
+        await check(
+            jobs,
+            ledger=self.ledger,
+            raw=self.raw,
+            prefix=self.prefix,
+            ends=self.ends,
+            dead=dead,
+            may_repeat=may_repeat,
+            failures=failures,
         )
-        found = violations(evidence)
-        assert not found, f"{len(found)} things are wrong:\n" + "\n".join(map(str, found[:10]))
 
     def measured(self, text: str) -> None:
         """Say what was measured; pytest shows it with -s or -rP."""
