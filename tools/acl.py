@@ -135,7 +135,8 @@ def commands_of_method(name: str) -> frozenset[str]:
             script = getattr(scripts, node.attr, None)
             if isinstance(node.value, ast.Name) and node.value.id == "scripts" and isinstance(script, scripts.Script):
                 found |= commands_of_script(script.name)
-            if node.attr in methods and node.attr not in used:
+            of_the_store = isinstance(node.value, ast.Name) and node.value.id == "self"  # and no task's .cancel()
+            if of_the_store and node.attr in methods and node.attr not in used:
                 used.add(node.attr)
                 waiting.append(node.attr)
     return frozenset(found)

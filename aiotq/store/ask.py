@@ -163,13 +163,9 @@ class Asker:
             # Not whether something is in flight: its answer may have come in this turn, or its wire given it up.
             went = wire.written != written if sent is None else sent()
         finally:
-            _give_up(trying)
+            trying.cancel()
         await asyncio.wait([trying])
         raise self._unavailable(verb, WireBroken("no answer in time", sent=went))
-
-
-def _give_up(trying: asyncio.Task[Any]) -> None:
-    trying.cancel()
 
 
 async def _awaited(attempt: Callable[[], Awaitable[T]]) -> T:

@@ -78,8 +78,8 @@ def ensure(directory: Path, *, wait_s: float = 10.0) -> str:
                 url=url_of(directory),
                 sent=False,
             )
-        # Neither the lock of another process nor a socket to come can be waited for. Never on an event loop: see above.
-        time.sleep(LOOK_EVERY_S)  # noqa: TID251
+        # Never on an event loop: see above.
+        time.sleep(LOOK_EVERY_S)  # noqa: TID251  neither another process's lock nor a socket to come tells anybody
 
 
 def status(directory: Path) -> ServerStatus | None:
@@ -147,8 +147,8 @@ def _await_end(directory: Path, deadline: float) -> None:
             return
         if _answers(_address(directory)):
             return
-        # Neither the lock of another process nor a socket to come can be waited for. Never on an event loop: see above.
-        time.sleep(LOOK_EVERY_S)  # noqa: TID251
+        # Never on an event loop: see above.
+        time.sleep(LOOK_EVERY_S)  # noqa: TID251  neither another process's lock nor a socket to come tells anybody
 
 
 # --- the lock that is handed to the guardian ---------------------------------------------------------------------

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
+from aiotq.document import MOST
 from aiotq.store.contract import Claimed, Ended, Exchanged, Postponed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotq.store.contract import Finished, NewJob
-
-MOST = (1 << 53) - 1  # the largest whole number up to which a double has them all
 
 
 def jobs(new: Sequence[NewJob]) -> list[str | bytes]:

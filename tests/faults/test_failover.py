@@ -185,7 +185,7 @@ async def test_workers_and_senders_follow_a_failover_that_somebody_asked_for(rig
         await rig.all_ended([job for _, job in sent.acked.values()])
         await rig.stop(*workers)
         assert await scripts_run(ships.old) == before, "somebody still works on the old master"
-        # What the old master acknowledged in the instant of the promotion may be lost all the same: 3 of 430, once in six.
+        # What the old master acknowledged in the instant of the promotion may be lost all the same: 3 of 430 once.
         await account(rig, sent, began_s=began_s, ended_s=ended_s + again_s)
 
 

@@ -48,12 +48,12 @@ async def stubborn() -> None:
 
 @app.task
 def hold_thread() -> None:
-    time.sleep(60)
+    time.sleep(60)  # the fault: longer than any grace, and no thread can be ended
 
 @app.task
 async def block() -> None:
     while True:
-        time.sleep(0.01)
+        time.sleep(0.01)  # the fault: it never gives the loop its turn, and leaves the processor to others
 
 @app.task
 async def leave_something_behind() -> None:

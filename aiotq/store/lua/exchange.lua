@@ -12,7 +12,6 @@
 local id, limit, failure_ttl_ms = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local n_queues, n_ended, n_others, doubt = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
 local CHUNK, HALF_BATCH, LARGE = 64, 524288, 16384 -- 64 records of at most 16 KiB are 1 MiB
-local MOST_EXACT = 9007199254740991 -- up to here a number is exact
 local find, AFTER_LINE = string.find, '^' .. REST
 local active, jobs = prefix .. 'active:' .. id, prefix .. 'job:'
 local lease_end = safe('ZSCORE', prefix .. 'workers', id)
@@ -233,7 +232,7 @@ if #taken > 0 then
   local last = safe('GET', prefix .. 'fence')
   local number = tonumber(last or '')
   if last and not number then garbage[#garbage + 1] = prefix .. 'fence' end
-  fence = number and number < MOST_EXACT and number >= now_us and number + 1 or now_us
+  fence = number and number < MOST and number >= now_us and number + 1 or now_us
   call('SET', prefix .. 'fence', string.format('%.0f', fence)) -- `..` would round it
   if marks then
     local lost, stops = safe('HMGET', lost_key, unpack(taken_ids)), safe('HMGET', cancels_key, unpack(taken_ids))
