@@ -16,7 +16,7 @@ NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
 NO_RESULT = Raw(b"")  # `null` is a result
 
-MOST = (1 << 53) - 1  # the largest whole number up to which a script's double has them all
+MOST = 1 << 53  # up to that a script's double holds all whole numbers
 Count = Annotated[int, Meta(ge=0, le=MOST)]
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
-from aiotq.document import MOST
 from aiotq.store.contract import Claimed, Ended, Exchanged, Postponed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotq.store.contract import Finished, NewJob
+
+MOST = (1 << 53) - 1  # as in lib.lua: what is larger may have been rounded; a record's own limit is one more
 
 
 def jobs(new: Sequence[NewJob]) -> list[str | bytes]:
