@@ -68,16 +68,18 @@ def outgrown(values: Iterable[object], limit: int) -> int:
 
 _FLAT = frozenset({int, float, bool, type(None)})
 _LOOK_AT = 64  # items, and further ones while they are of 32 bytes or more each
+_ONE_SAYS = 4096  # bytes at most for this: a list of a million says nothing of how large each of them is
 
 
 def _least_size(value: Any, limit: int) -> int:
     """Of plain data and what it holds: no more than its JSON takes, counted until that is more than `limit`."""
-    size, looked, waiting = 0, 0, [value]
-    while waiting and size <= limit and (looked < _LOOK_AT or size > 32 * looked):
+    size, seen, looked, waiting = 0, 0, 0, [value]
+    while waiting and size <= limit and (looked < _LOOK_AT or seen > 32 * looked):
         looked += 1
         item = waiting.pop()
         if isinstance(item, str | bytes | bytearray):
             size += 2 + len(item)
+            seen += min(2 + len(item), _ONE_SAYS)
             continue
         size += 1
         if isinstance(item, dict):
@@ -91,6 +93,7 @@ def _least_size(value: Any, limit: int) -> int:
         if size + least > limit:
             return size + least
         size += each * len(cast("list[Any]", item))
+        seen += min(least, _ONE_SAYS)
         waiting.extend(islice(inner, limit // 32))
     return size
 
@@ -137,7 +140,7 @@ def is_deeper(raw: bytes, limit: int) -> bool:
         brackets = brackets.replace(b"[]", b"")  # the innermost ones of each branch
         if not brackets:
             return False
-    return True
+    return bool(brackets)
 
 
 def _outside_text(brackets: bytes) -> bytes:

@@ -56,6 +56,13 @@ async def test_each_job_of_a_batch_gets_its_own_answer_and_those_that_fit_go_in(
     assert (await bench.waiting(), await bench.waiting("other:5")) == (["j0", "j1", "j6"], ["j3"])
 
 
+async def test_those_of_a_batch_with_a_bound_and_without_are_counted_together_and_keep_one_order(bench: Bench) -> None:
+    jobs = [job("j1"), job("j2", max_len=3), job("j3"), job("j4", max_len=3), job("j5"), job("j6", max_len=9)]
+
+    assert told(await bench.enqueue(*jobs)) == [NEW, NEW, NEW, None, NEW, NEW]
+    assert await bench.waiting() == ["j1", "j2", "j3", "j5", "j6"]
+
+
 async def test_jobs_of_all_priorities_and_suspects_are_counted(bench: Bench) -> None:
     await bench.enqueue(job("j1", "mail:0"), job("j2", "mail:9"), job("j3", "mail:f"), job("j4"))
     for name in ("w1", "w2"):  # lost twice: a suspect

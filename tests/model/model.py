@@ -62,21 +62,20 @@ class Model(State):
         return [self._enqueue_one(job, now_ms, waiting) for job in jobs]
 
     def _enqueue_one(self, job: NewJob, now_ms: int, waiting: dict[str, int]) -> Enqueued | None:
-        """None: its queue is full. waiting: of each queue, what waited before, and with a limit came since."""
+        """None: its queue is full. waiting: how many tickets are in the lines of each queue."""
         found = self.records.get(job.job_id)
         if found is not None:
             read = header(found)
             return Enqueued.SAME if read and read[1] == job.generation else Enqueued.EXISTED
-        if job.max_len is not None:
-            queue = job.line.partition(":")[0]
-            if waiting.get(queue, 0) >= job.max_len:
-                return None
-            waiting[queue] = waiting.get(queue, 0) + 1
+        queue = job.line.partition(":")[0]
+        if job.max_len is not None and waiting.get(queue, 0) >= job.max_len:
+            return None
         self.records[job.job_id] = job.head + b"%013d" % now_ms + job.body
         text = ticket(job.line, job.generation, job.job_id)
         due_ms = job.due_ms if job.delay_ms is None else now_ms + job.delay_ms
         if due_ms is None:
             self._push(text)
+            waiting[queue] = waiting.get(queue, 0) + 1
         else:
             self._schedule(text, due_ms)
         return Enqueued.NEW

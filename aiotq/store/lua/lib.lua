@@ -154,7 +154,7 @@ local function promote_due(limit, now_ms, woken)
   local schedule = prefix .. 'schedule'
   local due = safe('ZRANGEBYSCORE', schedule, '-inf', now_ms, 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
-  call('ZADD', schedule, 'XX', 0, '') -- changes nothing; without the right to it nothing could be put back
+  call('ZADD', prefix .. 'nothing', 'XX', 0, '') -- changes nothing; without the right to it nothing could be put back
   call('ZREM', schedule, unpack(due))
   local batch, first = {}, 1 -- the first that is in no place
   local last, front, queue_of, place_of
