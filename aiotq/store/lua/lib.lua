@@ -81,11 +81,12 @@ local function put_aside(bytes, key, now_ms)
   garbage[#garbage + 1] = key
 end
 
--- At most one token on a wake list: "somebody look".
-local function token(name)
+-- A token on a wake list: "somebody look". There is at most one, or `most`.
+local function token(name, most)
   local key = prefix .. 'wake:' .. name
-  if safe('LLEN', key) > 0 then return end
-  call('RPUSH', key, '1')
+  local lacking = (most or 1) - safe('LLEN', key)
+  if lacking <= 0 then return end
+  for _ = 1, lacking do call('RPUSH', key, '1') end
   call('PEXPIRE', key, TOKEN_TTL_MS)
 end
 local POLLER = ':poller' -- no queue's name has a colon
@@ -145,8 +146,8 @@ local function waiting_in(queue)
   return count
 end
 
-local function wake(woken)
-  for queue in pairs(woken) do token(queue) end
+local function wake(woken, most)
+  for queue in pairs(woken) do token(queue, most) end
 end
 
 -- Move up to `limit` due tickets from the schedule to their lines. Returns how many were moved.

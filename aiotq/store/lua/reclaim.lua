@@ -58,7 +58,7 @@ end, function()
     end
   end
 end)
-wake(woken)
+wake(woken, 2) -- one that is frozen or cut off may still wait for a token, and takes the first to nowhere
 if call('SCARD', active) > 0 then return 1 end
 call('ZREM', workers, id)
 call('DEL', active, card)
