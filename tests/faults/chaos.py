@@ -43,7 +43,7 @@ WORKERS, PRODUCERS = 8, 3
 SETTLED_WITHIN_S = 60.0
 STRIKE_WITHIN_S = 0.6
 SAMPLE_EVERY_S = 3.0
-SHOWN = 30
+SHOWN, LAST_LINES = 30, 5
 LOOK_EVERY_S = 0.05
 # Half a heartbeat. A machine that leaves a process without its turn for so long takes leases by itself: once nobody
 # could renew for a while, whoever comes a heartbeat later than the others is reclaimed.
@@ -256,7 +256,8 @@ async def main() -> int:
         await place.close()
         shutil.rmtree(folder, ignore_errors=True)
     told = [f"of {job_id} its sender was told: {'; '.join(said)}" for job_id, said in chaos.errors.items()]
-    for line in (*map(str, chaos.found[:SHOWN]), *told[:SHOWN], *(chaos.struck if chaos.found else ())):
+    said = [f"{pid} said: {line}" for pid, text in place.last_words(LAST_LINES) for line in text] if chaos.found else []
+    for line in (*map(str, chaos.found[:SHOWN]), *told[:SHOWN], *said, *(chaos.struck if chaos.found else ())):
         place.measured(f"seed {given.seed}: {line}")
     if chaos.found:
         modes = " ".join(flag for flag in ("--everysec", "--flush") if flag in sys.argv)

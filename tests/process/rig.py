@@ -162,6 +162,11 @@ class Rig:
         pid = int(await self.raw.hget(f"{self.prefix}worker:{worker_id}", "pid"))
         return next(worker for worker in self.crew if worker.pid == pid)
 
+    def last_words(self, lines: int) -> list[tuple[int, list[str]]]:
+        """Of each worker that ended as it should not have: its pid, and the last lines that it said."""
+        wrong = {end.pid for end in self.exits if end.code not in end.expected}
+        return [(worker.pid, worker.output[-lines:]) for worker in self.crew if worker.pid in wrong]
+
     async def ids_of(self, worker: WorkerProcess) -> set[str]:
         """The ids under which a process is registered."""
         found: set[str] = set()
