@@ -111,6 +111,6 @@ class Crew:
             starts = self._place.ledger.starts(pid=pid)
             self._causes.lapse(pid, min(entry.at_s for entry in starts if entry.job_id in poisoned))
             expected += POISONED
-        if '"event":"ready"' not in member.worker.text and "the Redis user may not" in member.worker.text:
+        if '"event":"ready"' not in member.worker.text and "Redis user" in member.worker.text:
             expected += (1,)  # it came while its user lacked a right: it says so, and goes
         self._place.exits.append(Exit(pid=pid, code=code, expected=expected))
