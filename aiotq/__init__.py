@@ -8,6 +8,7 @@ from aiotq import errors
 from aiotq.app import App, task
 from aiotq.current import CurrentJob, current_job
 from aiotq.handle import Job
+from aiotq.health import Health
 from aiotq.job import JobInfo, JobStatus
 from aiotq.retry import Reject, Retry, RetryPolicy
 from aiotq.task import Signature, Task
@@ -29,6 +30,7 @@ else:
 __all__ = [
     "App",
     "CurrentJob",
+    "Health",
     "Job",
     "JobInfo",
     "JobStatus",

@@ -16,11 +16,10 @@ from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
 from aiotq.registry import Registry, TaskOptions, declare
 from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.settings import FAILURE_TTL, MIB
-from aiotq.store.contract import Enqueued
-from aiotq.task import AsyncTask, Signature, SyncTask, Task
+from aiotq.task import AsyncTask, Signature, SyncTask, Task, enqueue_many
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -48,6 +47,8 @@ class TaskKeywords(TypedDict, total=False):
     timeout: Duration | None
     result_ttl: Duration | None
     store_result: bool
+    store_traceback: bool
+    sensitive: Collection[str]
     process: bool
 
 
@@ -65,8 +66,8 @@ class TaskDecorator(Protocol):
 class App:
     """Where tasks are registered and jobs enqueued.
 
-    url: redis://, rediss://, unix://, embedded://[path] or memory://. None: AIOTQ_URL, REDIS_URL, the built-in server
-        if its extra is installed, redis://localhost:6379. Read at first use.
+    url: redis://, rediss://, redis+sentinel://host:port,host:port/service, unix://, embedded://[path] or memory://,
+        read at first use. None: AIOTQ_URL, REDIS_URL, the built-in server if there, redis://localhost:6379.
     namespace: what all keys begin with; apps of one namespace share jobs.
     result_ttl, failure_ttl: how long the record of a job that has ended is kept, the latter if it failed.
     max_payload, max_result: bytes of JSON.
@@ -76,6 +77,10 @@ class App:
     lease: how long a worker that is silent keeps its jobs. unknown_for: how long a job of an unknown task waits for a
         worker that knows it. max_lost: how often a job's worker may vanish. max_block: how long a task may block the
         event loop before its worker's jobs are given to others.
+    max_len: how many jobs may wait in a queue, in each one or by name ({"email": 10_000}); what this app enqueues
+        beyond that is refused with QueueFull. Scheduled jobs don't count, and come in all the same. None: no limit.
+    signing_keys: secrets, of 16 bytes or more each, that sign what is stored of a job; the first signs, all are taken.
+        None: AIOTQ_SIGNING_KEYS, with commas between them. What is not signed is not run, and no result.
 
     Durations are seconds (int or float) or a timedelta. Raises UsageError for what can't be right.
     """
@@ -96,9 +101,12 @@ class App:
         unknown_for: Duration = 3600,
         max_lost: int = 3,
         max_block: Duration = 60,
+        max_len: int | Mapping[str, int] | None = None,
+        signing_keys: Sequence[str | bytes] | None = None,
     ) -> None:
         if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"url={checks.shown(url)} is no URL; pass a str as 'redis://localhost:6379', or None")
+            given = f"({type(url).__name__})" if "://" in str(url) else checks.shown(url)  # a password may be in it
+            raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
         checked = settings.checked(
             namespace=namespace,
             default_queue=default_queue,
@@ -111,6 +119,8 @@ class App:
             unknown_for=unknown_for,
             max_lost=max_lost,
             max_block=max_block,
+            max_len=max_len,
+            signing_keys=signing_keys,
         )
         self._core = Core(url=url, settings=checked, registry=Registry(default_queue=checked.default_queue))
         self._tasks: dict[str, Task[..., Any]] = {}
@@ -151,6 +161,8 @@ class App:
         timeout: Duration | None = None,
         result_ttl: Duration | None = None,
         store_result: bool = True,
+        store_traceback: bool = True,
+        sensitive: Collection[str] = (),
         process: bool = False,
     ) -> Any:
         """Make a function a task: `@app.task` or `@app.task(queue="mail", retries=5)`.
@@ -160,9 +172,10 @@ class App:
         name: what jobs know it by; else "module:function". queue: else the app's default one. priority: 0 (first) to
         9. retries: attempts after the first. retry: when they are made, and for which errors. timeout: of each attempt;
         None: none. result_ttl: how long the record of a job that succeeded is kept; None: as the app says.
-        store_result: False drops what it returns. process: for a plain def at the top level of a module that keeps a
-        core busy: a process of the worker's pool runs it, and is killed on timeout or cancel. What a call's
-        `.options()` say goes before all this.
+        store_result: False drops what it returns. store_traceback: False keeps the lines of code that led to an error
+        out of its record and the logs. sensitive: parameters whose values are masked in logs and errors. process: for
+        a plain def at the top level of a module that keeps a core busy: a process of the worker's pool runs it, and is
+        killed on timeout or cancel. What a call's `.options()` say goes before all this.
 
         Raises UsageError for what can't be a task, and for a second function of one name.
         """
@@ -175,18 +188,20 @@ class App:
             timeout=timeout,
             result_ttl=result_ttl,
             store_result=store_result,
+            store_traceback=store_traceback,
+            sensitive=sensitive,
             process=process,
         )
 
-        def register(target: Any) -> Task[..., Any]:
-            registered = declare(target, options, default_queue=self._core.settings.default_queue)
-            self._core.registry.add(registered)
-            made: Task[..., Any]
-            made = AsyncTask(self._core, registered) if registered.is_async else SyncTask(self._core, registered)
-            self._tasks[registered.name] = made
-            return made
+        return partial(self._register, options) if fn is None else self._register(options, fn)
 
-        return register if fn is None else register(fn)
+    def _register(self, options: TaskOptions, target: object) -> Task[..., Any]:
+        registered = declare(target, options, default_queue=self._core.settings.default_queue)
+        self._core.registry.add(registered)
+        made: Task[..., Any]
+        made = AsyncTask(self._core, registered) if registered.is_async else SyncTask(self._core, registered)
+        self._tasks[registered.name] = made
+        return made
 
     # --- jobs ---------------------------------------------------------------------------------------------------
 
@@ -197,28 +212,11 @@ class App:
     async def enqueue_many(self, signatures: Iterable[Signature[R]]) -> list[Job[R]]:
         """Enqueue many calls (`task.s(...)`) in a few round trips; returns their handles in the same order.
 
-        They go out in bounded batches, each of them whole or not at all. Raises StoreError for the first batch that
-        fails, with a note that says how many jobs were queued before it.
+        They go out in bounded batches. Raises StoreError for the first batch that fails, of which none is queued then,
+        with a note that says how many jobs were queued before it; QueueFull if some did not fit their queue (`max_len`;
+        `.refused` names their places), when all others are queued. If one of the calls is `durable`, all are.
         """
-        calls = list(signatures)
-        for call in calls:
-            if not isinstance(call, Signature) or call.of.core is not self._core:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise UsageError(
-                    f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns"
-                )
-        ids: list[str] = []
-
-        def new_jobs() -> Iterable[Any]:
-            for call in calls:
-                new = call.of.new_job(call.args, call.kwargs)
-                ids.append(new.job_id)
-                yield new
-
-        answers = await self._core.client().sender.send_many(new_jobs())
-        return [
-            Job(self._core, job_id, existed=answer is Enqueued.EXISTED)
-            for job_id, answer in zip(ids, answers, strict=True)
-        ]
+        return await enqueue_many(self._core, signatures)
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -240,11 +238,11 @@ class App:
         process=True; None: one a core. grace: what running jobs get when it stops. lease: else the app's. name: a
         label. Raises UsageError.
         """
-        # Loaded here: a service that only enqueues does without them, and starts a fifth faster.
-        from aiotq.worker.settings import WorkerSettings, cores  # noqa: PLC0415
-        from aiotq.worker.worker import Worker  # noqa: PLC0415
+        from aiotq.worker.settings import WorkerSettings, cores  # noqa: PLC0415  a service that only enqueues
+        from aiotq.worker.worker import Worker  # noqa: PLC0415  ... does without
 
         own = self._core.settings
+        pool = cores() if pool_processes is None else checks.whole("pool_processes", pool_processes, least=1)
         told = self.registry.queues if queues is None else [checks.queue("queues", name) for name in _listed(queues)]
         return Worker(
             registry=self.registry,
@@ -252,9 +250,7 @@ class App:
                 queues=tuple(dict.fromkeys(told)),
                 concurrency=checks.whole("concurrency", concurrency, least=1),
                 threads=checks.whole("threads", threads, least=1),
-                pool_processes=cores()
-                if pool_processes is None
-                else checks.whole("pool_processes", pool_processes, least=1),
+                pool_processes=pool,
                 grace_s=seconds(grace, name="grace"),
                 lease_s=own.lease_s if lease is None else seconds(lease, name="lease", minimum=1),
                 name=None if name is None else checks.word("name", name),
@@ -267,6 +263,7 @@ class App:
                 max_block_s=own.max_block_s,
                 url=self._core.override,
                 namespace=own.namespace,
+                signer=self._core.signer,
             ),
             store=lambda: self._core.client().store,
             lifespan=self._life,

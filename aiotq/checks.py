@@ -15,6 +15,8 @@ MS = timedelta(milliseconds=1)
 QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+LONGEST_TASK = 200  # characters of a task's name
+TASK = re.compile(rf"[\w.:/-]{{1,{LONGEST_TASK}}}")
 WORD = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
 
 
@@ -81,8 +83,17 @@ def flag(parameter: str, value: object) -> bool:
     raise UsageError(f"{parameter}={shown(value)} is not allowed; pass True or False")
 
 
+def task(parameter: str, value: object) -> str:
+    """The name of a task. Raises UsageError."""
+    if isinstance(value, str) and TASK.fullmatch(value):
+        return value
+    raise UsageError(
+        f"{parameter}={shown(value)} is no name of a task; pass 1 to {LONGEST_TASK} letters, digits, and _ . : / -"
+    )
+
+
 def word(parameter: str, value: object) -> str:
-    """The name of a task, or a worker's label. Raises UsageError."""
+    """A worker's label. Raises UsageError."""
     if isinstance(value, str) and WORD.fullmatch(value):
         return value
     raise UsageError(f"{parameter}={shown(value)} is not allowed; pass 1 to 255 characters without spaces")

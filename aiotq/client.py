@@ -8,7 +8,9 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from aiotq.durable import DurableSender
 from aiotq.sender import Sender
+from aiotq.signing import Signer, of_environment
 from aiotq.source import Source, choose, say_aloud
 from aiotq.store import connect
 
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A store and its sender, for one event loop."""
+    """A store and its senders, for one event loop."""
 
-    __slots__ = ("sender", "store", "users")
+    __slots__ = ("durable", "sender", "store", "users")
 
     def __init__(self, store: Store, *, timeout_s: float) -> None:
         self.store = store
         self.sender = Sender(store, timeout_s=timeout_s)
+        self.durable = DurableSender(store, timeout_s=timeout_s)  # it connects when it is first used
         self.users = 0  # how many `async with app:` are open
 
 
@@ -42,6 +45,7 @@ class Core:
         self._source: Source | None = None
         self._clients: dict[AbstractEventLoop, Client] = {}
         self._lock = threading.Lock()
+        self._signer: tuple[AppSettings, Signer | None] | None = None
         _cores.add(self)
 
     def source(self) -> Source:
@@ -49,6 +53,19 @@ class Core:
         if self._source is None:
             self._source = choose(override=self.override, given=self._given)
         return self._source
+
+    @property
+    def signer(self) -> Signer | None:
+        """What signs and checks records, if the app or AIOTQ_SIGNING_KEYS gave keys; found at first use.
+
+        Raises UsageError for keys of the environment that can't be right.
+        """
+        known, settings = self._signer, self.settings
+        if known is None or known[0] is not settings:
+            keys = settings.signing_keys
+            keys = of_environment(os.environ) if keys is None else keys
+            known = self._signer = (settings, Signer(keys, namespace=settings.namespace) if keys else None)
+        return known[1]
 
     def new_store(self) -> Store:
         """A store of the app's server, with connections of its own. Raises UsageError for a URL that can't be right."""
@@ -93,6 +110,7 @@ class Core:
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.sender.drain()
+            await client.durable.drain()
             await client.store.close()
 
     def forget(self) -> None:

@@ -21,7 +21,9 @@ class CurrentJob(Struct, frozen=True, kw_only=True):
     queue: str
     priority: int
     enqueued_ms: int  # Unix milliseconds, by Redis's clock
-    fence: int  # grows with every claim: give it to a resource that must refuse a worker that came back too late
+    # Grows with every attempt, whatever Redis has lost meanwhile (64 bits; below 2^53): write it beside what a task
+    # stores elsewhere, and refuse a lower one: so a worker that came back too late can't overwrite its successor's.
+    fence: int
     state: Any = None  # what the app's `lifespan` yielded in this worker
 
     @property

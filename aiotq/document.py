@@ -16,7 +16,8 @@ NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
 NO_RESULT = Raw(b"")  # `null` is a result
 
-Count = Annotated[int, Meta(ge=0, le=1 << 53)]  # whole numbers that a script's double can hold
+MOST = 1 << 53  # up to that a script's double holds all whole numbers
+Count = Annotated[int, Meta(ge=0, le=MOST)]
 
 
 class PastAttempt(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -90,3 +91,4 @@ class Document(
     finished_ms: Count | None = field(name="f", default=None)  # only if no attempt ended it; else the history says it
     worker: str | None = field(name="b", default=None)  # ... likewise
     raw: bytes | None = field(name="g", default=None)  # of a record that does not decode: its first 64 KiB
+    signature: str | None = field(name="s", default=None)  # the last member; signing.py puts it there and takes it away

@@ -9,7 +9,8 @@
     ├── ProcessDied                      the process of an attempt ended before the attempt did (`process=True`)
     ├── UnknownTask                      a job names a task that no module of this worker has registered
     ├── InvalidRecord                    stored bytes are not a job's record
-    │   └── NewerRecord                  ... or are one of a newer version of aiotq
+    │   ├── NewerRecord                  ... or are one of a newer version of aiotq
+    │   └── BadSignature                 ... or were not signed by one of this app's `signing_keys`
     ├── JobError                         what became of a job; `.job_id`
     │   ├── JobFailed                    it raised, or could not run: `.error_type`, `.error_message`, `.frames`
     │   ├── JobCancelled                 it was cancelled: `.reason`
@@ -18,9 +19,12 @@
     │   └── ResultTimeout (TimeoutError) it has not ended in the time that the caller would wait
     └── StoreError                       the store; `.verb`, `.url` (without its password)
         ├── StoreUnavailable             no answer: nothing was sent, or the effect is unknown (`.sent`)
+        │   └── DurabilityUnknown        a job of `durable=True` is queued; whether a crash can lose it is not known
         ├── StoreRefused                 the server answered that it will not, for now; nothing was done: `.code`
-        │   └── StoreFull                ... because its memory is full
-        └── StoreUnusable                what answers there can't serve aiotq: no Redis, too old, wrong password
+        │   ├── StoreFull                ... because its memory is full
+        │   └── QueueFull                ... aiotq itself, as a queue is as long as `max_len` lets it be: `.queue`
+        ├── NotDurable                   the server can't keep `durable=True`; nothing was queued
+        └── StoreUnusable                what answers can't serve aiotq: no Redis, too old, wrong password: `.code`
             └── EmbeddedUnavailable      no embedded server can be started here
 
 All carry their facts as attributes; a message says what happened, what was expected and what to do.
@@ -49,7 +53,7 @@ class PayloadTooLarge(AiotqError):
     def __init__(self, *, task: str, size: int, limit: int) -> None:
         self.task, self.size, self.limit = task, size, limit
         super().__init__(
-            f"{task}: the arguments take {size:,} bytes; at most {limit:,} are allowed (max_payload); "
+            f"{task}: the arguments take at least {size:,} bytes; at most {limit:,} are allowed (max_payload); "
             "store the data elsewhere and pass a reference (an id, a path, a URL)"
         )
 
@@ -60,7 +64,7 @@ class ResultTooLarge(AiotqError):
     def __init__(self, *, task: str, size: int, limit: int) -> None:
         self.task, self.size, self.limit = task, size, limit
         super().__init__(
-            f"{task}: the result takes {size:,} bytes; at most {limit:,} are allowed (max_result); "
+            f"{task}: the result takes at least {size:,} bytes; at most {limit:,} are allowed (max_result); "
             "store the data elsewhere and return a reference (an id, a path, a URL)"
         )
 
@@ -91,7 +95,7 @@ class UnknownTask(AiotqError):
         self.task, self.known, self.nearest = task, known, nearest
         guess = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         super().__init__(
-            f"no task is named {task!r}{guess} "
+            f"no task is named {task[:200]!r}{guess} "
             f"(known here: {', '.join(known[:20]) or 'none'}); start a worker on the module that has it"
         )
 
@@ -106,6 +110,17 @@ class InvalidRecord(AiotqError):
 
 class NewerRecord(InvalidRecord):
     """A record of a newer version of aiotq than this process understands."""
+
+
+class BadSignature(InvalidRecord):
+    """A record that none of this app's `signing_keys` has signed as it is. It is neither decoded nor run."""
+
+    def __init__(self, *, job_id: str, why: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"the record of job {job_id} {why}; one that a key of this app's signing_keys has signed was expected; "
+            "give the same keys to every producer and worker, and find out who else writes to this Redis"
+        )
 
 
 class JobError(AiotqError):
@@ -200,6 +215,21 @@ class StoreUnavailable(StoreError):
         super().__init__(message, verb=verb, url=url)
 
 
+class DurabilityUnknown(StoreUnavailable):
+    """A job enqueued with `durable=True` is queued, but it is not known whether it is on disk or on a replica.
+
+    Enqueuing again under the same id is safe, and waits for that again. job_id: None for many of them.
+    """
+
+    def __init__(self, message: str, *, url: str, job_id: str | None) -> None:
+        self.job_id = job_id
+        super().__init__(message, verb="enqueue", url=url, sent=True)
+
+
+class NotDurable(StoreError):
+    """The server can't make sure that a job outlives its crash, as `durable=True` asks for. Nothing was queued."""
+
+
 class StoreRefused(StoreError):
     """Redis answered that it will not do it for now, and did nothing. `code`: its answer's first word (LOADING)."""
 
@@ -212,8 +242,34 @@ class StoreFull(StoreRefused):
     """Redis is at its `maxmemory` and takes nothing new; workers can still drain it."""
 
 
+class QueueFull(StoreRefused):
+    """As many jobs wait in the queue as the app's `max_len` allows. Nothing of this one was stored; `code`: QUEUEFULL.
+
+    queue, max_len, job_id: of the job that did not fit. refused: of `enqueue_many`, the places of the calls that did
+    not, from 0; all others are queued.
+    """
+
+    def __init__(self, *, queue: str, max_len: int, job_id: str, verb: str, url: str) -> None:
+        self.queue, self.max_len, self.job_id = queue, max_len, job_id
+        self.refused: tuple[int, ...] = (0,)
+        super().__init__(
+            f"{verb}: {max_len:,} jobs or more wait in the queue {queue!r} at {url}; fewer were expected (max_len), "
+            f"so nothing of job {job_id} was stored; enqueue it again later, start more workers, or raise max_len",
+            verb=verb,
+            url=url,
+            code="QUEUEFULL",
+        )
+
+
 class StoreUnusable(StoreError):
-    """What answers at the URL can't serve aiotq, now or later: no Redis, too old, wrong password, not permitted."""
+    """What answers at the URL can't serve aiotq, now or later: no Redis, too old, wrong password, not permitted.
+
+    `code`: the first word of its answer (NOPERM), if it gave one.
+    """
+
+    def __init__(self, message: str, *, verb: str, url: str, code: str | None = None) -> None:
+        self.code = code
+        super().__init__(message, verb=verb, url=url)
 
 
 class EmbeddedUnavailable(StoreUnusable):

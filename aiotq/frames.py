@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MAX_FRAMES = 50  # the innermost ones
 MAX_MESSAGE = 8 << 10  # characters
 MAX_CODE = 200  # characters of a source line
+MAX_NAME = 200  # characters of a type's or a function's name
+MAX_FILE = 400  # characters of a path
+MAX_FRAMES_BYTES = 32 << 10  # of all of them: with the message no error takes more than 64 KiB
+MAX_TRACEBACK = 64 << 10  # characters of a traceback in a log at DEBUG; the last ones
 MAX_PARTS = 10  # exceptions of a group that its message names
 MAX_PART = 200  # characters of such a name
 
@@ -35,13 +39,25 @@ def describe(exc: BaseException, *, package: str = "aiotq") -> ErrorInfo:
     leaves = _leaves(exc)
     if leaves[0] is not exc:
         frames += _frames(leaves[0].__traceback__, package)
-    return ErrorInfo(type=type_name(type(exc)), message=_message(exc, leaves), frames=frames[-MAX_FRAMES:])
+    return ErrorInfo(type=type_name(type(exc)), message=_message(exc, leaves), frames=_innermost(frames))
+
+
+def _innermost(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """As many of the last ones as may be kept."""
+    kept: deque[Frame] = deque()
+    size = 0
+    for frame in reversed(frames[-MAX_FRAMES:]):
+        size += len(f"{frame.file}{frame.function}{frame.code}".encode())
+        if size > MAX_FRAMES_BYTES:
+            break
+        kept.appendleft(frame)
+    return tuple(kept)
 
 
 def type_name(cls: type) -> str:
     """The name of a builtin or of one of aiotq's own ("ValueError", "JobTimeout"), else "module:Qualname"."""
     plain = cls.__module__.partition(".")[0] in {"builtins", "aiotq"}
-    return clean(cls.__qualname__ if plain else f"{cls.__module__}:{cls.__qualname__}")
+    return clean(cls.__qualname__ if plain else f"{cls.__module__}:{cls.__qualname__}")[:MAX_NAME]
 
 
 def ours(exc: BaseException, *, package: str = "aiotq") -> bool:
@@ -62,7 +78,7 @@ def clean(text: str) -> str:
 def full_traceback(exc: BaseException) -> str:
     """Every frame, cause and context, as Python prints it. Never raises."""
     try:
-        return clean("".join(traceback.format_exception(exc)))
+        return clean("".join(traceback.format_exception(exc)))[-MAX_TRACEBACK:]
     except BaseException:  # noqa: BLE001  an exception's own attributes may raise anything
         return f"{type_name(type(exc))}: (its traceback can't be shown)\n"
 
@@ -140,7 +156,7 @@ def _frame(frame: FrameType, line: int) -> Frame:
     with suppress(Exception):  # a module's own loader may raise anything
         source = linecache.getline(code.co_filename, line, frame.f_globals).strip()[:MAX_CODE]
     function = code.co_qualname.rpartition("<locals>.")[2]
-    return Frame(clean(_short(code.co_filename)), line, clean(function), clean(source))
+    return Frame(clean(_short(code.co_filename)[-MAX_FILE:]), line, clean(function[-MAX_NAME:]), clean(source))
 
 
 def _short(file: str) -> str:

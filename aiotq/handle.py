@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from aiotq import record
-from aiotq.errors import AiotqError, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
+from aiotq.errors import AiotqError, InvalidRecord, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
 from aiotq.job import SUSPECT, ErrorInfo, JobStatus, line
+from aiotq.limits import MAX_BESIDE, refuse_hostile
 from aiotq.retry import seconds
 from aiotq.store.contract import Place, Replaced, Replacement
 
@@ -75,10 +76,10 @@ class Job(Generic[R_co]):
         Raises JobNotFound, StoreError.
         """
         store = self._core.client().store
-        for _ in range(TRIES):
+        for tries in range(TRIES):
             found, place = await self._find(store)
-            if found.status is not None:
-                return False
+            if found.status is not None:  # by this very call, if its worker heard of it and the answer got lost
+                return tries > 0 and found.doc.reason == "cancelled"
             tickets = lines(found)
             if await store.replace(self._cancellation(found, place, tickets)) is Replaced.DONE:
                 return True
@@ -89,7 +90,7 @@ class Job(Generic[R_co]):
     # --- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self, store: Store) -> Record:
-        return await self._shown(store, self._decoded(await store.read(self.id)))
+        return await self._shown(store, self._decoded(await store.read(self.id, at_most=self._most + 1)))
 
     async def _shown(self, store: Store, found: Record) -> Record:
         """The record, if it may still be shown."""
@@ -103,7 +104,15 @@ class Job(Generic[R_co]):
     def _decoded(self, data: bytes | None) -> Record:
         if not data:
             raise JobNotFound(job_id=self.id)
-        return record.decode(self.id, data)
+        refuse_hostile(self.id, data, at_most=self._most)
+        signer = self._core.signer
+        return record.decode(self.id, data if signer is None else signer.opened(self.id, data))
+
+    @property
+    def _most(self) -> int:
+        """How many bytes a record may take."""
+        settings = self._core.settings
+        return settings.max_payload + settings.max_result + MAX_BESIDE
 
     async def _find(self, store: Store) -> tuple[Record, Place]:
         """The record, and where it is if it has not ended; read again if it moves on in between."""
@@ -137,10 +146,18 @@ class Job(Generic[R_co]):
         news = cast("AsyncGenerator[bytes | None]", store.ended(self.id))
         async with aclosing(news):
             async for told in news:
-                found = await self._shown(store, self._decoded(told)) if told else await self._read(store)
+                found = await self._news(store, told)
                 if found.status is not None:
                     return found
         return await self._read(store)
+
+    async def _news(self, store: Store, told: bytes | None) -> Record:
+        """The record that was published. What is none (anybody may publish) only says that there is one to read."""
+        try:
+            found = self._decoded(told) if told else None
+        except InvalidRecord:
+            found = None
+        return await self._read(store) if found is None else await self._shown(store, found)
 
     async def _timeout(self, store: Store, timeout_s: float) -> ResultTimeout:
         """The error that says where the job is, if that can be found out in a moment."""
@@ -204,6 +221,8 @@ class Job(Generic[R_co]):
             finished_ms=place.now_ms,
             lost=place.lost,
         )
+        if self._core.signer is not None:
+            after = self._core.signer.signed(self.id, after)
         return Replacement(
             job_id=self.id,
             generation=found.generation,

@@ -29,6 +29,7 @@ class CallOptions:
     timeout_ms: int | None = None
     job_id: str | None = None
     result_ttl_ms: int | None = None
+    durable: bool = False  # `delay` returns once it is on disk, or on a replica
 
 
 NO_OPTIONS = CallOptions()
@@ -46,6 +47,7 @@ def checked(
     timeout: Duration | None,
     job_id: str | None,
     result_ttl: Duration | None,
+    durable: bool,
 ) -> CallOptions:
     """The options of a call. Raises UsageError that names the parameter, its value and what is allowed."""
     if countdown is not None and eta is not None:
@@ -68,6 +70,7 @@ def checked(
         timeout_ms=None if timeout is None else checks.milliseconds("timeout", timeout),
         job_id=None if job_id is None else checks.job_id("job_id", job_id),
         result_ttl_ms=None if result_ttl is None else checks.milliseconds("result_ttl", result_ttl),
+        durable=checks.flag("durable", durable),
     )
 
 

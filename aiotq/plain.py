@@ -11,13 +11,14 @@ import re
 import sys
 from datetime import date, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast, get_args
 from uuid import UUID
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_DEPTH = 64  # lists and objects inside each other
 
@@ -41,9 +42,66 @@ def encode(value: Any, *, within: int = 0) -> bytes:
     # JSON has no NaN and no infinity: msgspec writes null. So where there is a null, and only there, one has to look.
     if b"null" in raw and not _is_finite(msgspec.to_builtins(value, enc_hook=_to_json)):
         raise _RefusedError("a float that is NaN or infinite")
-    if len(raw) > 2 * MAX_DEPTH and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and depth(raw) > MAX_DEPTH + within:
+    if len(raw) > 2 * MAX_DEPTH and is_deeper(raw, MAX_DEPTH + within):
         raise RecursionError
     return raw
+
+
+def outgrown(values: Iterable[object], limit: int) -> int:
+    """0 if the JSON of some values may take less than four times `limit` bytes; else more, and at most what it takes.
+
+    A look at plain data before it is encoded: a hundred megabytes are to be refused in no time and no memory. It is
+    given up where that would cost as much as to encode it: at own classes, and after 64 items that are small.
+    """
+    far = 4 * limit
+    for value in values:
+        if isinstance(value, str):
+            if len(value) <= far:
+                continue
+        elif type(value) in _FLAT:
+            continue
+        size = _least_size(value, far)
+        if size > far:
+            return size
+    return 0
+
+
+_FLAT = frozenset({int, float, bool, type(None)})
+_LOOK_AT = 64  # items, and further ones while they are of 32 bytes or more each
+_ONE_SAYS = 4096  # bytes at most for this: a list of a million says nothing of how large each of them is
+
+
+def _least_size(value: Any, limit: int) -> int:
+    """Of plain data and what it holds: no more than its JSON takes, counted until that is more than `limit`."""
+    size, seen, looked, waiting = 0, 0, 0, [value]
+    while waiting and size <= limit and (looked < _LOOK_AT or seen > 32 * looked):
+        looked += 1
+        item = waiting.pop()
+        if isinstance(item, str | bytes | bytearray):
+            size += 2 + len(item)
+            seen += min(2 + len(item), _ONE_SAYS)
+            continue
+        size += 1
+        if isinstance(item, dict):
+            entries = cast("dict[Any, Any]", item)
+            inner, least, each = _both(entries), 5 * len(entries), 2  # "":0, of which : and , are its own
+        elif isinstance(item, list | tuple | set | frozenset):
+            inner = cast("list[Any]", item)
+            least, each = 2 * len(inner), 1  # 0,
+        else:
+            continue
+        if size + least > limit:
+            return size + least
+        size += each * len(cast("list[Any]", item))
+        seen += min(least, _ONE_SAYS)
+        waiting.extend(islice(inner, limit // 32))
+    return size
+
+
+def _both(item: dict[Any, Any]) -> Iterator[Any]:
+    for key, value in item.items():
+        yield key
+        yield value
 
 
 def refusal(error: Exception) -> str:
@@ -55,18 +113,47 @@ def refusal(error: Exception) -> str:
     return str(error) if isinstance(error, _RefusedError) else f"a value ({error})"
 
 
-def depth(raw: bytes) -> int:
-    """How many lists and objects of some JSON are inside each other; not counted far beyond what is allowed."""
-    brackets = _STRING.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKET)
-    found = 0
-    while brackets and found <= MAX_DEPTH + 1:
+def without_value(error: Exception) -> str:
+    """What a decoder says of a value that does not fit, without the value: msgspec names that of an enum or a tag."""
+    return _NAMED_VALUE.sub(r"\1", str(error))
+
+
+_NAMED_VALUE = re.compile(r"(Invalid (?:enum )?value) (?:'.*'|-?\d+)", re.DOTALL)
+
+
+def is_deeper(raw: bytes, limit: int) -> bool:
+    """Whether more than `limit` lists and objects are inside each other in what should be JSON. It is not parsed.
+
+    Cost: 1 ns a byte, if it has more brackets than `limit`.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= limit:
+        return False
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = raw.translate(_ONE_KIND, _NO_BRACKET).replace(b'""', b"")
+    if b'"' in brackets:  # some text holds brackets
+        brackets = _outside_text(brackets)
+    too_deep = b"[" * (limit + 1)  # as nearly all that is: found at once
+    for _ in range(limit):
+        if too_deep in brackets:
+            return True
         brackets = brackets.replace(b"[]", b"")  # the innermost ones of each branch
-        found += 1
-    return found
+        if not brackets:
+            return False
+    return bool(brackets)
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+def _outside_text(brackets: bytes) -> bytes:
+    """What does not stand between quotes. In pieces: one of half a million quotes would take 25 MB."""
+    outside, inside = bytearray(), False
+    for at in range(0, len(brackets), 1 << 16):
+        parts = brackets[at : at + (1 << 16)].split(b'"')
+        outside += b"".join(parts[inside::2])
+        inside ^= len(parts) % 2 == 0
+    return bytes(outside)
+
+
+_NO_BRACKET = bytes(set(range(256)) - set(b'[]{}"'))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 

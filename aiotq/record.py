@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from aiotq.document import NO_ARGS, NO_KWARGS, NO_RESULT, Document, Line, PastAttempt, Raised, Unknown
+from aiotq.document import MOST, NO_ARGS, NO_KWARGS, NO_RESULT, Document, Line, PastAttempt, Raised, Unknown
 from aiotq.errors import Frame, InvalidRecord, NewerRecord
 from aiotq.job import (
     DEFAULT_PRIORITY,
@@ -117,6 +117,8 @@ def _lean(document: Document) -> Document:
 
 
 def _bytes(document: Document, *, state: str, generation: str, enqueued_ms: int) -> bytes:
+    if document.signature is not None:  # it was of the record as it had been
+        document = msgspec.structs.replace(document, signature=None)
     body = _encoder.encode(document)
     return b"1%b%b%013d%b" % (state.encode(), sized(generation, HEADER + len(body)).encode(), enqueued_ms, body)
 
@@ -201,7 +203,7 @@ def after(
     if started_ms is None:
         changes |= {"finished_ms": finished_ms, "worker": worker}
     else:
-        changes["attempt"] = number = doc.attempt + 1
+        changes["attempt"] = number = min(doc.attempt + 1, MOST)
         past = _past(number, started_ms, finished_ms, worker, error)
         changes["history"] = (*doc.history, past)[-MAX_ATTEMPTS_KEPT:] if doc.history else (past,)
     # `replace` of a few fields: a Document made anew from all of them would take four times as long.
@@ -235,7 +237,7 @@ def cancelled(record: Record, *, reason: str, generation: str, finished_ms: int,
 def postponed(record: Record, *, generation: str, now_ms: int, due_ms: int | None) -> bytes:
     """The record of a job that is put back since this worker does not know its task: counted, no attempt used."""
     past = record.doc.unknown
-    unknown = Unknown(1, now_ms) if past is None else Unknown(past.times + 1, past.since_ms)
+    unknown = Unknown(1, now_ms) if past is None else Unknown(min(past.times + 1, MOST), past.since_ms)
     doc = msgspec.structs.replace(record.doc, unknown=unknown, due_ms=due_ms)
     return _bytes(doc, state=WAITING, generation=generation, enqueued_ms=record.enqueued_ms)
 

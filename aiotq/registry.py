@@ -7,17 +7,19 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 from aiotq import checks
-from aiotq.errors import UnknownTask, UsageError
+from aiotq.errors import ResultTooLarge, UnknownTask, UsageError
 from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from aiotq.plain import outgrown
 from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.serializers import Codec
+from aiotq.veil import Veil
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,6 +40,8 @@ class TaskOptions:
     timeout: Duration | None = None  # None: an attempt may take for ever
     result_ttl: Duration | None = None
     store_result: bool = True
+    store_traceback: bool = True
+    sensitive: Collection[str] = ()
     process: bool = False
 
 
@@ -58,6 +62,8 @@ class RegisteredTask:
     timeout_s: float | None  # of one attempt
     result_ttl_s: float | None  # None: the app's
     store_result: bool
+    store_traceback: bool
+    veil: Veil | None  # None: no argument is sensitive
     codec: Codec
     where: str  # "file:line"
     identity: tuple[str, ...]  # the same one again replaces: a reload, a notebook's cell
@@ -66,6 +72,16 @@ class RegisteredTask:
     def short(self) -> str:
         """The name without its module, if the name is one that was made from it."""
         return self.name.rpartition(":")[2] or self.name
+
+    def encoded(self, value: object, *, max_result: int) -> bytes | None:
+        """JSON of what it returned, None if that is not stored. Raises ResultTooLarge, SerializationError."""
+        if not self.store_result:
+            return None
+        size = outgrown((value,), max_result)
+        result = b"" if size else self.codec.encode_result(value)
+        if size or len(result) > max_result:
+            raise ResultTooLarge(task=self.name, size=size or len(result), limit=max_result)
+        return result
 
     @property
     def signature(self) -> str:
@@ -119,6 +135,8 @@ class Registry:
     def nearest(self, name: str) -> tuple[str, ...]:
         """Up to three known names that look like `name`, the likeliest first."""
         function = name.rpartition(":")[2]
+        if len(name) > checks.LONGEST_TASK:
+            return ()  # it looks like none of them, and to compare it would take long
         moved = [known for known in self._tasks if known.rpartition(":")[2] == function]
         return tuple(dict.fromkeys([*moved, *difflib.get_close_matches(name, self._tasks, n=3, cutoff=0.8)]))[:3]
 
@@ -138,8 +156,9 @@ def declare(target: object, options: TaskOptions, *, default_queue: str = DEFAUL
         _refuse_what_no_process_can_find(fn, where, module)
     if options.retry is not None and not isinstance(options.retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"retry={checks.shown(options.retry)} is not allowed; pass a RetryPolicy(...)")
+    codec, sensitive = Codec(fn), _names("sensitive", options.sensitive)
     return RegisteredTask(
-        name=f"{module}:{path}" if options.name is None else checks.word("name", options.name),
+        name=_own_name(f"{module}:{path}", where) if options.name is None else checks.task("name", options.name),
         fn=fn,
         is_async=inspect.iscoroutinefunction(fn),
         process=checks.flag("process", options.process),
@@ -154,9 +173,33 @@ def declare(target: object, options: TaskOptions, *, default_queue: str = DEFAUL
         if options.result_ttl is None
         else seconds(options.result_ttl, name="result_ttl", exclusive=True),
         store_result=checks.flag("store_result", options.store_result),
-        codec=Codec(fn),
+        store_traceback=checks.flag("store_traceback", options.store_traceback),
+        veil=codec.veil(sensitive) if sensitive else None,
+        codec=codec,
         where=where,
         identity=(module, fn.__qualname__, *([where] if is_lambda else [])),
+    )
+
+
+def _own_name(name: str, where: str) -> str:
+    """A name that was made from a module's. Raises UsageError for what no record should carry."""
+    if name.isprintable() and len(name) <= checks.LONGEST_TASK:
+        return name
+    raise UsageError(
+        f"{name[:80]!r} ({where}) can't be a task's name: it is longer than {checks.LONGEST_TASK} characters, or holds "
+        "some that can't be printed; give it another one: @app.task(name=...)"
+    )
+
+
+def _names(parameter: str, value: object) -> frozenset[str]:
+    """Names in a set, list or tuple. Raises UsageError for a str, which is one of letters."""
+    if isinstance(value, set | frozenset | list | tuple):
+        many = cast("Collection[object]", value)
+        names = frozenset(name for name in many if isinstance(name, str))
+        if len(names) == len(set(many)):
+            return names
+    raise UsageError(
+        f'{parameter}={checks.shown(cast("object", value))} is not allowed; pass names of parameters: {{"password"}}'
     )
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
+from aiotq.errors import QueueFull, StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_ENQUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from aiotq.store.contract import Enqueued, NewJob, Store
+    from aiotq.store.contract import NewJob
 
-    Entry = tuple[NewJob, asyncio.Future[Enqueued], float]  # with when it was handed over, loop time
-
+A = TypeVar("A")  # what is answered to each job
+A_co = TypeVar("A_co", covariant=True)
 E = TypeVar("E", bound=Exception)
+Entry: TypeAlias = "tuple[NewJob, asyncio.Future[A], float]"  # with when it was handed over, loop time
 
 # A job that has waited unsent for longer than this share of the time-out is not sent any more, so that each batch has
 # at least the rest for its round trip, and nobody waits longer than the time-out in all.
@@ -31,36 +32,54 @@ FLYERS = 2  # batches on their way at once
 HALF_LEAST = 16  # jobs that are worth a second batch beside one on its way
 
 
-class Sender:
+class Way(Protocol[A_co]):
+    """What a sender needs of a store."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without its password."""
+        ...
+
+    async def open(self, *, timeout_s: float | None = None) -> object:
+        """Look at the server, in no more than that time. Raises StoreError."""
+        ...
+
+    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float | None = None) -> Sequence[A_co | QueueFull]:
+        """Put jobs in their lines or the schedule. An answer each: QueueFull for one that did not fit."""
+        ...
+
+
+class Sender(Generic[A]):
     """The one way from an app to its store's `enqueue`. Used from one event loop."""
 
-    def __init__(self, store: Store, *, timeout_s: float) -> None:
+    def __init__(self, store: Way[A], *, timeout_s: float) -> None:
         """timeout_s: how long a job may take from `send` to its answer, waiting included."""
         self._store = store
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[Entry[A]] = deque()
         self._flyers: set[asyncio.Task[None]] = set()  # each has one batch on its way; this owns them
-        self._flying: list[list[Entry]] = []  # these batches
+        self._flying: list[list[Entry[A]]] = []  # these batches
         self._opened = False
 
-    def send(self, job: NewJob) -> asyncio.Future[Enqueued]:
+    def send(self, job: NewJob) -> asyncio.Future[A]:
         """Hand over a job. The future has its answer or a StoreError; to cancel it takes an unsent job back."""
         loop = self._loop
-        future: asyncio.Future[Enqueued] = loop.create_future()
+        future: asyncio.Future[A] = loop.create_future()
         self._waiting.append((job, future, loop.time()))
         flyers = len(self._flyers)
         if not flyers or (flyers < FLYERS and len(self._waiting) >= HALF_LEAST and self._opened):
             self._launch()
         return future
 
-    async def send_many(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
+    async def send_many(self, jobs: Iterable[NewJob]) -> list[A | QueueFull]:
         """Send jobs in bounded batches; one is made while another is on its way. Returns the answers in their order.
 
+        QueueFull is the answer to a job that did not fit; those after it are tried all the same.
         Raises StoreError for the first batch that fails; a note on it says how many jobs were queued before.
         """
-        answers: list[Enqueued] = []
-        flight: asyncio.Task[Sequence[Enqueued]] | None = None
+        answers: list[A | QueueFull] = []
+        flight: asyncio.Task[Sequence[A | QueueFull]] | None = None
         try:
             for batch in batches(jobs):
                 if flight is not None:
@@ -71,7 +90,8 @@ class Sender:
             if flight is not None:
                 answers += await flight
         except StoreError as error:
-            error.add_note(f"{len(answers):,} jobs of this enqueue_many() were queued before that")
+            queued = len(answers) - len(refusals(answers))
+            error.add_note(f"{queued:,} jobs of this enqueue_many() were queued before that")
             raise
         finally:
             if flight is not None and not flight.done():
@@ -79,7 +99,7 @@ class Sender:
                 await asyncio.wait([flight])
         return answers
 
-    async def _send_now(self, batch: list[NewJob]) -> Sequence[Enqueued]:
+    async def _send_now(self, batch: list[NewJob]) -> Sequence[A | QueueFull]:
         until = self._loop.time() + self._timeout_s
         await self.open(until)
         return await self._store.enqueue(batch, timeout_s=until - self._loop.time())
@@ -88,7 +108,7 @@ class Sender:
         """Look at the server, once. Raises StoreError if it can't serve, or has not answered by `until` (loop time)."""
         while not self._opened:
             try:
-                await self._store.open()
+                await self._store.open(timeout_s=max(0.0, until - self._loop.time()))
                 self._opened = True
             except (StoreUnavailable, StoreRefused):
                 if self._loop.time() + OPEN_AGAIN_S >= until:
@@ -143,11 +163,11 @@ class Sender:
         elif self._waiting and not self._flyers:  # handed over just after its last look
             self._launch()
 
-    def _next_batch(self, most: int) -> list[Entry]:
+    def _next_batch(self, most: int) -> list[Entry[A]]:
         """Up to `most` of the oldest jobs that fit, without those taken back; those that have waited too long fail."""
         waiting, now = self._waiting, self._loop.time()
         too_old = now - self._timeout_s * UNSENT_SHARE
-        batch: list[Entry] = []
+        batch: list[Entry[A]] = []
         size = 0
         while waiting and len(batch) < most:
             entry = job, future, since = waiting[0]
@@ -166,7 +186,7 @@ class Sender:
                 waiting.popleft()
         return batch
 
-    async def _send_batch(self, batch: list[Entry]) -> None:
+    async def _send_batch(self, batch: list[Entry[A]]) -> None:
         """One round trip. Whatever comes of it is each job's own answer."""
         until = batch[0][2] + self._timeout_s
         try:
@@ -174,8 +194,10 @@ class Sender:
             jobs = [job for job, _, _ in batch]
             answers = await self._store.enqueue(jobs, timeout_s=until - self._loop.time())
             for (_, future, _), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+                if type(answer) is QueueFull:
+                    _fail(future, answer)
+                elif not future.done():
+                    future.set_result(cast("A", answer))
         except asyncio.CancelledError:
             for job, future, _ in batch:
                 _fail(future, self._cut_off(job, sent=True))
@@ -204,6 +226,11 @@ def batches(jobs: Iterable[NewJob]) -> Iterator[list[NewJob]]:
         yield batch
 
 
+def refusals(answers: Iterable[object]) -> dict[int, QueueFull]:
+    """Those of the answers that are none, by their place."""
+    return {place: answer for place, answer in enumerate(answers) if isinstance(answer, QueueFull)}
+
+
 def told(error: E, *, job_id: str) -> E:
     """A batch's error as one job's own instance, which says what is known of that job."""
     own = type(error).__new__(type(error))
@@ -219,6 +246,6 @@ def told(error: E, *, job_id: str) -> E:
     return own
 
 
-def _fail(future: asyncio.Future[Enqueued], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, Raw
 
+from aiotq import checks
 from aiotq.annotations import local_names, resolved
 from aiotq.document import NO_ARGS, NO_KWARGS
 from aiotq.errors import SerializationError, UsageError
-from aiotq.plain import decoder, encode, refusal
+from aiotq.plain import decoder, encode, refusal, without_value
+from aiotq.veil import Veil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +81,17 @@ class Codec:
         except Exception as error:
             raise self._refused(args, kwargs, error) from error
 
+    def veil(self, names: frozenset[str]) -> Veil:
+        """What keeps the values of these parameters out of what people read. Raises UsageError for one it has not."""
+        known = (*self._places, *sorted(self._keywords.difference(self._places)), self._rest, self._extra)
+        for name in sorted(names.difference(known)):
+            if self._extra is None:
+                raise UsageError(
+                    f"sensitive={checks.shown(name)} is no parameter of {self._label}(); "
+                    f"pass names of its own: {', '.join(filter(None, known)) or 'it has none'}"
+                )
+        return Veil(names, places=self._places, rest=self._rest, extra=self._extra)
+
     def decode_result(self, raw: Json) -> Any:
         """A result as the return annotation says. Raises SerializationError if it does not fit."""
         try:
@@ -99,8 +112,8 @@ class Codec:
             return self.bind(args, kwargs)
         except SerializationError:
             raise
-        except Exception as error:
-            raise self._unfit("the arguments do not fit", error) from error
+        except Exception as error:  # noqa: BLE001  it is raised again, without what it says of a value
+            raise self._unfit("the arguments do not fit", error) from None
 
     def encode_result(self, value: Any) -> bytes:
         """JSON of a result. Raises SerializationError that says what to do."""
@@ -182,15 +195,16 @@ class Codec:
         decode = self._decoders[parameter]
         try:
             return decode(raw)
-        except Exception as error:
-            raise self._unfit(f"the argument {parameter!r} does not fit", error) from error
+        except Exception as error:  # noqa: BLE001  ... likewise
+            raise self._unfit(f"the argument {parameter!r} does not fit", error) from None
 
     # --- refusing
 
     def _unfit(self, what: str, error: Exception) -> SerializationError:
+        """It says nothing of the value, and so it has no cause: arguments are for no log."""
         return SerializationError(
-            f"{self._label}: {what}: {error}; the job is of another version of the task, or its caller passed another "
-            "type than the annotation's; enqueue it anew, or let the task take both"
+            f"{self._label}: {what}: {without_value(error)}; the job is of another version of the task, or its "
+            "caller passed another type than the annotation's; enqueue it anew, or let the task take both"
         )
 
     def _refused(self, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> SerializationError:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING, cast
 
-from aiotq import checks
+from aiotq import checks, signing
 from aiotq.job import DEFAULT_QUEUE
 from aiotq.retry import Duration, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MIB = 1 << 20
 FAILURE_TTL = timedelta(days=30)
@@ -28,6 +33,12 @@ class AppSettings:
     unknown_for_s: float  # how long a job of an unknown task is put back before it is a dead letter
     max_lost: int  # how often a job's worker may vanish before the job is a dead letter
     max_block_s: float  # how long a task may block the event loop before its worker gives up its lease
+    signing_keys: tuple[bytes, ...] | None = field(default=None, repr=False)  # None: as the environment says
+    max_len: int | Mapping[str, int] | None = None  # how many jobs may wait in each queue; in those that are named
+
+    def longest(self, queue: str) -> int | None:
+        """How many jobs may wait in that queue; None: any number."""
+        return self.max_len.get(queue) if isinstance(self.max_len, Mapping) else self.max_len
 
 
 def checked(
@@ -43,6 +54,8 @@ def checked(
     unknown_for: Duration = 3600,
     max_lost: int = 3,
     max_block: Duration = 60,
+    signing_keys: Sequence[str | bytes] | None = None,
+    max_len: int | Mapping[str, int] | None = None,
 ) -> AppSettings:
     """The settings of `App(...)`. Raises UsageError that names the parameter."""
     return AppSettings(
@@ -57,4 +70,18 @@ def checked(
         unknown_for_s=seconds(unknown_for, name="unknown_for"),
         max_lost=checks.whole("max_lost", max_lost, least=0),
         max_block_s=seconds(max_block, name="max_block", exclusive=True),
+        signing_keys=None if signing_keys is None else signing.checked("signing_keys", signing_keys),
+        max_len=_lengths(max_len),
     )
+
+
+def _lengths(max_len: object) -> int | Mapping[str, int] | None:
+    if max_len is None:
+        return None
+    if isinstance(max_len, Mapping):
+        each = cast("Mapping[object, object]", max_len)
+        return {
+            checks.queue("max_len", name): checks.whole(f"max_len[{name!r}]", most, least=1)
+            for name, most in each.items()
+        }
+    return checks.whole("max_len", max_len, least=1)

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
-from aiotq import options, record
+from aiotq import checks, options, record
 from aiotq.document import Document
 from aiotq.errors import PayloadTooLarge, UsageError
 from aiotq.handle import Job
 from aiotq.ids import draw
 from aiotq.job import job_id, line
 from aiotq.options import NO_OPTIONS, CallOptions
+from aiotq.plain import outgrown
 from aiotq.portal import portal
+from aiotq.sender import refusals
 from aiotq.splice import First
 from aiotq.store.contract import Enqueued, NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from datetime import datetime
     from types import CodeType, FrameType, TracebackType
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from aiotq.retry import Duration
 
 P = ParamSpec("P")
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -46,7 +49,11 @@ class Signature(msgspec.Struct, Generic[R_co], frozen=True, kw_only=True, gc=Fal
     of: Enqueuer[..., R_co]
 
     def __repr__(self) -> str:
-        return f"<Signature {self.task} {self.args.decode()} {self.kwargs.decode()}>"
+        veil = self.of.registered.veil
+        shown = (
+            f"{self.args.decode()} {self.kwargs.decode()}" if veil is None else veil.arguments(self.args, self.kwargs)
+        )
+        return f"<Signature {self.task} {shown}>"
 
 
 class Enqueuer(Generic[P, R_co]):
@@ -57,7 +64,10 @@ class Enqueuer(Generic[P, R_co]):
         self._queue = options.queue or registered.queue
         self._priority = registered.priority if options.priority is None else options.priority
         self._line = line(self._queue, self._priority, lifo=options.lifo)
+        scheduled = options.delay_ms is not None or options.due_ms is not None
+        self._max_len = None if scheduled else core.settings.longest(self._queue)
         self._first: First | None = None  # made for the first job
+        self._sending = EnqueuingDurably if options.durable else Enqueuing
 
     @property
     def core(self) -> Core:
@@ -73,7 +83,8 @@ class Enqueuer(Generic[P, R_co]):
         """Enqueue a job that calls the task with these arguments: `job = await task.delay(...)`.
 
         The arguments are bound and encoded at once: raises TypeError as the call would, SerializationError,
-        PayloadTooLarge. When awaited, raises StoreError within the app's `connect_timeout`, saying what is known.
+        PayloadTooLarge. When awaited, raises StoreError within the app's `connect_timeout`, saying what is known;
+        QueueFull if as many jobs wait in its queue as the app's `max_len` allows.
         """
         # Whoever forgets the await is told the line.
         frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -107,7 +118,7 @@ class Enqueuer(Generic[P, R_co]):
 
     def _enqueuing(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Enqueuing:
         new = self.new_job(*self._encoded(args, kwargs))
-        return Enqueuing(self._core, new, self._registered, frame.f_code, frame.f_lasti)
+        return self._sending(self._core, new, self._registered, frame.f_code, frame.f_lasti)
 
     def new_job(self, args_json: bytes, kwargs_json: bytes) -> NewJob:
         """A job of these arguments, with an id of its own unless the call gives one. Cost: 3 µs."""
@@ -118,18 +129,20 @@ class Enqueuer(Generic[P, R_co]):
             expires_ms = options.expires_ms
             if options.expires_at_ms is not None:
                 expires_ms = max(0, options.expires_at_ms - now_ms)
-            first = First(self._document(expires_ms))
+            first = First(self._document(expires_ms), signer=self._core.signer)
             if options.expires_at_ms is None:
                 self._first = first
-        head, body, generation = first.new(args_json, kwargs_json, generation=record.generation(random[:4]))
+        new_id, generation = options.job_id or job_id(now_ms, random[4:]), record.generation(random[:4])
+        head, body, generation = first.new(args_json, kwargs_json, job_id=new_id, generation=generation)
         return NewJob(
-            job_id=options.job_id or job_id(now_ms, random[4:]),
+            job_id=new_id,
             line=self._line,
             generation=generation,
             head=head,
             body=body,
             delay_ms=options.delay_ms,
             due_ms=options.due_ms,
+            max_len=self._max_len,
         )
 
     def _document(self, expires_ms: int | None) -> Document:
@@ -157,8 +170,14 @@ class Enqueuer(Generic[P, R_co]):
                 name = self._registered.fn.__name__
                 error.add_note(f"{stray} is said of a call before it is made: {name}.options({stray}=...).delay(...)")
             raise
+        limit = self._core.settings.max_payload
+        size = outgrown(args, limit) if args else 0
+        if kwargs:
+            size = size or outgrown(kwargs.values(), limit)
+        if size:
+            raise PayloadTooLarge(task=self._registered.name, size=size, limit=limit)
         args_json, kwargs_json = codec.encode_arguments(args, kwargs)
-        size, limit = len(args_json) + len(kwargs_json), self._core.settings.max_payload
+        size = len(args_json) + len(kwargs_json)
         if size > limit:
             raise PayloadTooLarge(task=self._registered.name, size=size, limit=limit)
         return args_json, kwargs_json
@@ -207,6 +226,7 @@ class Task(Enqueuer[P, R_co]):
         timeout: Duration | None = None,
         job_id: str | None = None,
         result_ttl: Duration | None = None,
+        durable: bool = False,
     ) -> Call[P, R_co]:
         """Say more of one call: `await task.options(countdown=60).delay(...)`. What is left out, the task decides.
 
@@ -214,7 +234,8 @@ class Task(Enqueuer[P, R_co]):
         not started by then (a duration or an aware datetime). priority: 0 (first) to 9. lifo: to the front of its
         priority. retries: attempts after the first. timeout: of each attempt. job_id: if there is a job of this id
         already, nothing is enqueued and the handle is of that one (`.existed`). result_ttl: how long the record is kept
-        once it has ended.
+        once it has ended. durable: `delay` returns only when the job is on the server's disk, or on a replica of one
+        without; it raises NotDurable, with nothing queued, where neither can be.
 
         Durations are seconds (int or float) or a timedelta. Raises UsageError.
         """
@@ -229,6 +250,7 @@ class Task(Enqueuer[P, R_co]):
             timeout=timeout,
             job_id=job_id,
             result_ttl=result_ttl,
+            durable=durable,
         )
         return Call(self._core, self._registered, checked)
 
@@ -253,6 +275,7 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
     """What `delay()` returns: a coroutine that sends the job once it is awaited, and warns if it never is."""
 
     __slots__ = ("_at", "_code", "_core", "_new", "_registered", "_running")
+    _durably = False
 
     def __init__(self, core: Core, new: NewJob, registered: RegisteredTask, code: CodeType, at: int) -> None:
         """code, at: of the caller; the line is looked up only if it is needed."""
@@ -269,7 +292,8 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
         new, self._new = self._new, None
         if new is None:
             raise RuntimeError(f"{self._registered.fn.__name__}.delay(...) was awaited already; call delay() again")
-        answer = yield from self._core.client().sender.send(new)
+        client = self._core.client()
+        answer = yield from (client.durable.send(new).__await__() if self._durably else client.sender.send(new))
         return Job(self._core, new.job_id, existed=answer is Enqueued.EXISTED)
 
     def send(self, value: Any) -> Any:
@@ -303,6 +327,42 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
             _line_at(self._code, self._at),
             source=self,
         )
+
+
+class EnqueuingDurably(Enqueuing):
+    """The same with `durable=True`."""
+
+    __slots__ = ()
+    _durably = True
+
+
+async def enqueue_many(core: Core, signatures: Iterable[Signature[R]]) -> list[Job[R]]:
+    """What `App.enqueue_many` does."""
+    calls = list(signatures)
+    for call in calls:
+        if not isinstance(call, Signature) or call.of.core is not core:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns")
+    ids: list[str] = []
+
+    def new_jobs() -> Iterable[NewJob]:
+        for call in calls:
+            new = call.of.new_job(call.args, call.kwargs)
+            ids.append(new.job_id)
+            yield new
+
+    client = core.client()
+    durable = any(call.options.durable for call in calls)
+    answers = await (client.durable.send_many(new_jobs()) if durable else client.sender.send_many(new_jobs()))
+    refused = refusals(answers)
+    if refused:
+        error = next(iter(refused.values()))
+        error.refused = tuple(refused)
+        error.add_note(
+            f"{len(answers) - len(refused):,} of {len(answers):,} jobs of this enqueue_many() were queued; "
+            "`refused` has the places of those that were not"
+        )
+        raise error
+    return [Job(core, job_id, existed=answer is Enqueued.EXISTED) for job_id, answer in zip(ids, answers, strict=True)]
 
 
 def _line_at(code: CodeType, at: int) -> int:

@@ -1,6 +1,6 @@
 """What every test may ask for: real servers, a store on each of them, an app, a clock, worker processes.
 
-store       an opened store, run once for each kind of server: "valkey", "redis", "memory"
+store       an opened store, run once for each kind of server: "valkey", "redis", "memory", "acl" (servers.py)
 raw         a redis client on the same server, to look at keys
 namespace   a fresh one; `prefix` is what its keys begin with
 url         the server's URL
@@ -47,6 +47,18 @@ if os.environ.get("CI"):
 _sessions_own: set[int] = set()  # pids of servers that live as long as the run
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where a server has been named, leave out what would run on others."""
+    if servers.NAMED in os.environ:
+        config.hook.pytest_deselected(items=[item for item in items if _on_another(item)])
+        items[:] = [item for item in items if not _on_another(item)]
+
+
+def _on_another(item: Any) -> bool:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return any(value in ("redis", "memory") for value in params.values())
+
+
 def pytest_report_header() -> str:
     """Name the servers of this run."""
     return f"servers: {'; '.join(servers.describe(kind) for kind in KINDS)}"
@@ -78,7 +90,7 @@ class _Started(dict[str, servers.Server]):
     def __missing__(self, kind: servers.Kind) -> servers.Server:
         folder = Path(tempfile.mkdtemp(prefix=f"aiotq-{kind}-"))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = self[kind] = self._stack.enter_context(servers.running(kind, folder))
+        server = self[kind] = self._stack.enter_context(servers.running(kind, folder, *servers.KEEPS))
         if server.pid is not None:
             _sessions_own.add(server.pid)
         return server
@@ -120,9 +132,9 @@ def prefix(namespace: str) -> str:
 
 
 @pytest_asyncio.fixture
-async def raw(url: str) -> AsyncIterator[Any]:
-    """A plain redis client on the store's server; it decodes nothing."""
-    async for client in _raw_client(url):
+async def raw(server: servers.Server) -> AsyncIterator[Any]:
+    """A plain redis client on the store's server, as a user who may do everything; it decodes nothing."""
+    async for client in _raw_client(server.admin):
         yield client
 
 

@@ -140,11 +140,19 @@ class Spawn(Protocol):
 
 
 async def spawn(
-    target: str, *options: str, env: Mapping[str, str], cwd: Path = ROOT, own_group: bool = False
+    target: str,
+    *options: str,
+    env: Mapping[str, str],
+    cwd: Path = ROOT,
+    own_group: bool = False,
+    program: tuple[str, ...] = ("aiotq",),
 ) -> WorkerProcess:
-    """Start a worker process that logs JSON lines. own_group: it and its children, as a shell starts a command."""
+    """Start a worker process that logs JSON lines. own_group: it and its children, as a shell starts a command.
+
+    program: what stands between `python -m` and the target.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "aiotq", target, *options),
+        *(sys.executable, "-m", *program, target, *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

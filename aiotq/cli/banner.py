@@ -36,6 +36,7 @@ class BannerFacts:
     retries: int | None  # of the tasks, if it is the same for all
     ready_s: float
     processes: int = 1
+    health: str | None = None  # the URL at which it answers probes
 
 
 def banner(facts: BannerFacts, look: Look, width: int | None) -> list[Line]:
@@ -47,6 +48,8 @@ def banner(facts: BannerFacts, look: Look, width: int | None) -> list[Line]:
         ("tasks", _tasks(facts.tasks)),
         ("running", [_running(facts)]),
     ]
+    if facts.health is not None:
+        rows.append(("health", [f"{facts.health}/livez and /readyz"]))
     if facts.namespace is not None:
         rows.insert(2, ("namespace", [facts.namespace]))
     lines: list[Line] = []

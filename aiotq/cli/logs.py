@@ -13,6 +13,7 @@ from aiotq.cli.options import LogFormat
 
 if TYPE_CHECKING:
     from aiotq.cli.look import Paper
+    from aiotq.cli.mistake import Mistake
     from aiotq.cli.options import WorkerOptions
 
 
@@ -39,6 +40,15 @@ def set_up(options: WorkerOptions, paper: Paper, *, worker: str | None = None) -
     if not root.handlers:
         root.addHandler(handler)
     return handler
+
+
+def told(mistake: Mistake, options: WorkerOptions) -> int:
+    """The exit code of a mistake, said as a line for machines where all else is. Raises it for a person's terminal."""
+    if options.log_format is LogFormat.TEXT:
+        raise mistake
+    extra = {"event": "gave_up", "detail": mistake.detail}
+    logging.getLogger("aiotq.cli").critical("%s", mistake, extra=extra)
+    return mistake.exit_code
 
 
 def _named(worker: str, record: logging.LogRecord) -> bool:

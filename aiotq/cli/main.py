@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from aiotq.cli import near, options
+from aiotq.cli import health, near, options
 from aiotq.cli.help import Page
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, EXIT_USAGE, Mistake
@@ -25,6 +25,7 @@ aiotq {__version__}: background jobs for asyncio, on Redis or Valkey
   aiotq MODULE[:APP] [options]              the same
   aiotq worker MODULE[:APP] [options]       the same, if the module is named like a command
   aiotq server status|stop                  the built-in server of this folder
+  aiotq health                              whether a worker, or all that there is, does well
 
 MODULE is imported from the current folder, APP is the App in it. It may be left out if there is
 only one, or if the module uses @task alone."""
@@ -47,6 +48,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.add_typer(server_app, name="server")
+cli.command(name="health", cls=Page, help=health.HELP, epilog=health.EXAMPLE)(health.health)
 
 
 @cli.callback()
@@ -69,42 +71,24 @@ def worker(
     max_jobs: options.MaxJobs = None,
     max_memory: options.MaxMemory = None,
     uvloop: options.Uvloop = False,
+    health_port: options.HealthPort = None,
+    health_host: options.HealthHost = options.LOOPBACK,
     url: options.Url = None,
     namespace: options.Namespace = None,
     name: options.Name = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     log_format: options.Format = options.LogFormat.TEXT,
-    version: options.Version = False,  # noqa: ARG001  its callback has answered
+    version: options.Version = False,
 ) -> int:
     """Run a worker."""
+    given = {**locals()}
     if target is None:
         found = near.any_app() or "hello:app"
         raise Mistake("no module was named", f"run: python -m aiotq {found}, or python -m aiotq -h for help")
     from aiotq.cli.supervise import run_processes  # noqa: PLC0415  --version and --help do without what a worker loads
 
-    return run_processes(
-        options.WorkerOptions(
-            target=target,
-            queues=tuple(word.strip() for part in queues or () for word in part.split(",") if word.strip()),
-            until_empty=until_empty,
-            concurrency=concurrency,
-            threads=threads,
-            pool_processes=pool_processes,
-            grace_s=grace,
-            lease_s=lease,
-            processes=processes,
-            max_jobs=max_jobs,
-            max_memory=max_memory,
-            uvloop=uvloop,
-            url=url,
-            namespace=namespace,
-            name=name,
-            quiet=quiet,
-            verbose=verbose,
-            log_format=log_format,
-        )
-    )
+    return run_processes(options.together(given))
 
 
 def with_command(words: list[str]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotq.cli.text import without_passwords
+
 if TYPE_CHECKING:
     from aiotq.cli.look import Paper
 
@@ -25,6 +27,6 @@ class Mistake(Exception):
 
     def show(self, paper: Paper) -> None:
         """Write it."""
-        first, *rest = self.lines
+        first, *rest = map(without_passwords, self.lines)  # of a URL in the place of a module, too
         paper.write([(("error:", "bold red"), (f" {first}", "")), *(((row, ""),) for row in rest)])
-        paper.write(((row, ""),) for row in self.detail.splitlines())
+        paper.write(((row, ""),) for row in without_passwords(self.detail).splitlines())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +13,12 @@ from aiotq.supervisor.processes import cores
 from aiotq.version import __version__
 from aiotq.worker.settings import WorkerSettings
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 DEFAULTS = WorkerSettings(queues=())
 MAX_PROCESSES = 512  # more are a slip of the hand
+LOOPBACK = "127.0.0.1"
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[kmg](?:i?b)?)?|b)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1} | {
@@ -47,12 +51,23 @@ class WorkerOptions:
     max_jobs: int | None = None
     max_memory: int | None = None  # bytes
     uvloop: bool = False
-    url: str | None = None
+    health_port: int | None = None
+    health_host: str = LOOPBACK
+    url: str | None = field(default=None, repr=False)  # with its password
     namespace: str | None = None
     name: str | None = None
     quiet: bool = False
     verbose: bool = False
     log_format: LogFormat = LogFormat.TEXT
+
+
+def together(given: Mapping[str, Any]) -> WorkerOptions:
+    """The parameters of the command as one value. given: by their names there."""
+    queues = (word.strip() for part in given["queues"] or () for word in part.split(","))
+    rest = {name: given[name] for name in given if name not in {"grace", "lease", "queues", "version"}}
+    return WorkerOptions(
+        grace_s=given["grace"], lease_s=given["lease"], queues=tuple(word for word in queues if word), **rest
+    )
 
 
 def _option(*names: str, group: str, text: str, takes: str | None = None, env: bool = True, **more: Any) -> Any:
@@ -95,6 +110,20 @@ def _seconds(text: str) -> float:
     if 0 <= seconds < float("inf"):
         return seconds
     raise typer.BadParameter(f"{text!r} is no number of seconds, as in 30 or 0.5")
+
+
+def positive_seconds(text: str) -> float:
+    """A length of time that is not nothing."""
+    if (seconds := _seconds(text)) > 0:
+        return seconds
+    raise typer.BadParameter(f"{text!r} is no time to wait, as in 5 or 0.5")
+
+
+def port(text: str) -> int:
+    """A TCP port."""
+    if str(text).isdecimal() and int(text) <= 65_535:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is no port, 1 to 65535, or 0 for any that is free")
 
 
 def _format(text: str) -> LogFormat:
@@ -216,13 +245,35 @@ Url = Annotated[
         group=_WHERE,
         takes="URL",
         env=False,  # AIOTQ_URL comes after App(url): the app sees to it
-        text="redis://, rediss://, unix://, embedded:// or memory://. Otherwise the first that there is of App(url), "
-        "AIOTQ_URL, REDIS_URL, the built-in server, redis://localhost:6379.",
+        text="redis://, rediss://, redis+sentinel://, unix://, embedded:// or memory://. Otherwise the first that "
+        "there is of App(url), AIOTQ_URL, REDIS_URL, the built-in server, redis://localhost:6379. Others on this "
+        "machine can read a password here; AIOTQ_URL they can't.",
     ),
 ]
 Namespace = Annotated[
     str | None,
     _option("--namespace", group=_WHERE, takes="NAME", text="What its keys begin with (aiotq, or what the App says)."),
+]
+
+_HEALTH = "How it does"
+HealthPort = Annotated[
+    int | None,
+    _option(
+        "--health-port",
+        group=_HEALTH,
+        takes="PORT",
+        text="Answer /livez and /readyz over HTTP there, 200 or 503, for a probe; 0: any port that is free.",
+        parser=port,
+    ),
+]
+HealthHost = Annotated[
+    str,
+    _option(
+        "--health-host",
+        group=_HEALTH,
+        takes="HOST",
+        text=f"At this address of the machine ({LOOPBACK}); 0.0.0.0 where the probe comes from outside a container.",
+    ),
 ]
 
 _SAYS = "What it says"

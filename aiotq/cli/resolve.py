@@ -13,6 +13,7 @@ from aiotq.cli import near
 from aiotq.cli.mistake import Mistake
 from aiotq.cli.text import count, listed, printable
 from aiotq.cli.traces import innermost, user_traceback
+from aiotq.store import redact
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -23,6 +24,11 @@ def resolve(target: str) -> App:
 
     Imports the module, with the current folder first on `sys.path`. Raises Mistake.
     """
+    if "://" in target or "@" in target:
+        raise Mistake(
+            f"{redact(target)!r} is no module; the URL of a server stands in AIOTQ_URL, or behind --url",
+            f"run: python -m aiotq {near.any_app() or 'hello:app'}",
+        )
     module_name, _, attribute = target.partition(":")
     here = str(Path.cwd())
     if sys.path[:1] != [here]:

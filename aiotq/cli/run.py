@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from aiotq import checks
 from aiotq.app import App
-from aiotq.cli import heap, logs
+from aiotq.cli import heap, logs, port
 from aiotq.cli.banner import BannerFacts, banner, server_text, source_text
 from aiotq.cli.console import Console
 from aiotq.cli.lines import HINT
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.loops import loop_factory
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
-from aiotq.cli.options import LogFormat, WorkerOptions
+from aiotq.cli.options import WorkerOptions
 from aiotq.cli.resolve import resolve
 from aiotq.cli.seat import Seated
 from aiotq.cli.signals import two_steps
@@ -76,13 +76,10 @@ def run_worker(options: WorkerOptions, link: Link | None = None) -> int:
         began_s=began_s,
     )  # fmt: skip
     try:
-        with asyncio.Runner(loop_factory=loops) as runner:
+        with port.answering(options, worker, link) as process.health, asyncio.Runner(loop_factory=loops) as runner:
             return runner.run(process.serve())
     except Mistake as mistake:
-        if options.log_format is LogFormat.TEXT:
-            raise
-        log.critical("%s", mistake, extra={"event": "gave_up", "detail": mistake.detail})  # for machines, as all else
-        return mistake.exit_code
+        return logs.told(mistake, options)
     finally:
         logs.take_down(handler)
 
@@ -109,6 +106,7 @@ class _Process:
     handler: logging.Handler
     began_s: float
     stopping: bool = False  # a signal came
+    health: str | None = None  # the URL at which it answers probes
 
     async def serve(self) -> int:
         """Start, work, end."""
@@ -200,6 +198,7 @@ class _Process:
             retries=retries.pop() if len(retries) == 1 else None,
             ready_s=time.monotonic() - self.began_s,
             processes=1 if seat is None else seat.count,
+            health=self.health,
         )
         if isinstance(self.handler, Console):
             self.handler.ready()
@@ -223,6 +222,7 @@ class _Process:
                 "concurrency": facts.concurrency,
                 "threads": facts.threads,
                 "pool_processes": facts.pool,
+                "health": facts.health,
             },
         )
 

@@ -53,7 +53,9 @@ class Seated:
                 told = Registered(url=source.url, namespace=settings.namespace, worker_id=worker_id, lease_s=lease_s)
                 link.tell(told)
 
-        worker.supervised = Supervised(registered=registered, full=self._full, max_jobs=self.options.max_jobs)
+        worker.supervised = Supervised(
+            registered=registered, full=self._full, max_jobs=self.options.max_jobs, first=link.seat.first
+        )
 
     def ready(self) -> None:
         """It works. Raises Mistake if it takes too much memory without having run a job: so will all that follow."""

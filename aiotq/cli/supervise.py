@@ -9,8 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from aiotq import checks
-from aiotq.cli import logs
+from aiotq.cli import logs, port
 from aiotq.cli.look import Paper, look_of
+from aiotq.cli.mistake import Mistake
 from aiotq.cli.run import run_worker
 from aiotq.supervisor.link import Link
 from aiotq.supervisor.processes import unblock_interrupts
@@ -33,6 +34,8 @@ def run_processes(options: WorkerOptions) -> int:
     plan = Plan(count=options.processes or 1, label=checks.word("name", label), finite=options.until_empty)
     handler = logs.set_up(options, Paper(sys.stderr, look_of(sys.stderr, os.environ, verbose=options.verbose)))
     try:
-        return supervise(plan)
+        return supervise(plan, port.taken(options))
+    except Mistake as mistake:
+        return logs.told(mistake, options)
     finally:
         logs.take_down(handler)

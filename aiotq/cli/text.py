@@ -16,7 +16,7 @@ _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _PASSWORDS = (
     # No quotes in them, so that a match stays within one string of a line of JSON.
     (re.compile(r"(\w://[^\s:/@\"]*):[^\s/\"]*@"), r"\1:***@"),
-    (re.compile(r"([?&]password=)[^\s&\"]*"), r"\1***"),
+    (re.compile(r"([?&]\w*passw\w*=)(?:[^\s&\"']|'(?=\w))*"), r"\1***"),
 )
 
 

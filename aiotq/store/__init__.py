@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotq.errors import StoreUnavailable
 from aiotq.store.url import redact
 from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Store
 
-__all__ = ["built_in", "cause", "connect", "redact"]
+__all__ = ["built_in", "cause", "connect", "embedded_runs", "redact"]
 
 
 def connect(url: str, *, namespace: str, connect_timeout_s: float) -> Store:
@@ -25,3 +26,15 @@ def built_in() -> bool:
     from aiotq.store import embedded  # noqa: PLC0415
 
     return embedded.available()
+
+
+def embedded_runs(url: str) -> bool | None:
+    """Whether the built-in server of that URL runs; it is not started. None: the URL is of another kind."""
+    if not url.startswith("embedded://"):
+        return None
+    from aiotq.store import embedded  # noqa: PLC0415
+
+    try:
+        return embedded.status(embedded.parse(url)) is not None
+    except StoreUnavailable:  # it is there, and silent
+        return True

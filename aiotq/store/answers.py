@@ -34,14 +34,19 @@ _BY_CLASS: tuple[tuple[type[RedisError], str], ...] = (
 _OLD_STYLE = re.compile(r"Error running script .*?: -?(READONLY|OOM|MISCONF|NOREPLICAS|NOPERM|MASTERDOWN)\b", re.DOTALL)
 # A command or key that a script may not use: Valkey, Redis 7.
 _DENIED = re.compile(r"ACL failure in script|user executing the script can't")
-_CODE = re.compile(r"[A-Z][A-Z0-9]+\b")
+_CODE = re.compile(r"[A-Z][A-Z0-9]{1,30}\b")
+# "ERR max number of clients reached", then the connection ends; on a cluster it says a little more.
+_CROWDED = re.compile(r"(?:ERR )?max number of clients\b")
 # The server will serve again by itself, or another one will behind the same address: connect anew.
-RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED"})
+RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED", "MAXCLIENTS"})
+# ... and this: cut off from its replicas, it may have been replaced by one of them. Asked again, it costs no time.
+LEAVE = RECONNECT | {"NOREPLICAS"}
 # It will serve once a person or time has helped.
 WAIT = frozenset({"BUSY", "MISCONF", "NOREPLICAS", "OOM", "TRYAGAIN"})
 _CURE = {
     "READONLY": "it is a read-only replica; point the URL at the primary",
     "LOADING": "it is loading its data; wait",
+    "MAXCLIENTS": "too many clients are connected to it; end some, or raise its maxclients",
     "MASTERDOWN": "it is a replica without its primary; point the URL at the primary",
     "BUSY": "a script runs too long there; SCRIPT KILL ends it",
     "MISCONF": "it can't save to its disk; see its log",
@@ -50,16 +55,18 @@ _CURE = {
 
 
 def code(error: RedisError) -> str:
-    """The leading code of an error answer: "READONLY", "OOM", ...; "ERR" if it has none."""
+    """The leading code of an error answer: "READONLY", "OOM", ...; "ERR" if it has none; "MAXCLIENTS" is ours."""
+    text = str(error)
     for kind, name in _BY_CLASS:
         if isinstance(error, kind):
-            return name
-    text = str(error)
+            return "NOAUTH" if kind is AuthenticationError and "required" in text else name
     old = _OLD_STYLE.search(text)
     if old:
         return old.group(1)
     if _DENIED.search(text):
         return "NOPERM"
+    if _CROWDED.match(text):
+        return "MAXCLIENTS"
     found = _CODE.match(text)
     return found.group() if found else "ERR"
 
@@ -84,9 +91,14 @@ def told(error: RedisError, *, verb: str, url: str) -> StoreError:
             f"{said}: the user name or password in the URL is wrong, or one is needed; correct the URL",
             verb=verb,
             url=url,
+            code=word,
         )
     if word == "NOPERM":
         return StoreUnusable(
-            f"{said} ({text}); the Redis user lacks a right that aiotq needs; extend its ACL", verb=verb, url=url
+            f"{said} ({text}); the Redis user lacks a right that aiotq needs; extend its ACL",
+            verb=verb,
+            url=url,
+            code=word,
         )
-    return StoreUnusable(f"{said} ({text}); a Redis of 6.2 or newer, or a Valkey, was expected", verb=verb, url=url)
+    expected = "a Redis of 6.2 or newer, or a Valkey, was expected"
+    return StoreUnusable(f"{said} ({text}); {expected}", verb=verb, url=url, code=word)

@@ -3,13 +3,11 @@
 The workers, the handles and the app know the store by this file alone. Each verb is one atomic script (or one read);
 what becomes of a job is decided by its callers, and only stored here.
 
-The values of the hot path are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
-
+The values are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
 Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
 every verb that has it, means that clock; tests pass a virtual one.
 
-Every verb may raise: StoreUnavailable (nothing is known unless `.sent` is False), StoreRefused (nothing was done),
-StoreUnusable (nothing ever will be).
+Verbs may raise StoreUnavailable (unknown if `.sent`), StoreRefused (nothing was done), StoreUnusable (nor will be).
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from aiotq.errors import QueueFull  # noqa: TC001  as short as this file must be
 from aiotq.job import JobStatus
 
 # Bounds of one call, as measured to keep every script under 5 ms.
 MAX_ENQUEUE = 400
-MAX_FINISHED = 200
-MAX_CLAIMED = 200
-MAX_RECLAIMED = 500
+MAX_FINISHED = MAX_CLAIMED = 200
+MAX_RECLAIMED = 300
 MAX_PROMOTED = 1_000
 MAX_BATCH_BYTES = 1 << 20
 
@@ -45,6 +43,7 @@ class NewJob(Struct, frozen=True, kw_only=True, gc=False):
     body: bytes  # the record after it
     delay_ms: int | None = None  # in the schedule, this long from now
     due_ms: int | None = None  # ... or until this instant
+    max_len: int | None = None  # of one that is not to be scheduled: only if fewer wait in its queue
 
     @property
     def size(self) -> int:
@@ -104,7 +103,7 @@ class Exchanged(Struct, frozen=True, kw_only=True, gc=False):
     stored: Sequence[bool] = ()  # per outcome: whether it got past the fence and its record still existed
     claimed: Sequence[Claimed] = ()
     gone: Sequence[str] = ()  # in doubt only: held tickets that are not in this worker's hands; drop them
-    fence: int = 0  # claim number of `claimed`; grows with every claim
+    fence: int = 0  # of `claimed`: grows with every claim, even after the server has lost data; below 2^53
     active: int = 0  # how many tickets are in this worker's hands, by the store
     cancels: Sequence[str] = ()  # ids of this worker's running jobs that shall stop
     dropped: int = 0  # stale and garbage tickets that the claim dropped
@@ -118,9 +117,7 @@ class Promoted(Struct, frozen=True, kw_only=True):
 
     leader: bool  # whether this worker holds the poller's lease
     moved: int = 0
-    wait_us: int | None = (
-        None  # leader: to the next due job, None if there is none; else: to the end of the other's lease
-    )
+    wait_us: int | None = None  # leader: to the next due job, None: there is none; else: to the end of another's lease
     garbage: Sequence[str] = ()
 
 
@@ -137,6 +134,7 @@ class Renewed(Struct, frozen=True, kw_only=True):
     alive: bool
     now_ms: int = 0
     suspicious: Sequence[Peer] = ()  # at most 100
+    garbage: Sequence[str] = ()  # keys in which something was found that is not ours, and put aside
     epoch: int = 0  # another one: the connection broke since the last reply
 
 
@@ -158,14 +156,15 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     pid: int
     queues: Sequence[str]
     lease_ms: int
+    former: Sequence[
+        str
+    ] = ()  # ids under which it has lost its lease: what they still hold is reclaimed, if nobody knows them
 
 
 class Place(Struct, frozen=True, kw_only=True):
     """Where a job is now. None of it is true of a job whose generation is no longer the one asked for."""
 
-    status: (
-        JobStatus | None
-    )  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed since it was read
+    status: JobStatus | None  # SCHEDULED, QUEUED or RUNNING; None: the record has gone, ended or changed meanwhile
     worker_id: str | None = None
     worker: str | None = None  # its label
     due_ms: int | None = None
@@ -179,6 +178,7 @@ class Replacement(Struct, frozen=True, kw_only=True):
     job_id: str
     generation: str  # the one that was read
     lines: Sequence[str]  # the lines its ticket may name
+    state: str = "w"  # that was read: "w" it waits or runs, "f" it has failed (an end keeps the generation)
     record: bytes
     new_generation: str
     ttl_ms: int | None = None  # for a terminal record
@@ -191,7 +191,7 @@ class Replaced(Enum):
 
     DONE = 0  # also if the record was already as wanted
     HELD = 1  # a worker holds the job
-    CHANGED = 2  # the record has another generation, or has gone
+    CHANGED = 2  # the record has another state or generation, or has gone
 
 
 class Backlog(Struct, frozen=True, kw_only=True):
@@ -210,11 +210,19 @@ class Backlog(Struct, frozen=True, kw_only=True):
 class ServerFacts(Struct, frozen=True, kw_only=True):
     """What a server says of itself, as a worker's banner shows it."""
 
-    kind: str  # "Redis", "Valkey" or "fakeredis"
+    kind: str  # "Redis", "Valkey", "fakeredis"; "Redis or Valkey" where the user may not ask
     version: str
     url: str  # without its password
     policy: str | None = None  # maxmemory-policy, where it may be read
     warnings: Sequence[str] = ()
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """What there is, for a person or a probe that asks how all do."""
+
+    ping_s: float  # how long a round trip took
+    workers: Mapping[str, Sequence[str]]  # those whose lease has not ended: label, and the queues that each serves
+    queues: Mapping[str, bool]  # those that ever had a job, and whether any waits there now
 
 
 class Store(Protocol):
@@ -225,8 +233,15 @@ class Store(Protocol):
         """Where it is, without its password."""
         ...
 
-    async def open(self) -> ServerFacts:
-        """Connect and look at the server. Raises StoreUnusable if it can't serve aiotq."""
+    async def open(self, *, timeout_s: float | None = None) -> ServerFacts:
+        """Connect and look at the server, within `timeout_s` or less. Raises StoreUnusable if it can't serve aiotq."""
+        ...
+
+    async def vet(self) -> ServerFacts:
+        """`open`, for a worker: and try whether its user may do all that it will have to, before it claims anything.
+
+        `warnings` name what would hurt later. Two round trips; leaves nothing behind. Raises StoreUnusable.
+        """
         ...
 
     async def close(self) -> None:
@@ -236,22 +251,35 @@ class Store(Protocol):
     def sibling(self, *, limit_s: float | None = None) -> Store:
         """A store of the same server and namespace with connections of its own, for another thread's loop.
 
-        limit_s: the longest that one of its calls may take, connecting included, if that is less than this one's.
+        limit_s: the longest that one of its calls may take, connecting included, if less than this one's.
         """
         ...
 
     # --- a sender's side
     async def enqueue(
         self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
-    ) -> Sequence[Enqueued]:
+    ) -> Sequence[Enqueued | QueueFull]:
         """Put 1..MAX_ENQUEUE jobs of at most MAX_BATCH_BYTES (or one of any size) in their lines or the schedule.
 
-        Idempotent by id and generation: safe to repeat when its reply was lost.
+        Safe to repeat, by id and generation. QueueFull is an answer: that job did not fit, nothing of it was written.
         """
         ...
 
-    async def read(self, job_id: str) -> bytes | None:
-        """A job's record, or None."""
+    async def enqueue_durably(
+        self, jobs: Sequence[NewJob], *, timeout_s: float | None = None, now_ms: int = 0
+    ) -> tuple[Sequence[Enqueued | QueueFull], int]:
+        """As `enqueue`, over a connection whose number comes with the answers, for `settled`. Raises NotDurable."""
+        ...
+
+    async def settled(self, link: int, *, timeout_s: float) -> None:
+        """Wait until all that has been enqueued over that connection is safe: on the server's disk, or on a replica.
+
+        Raises StoreUnavailable if it has broken, so that all has to be enqueued again, or if that took too long.
+        """
+        ...
+
+    async def read(self, job_id: str, *, at_most: int | None = None) -> bytes | None:
+        """A job's record, or None; with `at_most` no more of it than so many bytes, however large it is."""
         ...
 
     async def read_many(self, job_ids: Sequence[str]) -> Sequence[bytes | None]:
@@ -273,13 +301,16 @@ class Store(Protocol):
     def ended(self, job_id: str) -> AsyncIterator[bytes | None]:
         """Yields the record as it is once subscribed and after each reconnect, and when the job ends.
 
-        None: there is none, or one too large to come along; read it. Ends are published for `WAITS_MS` after the last
-        (re)connect: a waiter asks anew before that is over.
+        None: there is none, or one too large to come along. Ends are published for `WAITS_MS` after each (re)connect.
         """
         ...
 
     async def live_workers(self) -> Mapping[str, Sequence[str]]:
         """The queues that each live worker serves, by its label."""
+        ...
+
+    async def survey(self) -> Survey:
+        """What there is. Reads only; a hundred queues and a thousand workers at most."""
         ...
 
     # --- a worker's side

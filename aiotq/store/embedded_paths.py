@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from aiotq.errors import EmbeddedUnavailable, UsageError
 from aiotq.store import embedded_guard as guard
+from aiotq.store.url import redact
 
 SCHEME = "embedded://"
 DEFAULT_DIRECTORY = ".aiotq"
@@ -42,8 +43,8 @@ def parse(url: str) -> Path:
         directory = Path.home() / path[2:] if path.startswith("~/") else Path(path or DEFAULT_DIRECTORY)
         return directory.resolve()
     raise UsageError(
-        f"url {url!r} {problem}; embedded:// is followed by nothing ({DEFAULT_DIRECTORY} in the current folder) "
-        "or by a directory, as in embedded://data/queue or embedded:///var/lib/shop/queue; "
+        f"url {redact(url)!r} {problem}; embedded:// is followed by nothing ({DEFAULT_DIRECTORY} in the current folder)"
+        " or by a directory, as in embedded://data/queue or embedded:///var/lib/shop/queue; "
         "for a server that runs already use redis:// or unix://"
     )
 

@@ -9,13 +9,14 @@ PERMANENT = ("fence", "queues", "paused")
 class Keys:
     """The keys of one namespace. All share one hash slot, so that every script is legal on a cluster."""
 
-    __slots__ = ("poller_wake", "prefix", "workers")
+    __slots__ = ("durable", "poller_wake", "prefix", "workers")
 
     def __init__(self, namespace: str) -> None:
         self.prefix = f"{{{namespace}}}:"
         self.workers = f"{self.prefix}workers"
         # Not "wake:poller", which is the wake list of a queue named "poller"; no queue's name has a colon.
         self.poller_wake = f"{self.prefix}wake::poller"
+        self.durable = f"{self.prefix}durable"  # written, with a TTL, so that WAIT has a write to wait for
 
     def job(self, job_id: str) -> str:
         """A job's record."""
@@ -24,6 +25,14 @@ class Keys:
     def wake(self, queue: str) -> str:
         """A queue's wake list."""
         return f"{self.prefix}wake:{queue}"
+
+    def queues(self) -> str:
+        """The names of all queues that ever had a job."""
+        return f"{self.prefix}queues"
+
+    def lines(self, queue: str) -> str:
+        """A queue's lines that are not empty."""
+        return f"{self.prefix}lines:{queue}"
 
     def worker(self, worker_id: str) -> str:
         """What a worker says of itself."""

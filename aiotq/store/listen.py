@@ -95,6 +95,12 @@ class Listener:
         ):
             self._say("UNSUBSCRIBE", subscription.channel)
 
+    def move(self) -> None:
+        """Connect anew: the server has become a replica, which may hear nothing, and would never say so."""
+        transport = getattr(getattr(self._connection, "_writer", None), "transport", None)
+        if transport is not None:
+            transport.abort()  # its owner reads the end of it
+
     async def close(self) -> None:
         """Drop the connection; whoever still listens is told."""
         owner = self._owner
@@ -120,9 +126,10 @@ class Listener:
                 except (*BROKEN, RedisError, StoreError) as error:
                     await self._drop()
                     # What will not mend itself, as this user's rights, is for the subscribers to know.
-                    hopeless = isinstance(error, StoreUnusable | ResponseError)
+                    said = self._told(error)
+                    hopeless = isinstance(said, StoreUnusable)
                     if hopeless or (not self._connected_once and loop.time() - since >= self._limit_s):
-                        self._tell_all(self._told(error))
+                        self._tell_all(said)
                     backoff_s, self._backoff_s = self._backoff_s, min(self._backoff_s * 2, BACKOFF_CAP_S)
                     await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha1
 from importlib.resources import files
 
+LOAD_TRIES = 10  # of a script that somebody flushes again and again
 _FOLDER = files("aiotq.store").joinpath("lua")
 _SHARED = _FOLDER.joinpath("lib.lua").read_text("utf-8")
 
@@ -35,6 +36,7 @@ RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
+VET = Script("vet")
 ALL = (
     ENQUEUE,
     EXCHANGE,
@@ -51,4 +53,5 @@ ALL = (
     TOKEN,
     BACKLOG,
     WATCH,
+    VET,
 )

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from aiotq.store.contract import Finished, NewJob
 
+MOST = (1 << 53) - 1  # as in lib.lua: what is larger may have been rounded; a record's own limit is one more
+
 
 def jobs(new: Sequence[NewJob]) -> list[str | bytes]:
     """Four arguments a job."""
     argv: list[str | bytes] = []
     for job in new:
-        where = job.line if job.delay_ms is None and job.due_ms is None else _where(job)
+        where = job.line if job.delay_ms is None and job.due_ms is None and job.max_len is None else _where(job)
         argv += (job.job_id, where, job.head, job.body)
     return argv
 
@@ -27,7 +29,7 @@ def _where(job: NewJob) -> str:
     """Its line, and when, as enqueue.lua takes it."""
     if job.due_ms is not None:
         return f"{job.line}@{job.due_ms}"
-    return job.line if job.delay_ms is None else f"{job.line}+{job.delay_ms}"
+    return f"{job.line}<{job.max_len}" if job.delay_ms is None else f"{job.line}+{job.delay_ms}"
 
 
 def outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int], list[int] | None]:
@@ -51,6 +53,22 @@ def outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int]
         else:
             others += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
     return len(first), argv + others if others else argv, first + rest if rest and first else None
+
+
+def word(data: bytes) -> str:
+    """Text that anybody may have written; bytes that are none are shown as escapes."""
+    return data.decode(errors="backslashreplace")
+
+
+def words(many: Sequence[bytes]) -> list[str]:
+    """The same, of many."""
+    return [word(one) for one in many]
+
+
+def whole(score: bytes) -> int:
+    """A score that anybody may have written, as `whole` in lib.lua has it."""
+    number = float(score)
+    return 0 if not number > 0 else int(min(number, MOST))
 
 
 def _claimed(rows: list[bytes], known: list[Any]) -> list[Claimed]:
@@ -77,9 +95,9 @@ def exchanged(reply: list[Any], *, order: list[int] | None) -> Exchanged:
         gone=[ticket.decode() for ticket in gone],
         fence=fence,
         active=active,
-        cancels=[job_id.decode(errors="backslashreplace") for job_id in cancels],
+        cancels=words(cancels),
         dropped=dropped,
-        garbage=[key.decode(errors="backslashreplace") for key in garbage],
+        garbage=words(garbage),
         now_ms=now,
         next_due_us=due_us,
     )

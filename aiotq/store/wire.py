@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from aiotq.store.answers import RECONNECT, code
+from aiotq.store.answers import LEAVE, code
 from aiotq.store.link import linked
 from aiotq.store.words import cause
 
@@ -46,9 +46,17 @@ class WireBroken(Exception):
 class Wire:
     """The owner of one connection. Used from one event loop."""
 
-    def __init__(self, dial: Callable[[], Awaitable[AbstractConnection]], *, limit_s: float) -> None:
-        """dial: makes a new connected connection. limit_s: how long a call may take, connecting included."""
-        self._dial = dial
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[AbstractConnection]],
+        *,
+        limit_s: float,
+        left: Callable[[], None] | None = None,
+    ) -> None:
+        """dial: makes a new connected connection. limit_s: how long a call may take, connecting included.
+        left: called when a server that answers is left for another one.
+        """
+        self._dial, self._left = dial, left
         self._limit_s = limit_s
         self._link: Link | None = None  # None: not connected, or what answers is to be left
         self._old: Link | None = None  # what answers is no primary (any more): left once its replies are in
@@ -60,6 +68,7 @@ class Wire:
         self._overdue = False  # dialling took too long
         self._closed = False
         self.epoch = 0  # grows with each new connection
+        self.written = 0  # grows with each command that is sent
 
     def call(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         """Send a command; the future has its reply, or a RedisError, or WireBroken."""
@@ -72,6 +81,7 @@ class Wire:
         packed = _pack(command)
         if self._link is not None:
             self._flying.append((deadline, future))
+            self.written += 1
             self._link.write(packed)
         else:
             self._waiting.append((deadline, packed, future))
@@ -90,6 +100,7 @@ class Wire:
         for _ in commands:
             futures.append(loop.create_future())
             self._flying.append((deadline, futures[-1]))
+        self.written += len(commands)
         link.write_all([_pack(command) for command in commands])
         if self._watch is None:
             self._watch = loop.call_at(deadline, self._look)
@@ -136,6 +147,7 @@ class Wire:
                 self._flying.append((deadline, future))
                 together.append(packed)
         if together:
+            self.written += len(together)
             link.write_all(together)
 
     def _reached(self, dialling: asyncio.Task[None]) -> None:
@@ -155,7 +167,7 @@ class Wire:
         future = self._flying.popleft()[1]
         if isinstance(reply, RedisError):
             _tell(future, reply)
-            if code(reply) in RECONNECT:
+            if code(reply) in LEAVE:
                 self._leave()
         elif not future.done():
             future.set_result(reply)
@@ -168,6 +180,8 @@ class Wire:
         """Send nothing more there; the next connection may reach one that can serve."""
         if self._link is not None:
             self._old, self._link = self._link, None
+            if self._left is not None:
+                self._left()
 
     def _lost(self, error: Exception) -> None:
         """The connection broke; an answer that is no Redis's is told as it is."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aiotq.supervisor.words import NOW, Full, Ready, Registered, Retired, Seat, decode, given
+from aiotq.supervisor.words import NOW, Doing, Full, Ready, Registered, Retired, Seat, decode, given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,13 @@ log = logging.getLogger("aiotq.supervisor")
 class Child:
     """One, from its start to its end, and what it has said of itself."""
 
-    def __init__(self, processes: Processes, *, label: str, number: int, count: int, first: bool) -> None:
-        """Start it: this very command line once more, with a seat in its environment. Raises OSError."""
+    def __init__(
+        self, processes: Processes, *, label: str, number: int, count: int, first: bool, relief: bool = False
+    ) -> None:
+        """Start it: this very command line once more, with a seat in its environment. Raises OSError.
+
+        relief: it takes the place of one that is well and only to be replaced.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             seat = Seat(number=number, count=count, label=label, socket=theirs.fileno(), first=first)
@@ -38,7 +43,10 @@ class Child:
                 ours.close()
                 raise
         ours.setblocking(False)
-        self.number, self.first = number, first
+        self.number, self.first, self.relief = number, first, relief
+        self.started_at_s = monotonic()
+        self.doing: Doing | None = None  # how it does, by its own word
+        self.heard_at_s = 0.0  # when it said that
         self.registered: Registered | None = None  # as it stands in the store
         self.ready_at_s: float | None = None  # monotonic
         self.full: asyncio.Future[Full] = asyncio.get_running_loop().create_future()  # it is to be replaced
@@ -103,6 +111,8 @@ class Child:
             case Full():
                 if not self.full.done():
                     self.full.set_result(word)
+            case Doing():
+                self.doing, self.heard_at_s = word, monotonic()
             case Ready():
                 self.ready_at_s = monotonic()
                 if self._told is not None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiotq.supervisor.words import NOW, encode
+from aiotq.supervisor.words import NOW, Doing, encode
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Generator
 
+    from aiotq.health import Health
     from aiotq.supervisor.words import Seat, Word
+
+LOOK_EVERY_S = 0.5
+SAY_EVERY = 4  # looks, though nothing has changed
 
 
 class Link:
-    """Used in a worker's process, on its loop."""
+    """Used in a worker's process, on its loop; `tell` by any thread."""
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
@@ -24,6 +29,7 @@ class Link:
         self._socket.setblocking(False)
         self._socket.set_inheritable(False)
         self._gone = False
+        self._turn = threading.Lock()  # so that no word gets into another one
 
     def gone(self) -> bool:
         """Whether the supervisor has gone."""
@@ -36,9 +42,35 @@ class Link:
     def tell(self, word: Word) -> None:
         """Say something. A supervisor that has gone or does not listen is no reason to stop working."""
         try:
-            self._socket.send(encode(word) + b"\n")
+            with self._turn:
+                self._socket.send(encode(word) + b"\n")
         except OSError:
             pass
+
+    @contextmanager
+    def telling(self, look: Callable[[], Health]) -> Generator[None]:
+        """Within it, the supervisor is told what `look` says, by a thread: the loop may be blocked."""
+        over = threading.Event()
+
+        def tell() -> None:
+            said: Doing | None = None
+            looks = 0
+            while True:
+                health = look()
+                doing = Doing(live=health.live, ready=health.ready, reason=health.reason)
+                if doing != said or looks % SAY_EVERY == 0:
+                    self.tell(doing)
+                said, looks = doing, looks + 1
+                if over.wait(LOOK_EVERY_S):
+                    return
+
+        teller = threading.Thread(target=tell, name="aiotq-health", daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            teller.join()
 
     @contextmanager
     def listening(

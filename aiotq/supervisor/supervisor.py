@@ -13,20 +13,24 @@ import random
 import signal
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aiotq.supervisor import verdict
+from aiotq import probes
+from aiotq.supervisor import fitness, verdict
 from aiotq.supervisor.child import Child
 from aiotq.supervisor.processes import Process, Processes
 from aiotq.supervisor.verdict import LONG_ENOUGH_S, End, Verdict, exit_code
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Generator
 
+    from aiotq.health import Health
     from aiotq.supervisor.words import Registered
 
 HANDBACK = "aiotq.supervisor.handback"
@@ -52,6 +56,7 @@ class Supervisor:
         self._plan = plan
         self._processes = Processes()
         self._children: set[Child] = set()  # those that have not been seen off
+        self._seats: dict[int, Child] = {}  # the latest process of each
         self._handbacks: set[Process] = set()
         self._started = False  # the first process has been started
         self._works = asyncio.Event()  # some process has worked, or none ever will
@@ -72,6 +77,21 @@ class Supervisor:
             for process in self._handbacks:
                 process.send(signal.SIGKILL)
         return verdict.FORCED if self._signals > 1 else verdict.worst([*self._codes.values(), *self._late])
+
+    def health(self) -> Health:
+        """How all do. From any thread."""
+        now_s = monotonic()
+        seats = {
+            number: fitness.SeatSigns(
+                running=not child.process.ended.done(),
+                doing=child.doing,
+                silent_s=now_s - child.heard_at_s,
+                relief=child.relief,
+                age_s=now_s - child.started_at_s,
+            )
+            for number, child in tuple(self._seats.items())
+        }
+        return fitness.judge(seats, count=self._plan.count, stopping=self._stopping.is_set())
 
     # --- one seat -----------------------------------------------------------------------------------------------
 
@@ -136,14 +156,16 @@ class Supervisor:
         await self._pause(told, self._failures[number], **facts)
 
     def _start(self, number: int) -> Child:
+        before = self._seats.get(number)
         child = Child(
             self._processes,
             label=self._plan.label,
             number=number,
             count=self._plan.count,
             first=not self._started,
+            relief=before is not None and before.full.done() and not before.full.result().early,
         )
-        self._started = True
+        self._started, self._seats[number] = True, child
         child.when_ready(self._works.set)
         self._children.add(child)
         return child
@@ -268,6 +290,8 @@ async def _first_of(*ends: asyncio.Future[Any]) -> None:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 
-def supervise(plan: Plan) -> int:
-    """Run a supervisor. Returns the exit code."""
-    return asyncio.run(Supervisor(plan).run())
+def supervise(plan: Plan, listening: socket.socket | None = None) -> int:
+    """Run a supervisor. Returns the exit code. listening: where it answers probes."""
+    supervisor = Supervisor(plan)
+    with nullcontext() if listening is None else probes.answering(listening, supervisor.health):
+        return asyncio.run(supervisor.run())

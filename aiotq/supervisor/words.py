@@ -54,6 +54,10 @@ class Registered(Struct, frozen=True, kw_only=True, tag=True):
     worker_id: str
     lease_s: float
 
+    def __repr__(self) -> str:
+        """Without the URL."""
+        return f"Registered(namespace={self.namespace!r}, worker_id={self.worker_id!r}, lease_s={self.lease_s!r})"
+
 
 class Retired(Struct, frozen=True, tag=True):
     """It stands in the store no more, and holds nothing."""
@@ -69,7 +73,15 @@ class Full(Struct, frozen=True, tag=True):
     early: bool = False  # it has not ended a single job: another one may well fare the same
 
 
-Word = Registered | Retired | Ready | Full
+class Doing(Struct, frozen=True, kw_only=True, tag=True):
+    """How it does (health.py): said when that changes, and again and again, so that silence tells as well."""
+
+    live: bool
+    ready: bool
+    reason: str | None = None
+
+
+Word = Registered | Retired | Ready | Full | Doing
 
 encode = msgspec.json.encode
 _decoder = msgspec.json.Decoder(Word)

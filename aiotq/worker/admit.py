@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
+from aiotq.frames import describe
+from aiotq.job import Failed, Returned
+from aiotq.worker.log import say_of
 from aiotq.worker.triage import triage
 
 if TYPE_CHECKING:
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
 
-AGAIN_S = 0.1
+AGAIN_S = 0.5
 READS_AT_ONCE = 8  # megabytes each, perhaps, and the next exchange waits for them: they share its connection
 
 
@@ -38,29 +43,44 @@ class Admission:
         """ready, decided: called once for a job, one of them. late: called besides once a record was read."""
         self._store, self._registry, self._settings, self._clock = store, registry, settings, clock
         self._ready, self._decided, self._late = ready, decided, late
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: dict[Held, asyncio.Task[None]] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self.reading = 0  # how many jobs wait for their record
+
+    @property
+    def reading(self) -> int:
+        """How many jobs wait for their record."""
+        return len(self._readers)
 
     def admit(self, held: Held, now_ms: int) -> None:
         """A claimed job: to be run, or decided at once. now_ms: Unix milliseconds, by Redis's clock."""
         if held.data is None:
-            self.reading += 1
-            # Its owner is this set, until it has ended.
-            reader = asyncio.get_running_loop().create_task(self._read(held))
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
+            # Its owner is this dict, until it has read.
+            self._readers[held] = asyncio.get_running_loop().create_task(self._read(held))
             return
-        outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=now_ms)
+        try:
+            outcome = triage(held, registry=self._registry, settings=self._settings, now_ms=now_ms)
+        except Exception as error:  # noqa: BLE001  somebody's bytes, a mistake of ours: it is of this job alone
+            say_of(held, logging.ERROR, "mistake", "can't be looked at; see the dead letters", error)
+            outcome = Failed(error=describe(error), reason="invalid record")
         if outcome is None:
             self._ready(held)
         else:
             held.outcome = outcome
             self._decided([held])
 
+    def give_back(self) -> int:
+        """Read nothing more, and return the jobs that wait for their record: how many."""
+        waiting = [held for held in self._readers if held.why is None and held.outcome is None]
+        self.close()
+        for held in waiting:
+            held.outcome = Returned()
+        self._decided(waiting)
+        return len(waiting)
+
     def close(self) -> None:
         """Read nothing more."""
-        for reader in self._readers:
+        while self._readers:
+            _, reader = self._readers.popitem()
             reader.cancel()
 
     async def _read(self, held: Held) -> None:
@@ -68,11 +88,14 @@ class Admission:
             while held.data is None and held.why is None and held.outcome is None:
                 try:
                     async with self._reads:
-                        held.data = await self._store.read(held.job_id) or b""
+                        held.data = await self._store.read(held.job_id, at_most=self._settings.max_record + 1) or b""
                 except StoreError:  # it has been tried for a while, and the fetcher says it aloud
+                    await asyncio.sleep(random.uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311  spread, no secret
+                except Exception as error:  # noqa: BLE001  a mistake of ours: else nobody would ever look at the job
+                    say_of(held, logging.ERROR, "mistake", "can't be read; tried again", error)
                     await asyncio.sleep(AGAIN_S)
         finally:
-            self.reading -= 1
+            self._readers.pop(held, None)
         if held.why is None and held.outcome is None:
             self.admit(held, self._clock.now_ms())
             self._late()

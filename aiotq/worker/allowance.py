@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 class Allowance:
     """As many as it likes, until it is told otherwise."""
 
-    __slots__ = ("_closed", "_spent", "left")
+    __slots__ = ("_spent", "closed", "left")
 
     def __init__(self) -> None:
         self.left = sys.maxsize
         self._spent: Callable[[], None] | None = None
-        self._closed = False  # it gets no more, whatever comes back unrun
+        self.closed = False  # it gets no more, whatever comes back unrun
 
     def limit(self, jobs: int | None, *, spent: Callable[[], None]) -> None:
         """So many, or any number. spent: called once, when the last of them has been started."""
@@ -25,7 +25,7 @@ class Allowance:
 
     def close(self) -> None:
         """None from now on."""
-        self.left, self._closed = 0, True
+        self.left, self.closed = 0, True
         if self._spent is not None:
             spent, self._spent = self._spent, None
             spent()
@@ -36,11 +36,11 @@ class Allowance:
 
     def returned(self, jobs: int) -> None:
         """So many were not run after all: others may be claimed for them."""
-        if not self._closed:
+        if not self.closed:
             self.left += jobs
 
     def started(self, *, waiting: int) -> bool:
         """Of those in hand so many have not been started. Whether it has had all that it may have."""
-        if not self.left and not waiting and not self._closed:
+        if not self.left and not waiting and not self.closed:
             self.close()
-        return self._closed
+        return self.closed

@@ -27,8 +27,12 @@ class Call(Struct, frozen=True, kw_only=True):
     max_result: int  # bytes
     spread: float  # the jitter of a retry, 0 to 1
     traceback: bool  # all frames of what it raises are wanted
-    url: str | None  # what the worker's command line says goes before what the app says
+    url: str | None  # what the worker's command line says goes before what the app says; with its password
     namespace: str
+
+    def __repr__(self) -> str:
+        """Without URL and arguments."""
+        return f"Call({self.module}:{self.path}, job={self.job!r})"
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -107,12 +107,7 @@ def _attempt(call: Call, task: RegisteredTask) -> Answer:
     try:
         args, kwargs = task.codec.decode_arguments(call.args, call.kwargs)
         value = task.fn(*args, **kwargs)
-        if not task.store_result:
-            return Answer()
-        result = task.codec.encode_result(value)
-        if len(result) > call.max_result:
-            raise ResultTooLarge(task=task.name, size=len(result), limit=call.max_result)
-        return Answer(result=result)
+        return Answer(result=task.encoded(value, max_result=call.max_result))
     except BaseException as error:  # noqa: BLE001  the wall between a user's code and the pool: nothing gets past
         outcome = decide(
             error,

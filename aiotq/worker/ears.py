@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
+from aiotq.worker.outage import DutyOutage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
 async def hear_tokens(store: Store, fetcher: Fetcher, *, queues: Sequence[str]) -> None:
     """Sleep on the wake lists while there is room."""
     # A connection of its own, that ends with this: what goes on blocking would take tokens that nobody hears of.
-    ear = store.sibling()
+    ear, outage = store.sibling(), DutyOutage("waiting for news of jobs", fetcher.outage)
     try:
         while True:
             await fetcher.thirsty.wait()
             try:
                 queue = await ear.wait_token(queues)
+                outage.end()
                 fetcher.thirsty.clear()
                 if queue is not None and fetcher.room() <= 0:  # full or stopping: another worker's
                     await store.leave_token(queue)
                     continue
-            except StoreError:  # the fetcher says it aloud
+            except StoreError as error:  # else the fetcher says it aloud
+                outage.begin(error)
                 await _pause()
             fetcher.wake(hungry=True)
     finally:
@@ -37,11 +40,14 @@ async def hear_tokens(store: Store, fetcher: Fetcher, *, queues: Sequence[str]) 
 
 async def hear_cancels(store: Store, fetcher: Fetcher, *, worker_id: str) -> None:
     """Cancel what is published to this worker. What is missed comes with the next exchange."""
+    outage = DutyOutage("listening for cancels", fetcher.outage)
     while True:
         try:
             async for job_id in store.cancellations(worker_id):
+                outage.end()
                 fetcher.cancel(job_id)
-        except StoreError:  # the fetcher says it aloud
+        except StoreError as error:  # else the fetcher says it aloud
+            outage.begin(error)
             await _pause()
 
 

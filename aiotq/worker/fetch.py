@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aiotq.worker.run import Runner
     from aiotq.worker.settings import WorkerSettings
 
-BACKOFF_CAP_S = 1.0
+BACKOFF_CAP_S = 0.9  # and a try: so it is back within a second of its store
 
 
 class Fetcher:
@@ -55,21 +55,18 @@ class Fetcher:
     ) -> None:
         self._store, self._settings, self._clock = store, settings, clock
         self._admission, self._runner, self._lease_good = admission, runner, lease_good
-        self.worker_id = ""
-        self._hands = Hands()
+        self.worker_id, self._hands = "", Hands()
         self.held = self._hands.held  # by ticket
         self.ready: deque[Held] = deque()  # admitted, waiting for a slot
-        self.hungry = True  # there may be something to claim
-        self.doubt = False  # ask the store what is in hand
+        self.hungry, self.doubt = True, False  # there may be something to claim; ask the store what is in hand
         self.stopping, self.allowance = False, Allowance()
         self.thirsty = asyncio.Event()  # there is room, and nothing is known to wait in the queues
         self.idle = asyncio.Event()  # nothing in hand, and the last claim found nothing
         self.lost = asyncio.Event()  # reclaimed: the worker has to start under a new id
-        self.outage = Outage()
-        self._outbox = Outbox(settings, label=label)
-        self._wake = asyncio.Event()
+        self.outage, self._outbox = Outage(), Outbox(settings, label=label)
+        self._wake, self._bounds = asyncio.Event(), Bounds()
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
-        self._bounds = Bounds()
+        self.claimed_at_s: float | None = None  # ... for jobs, or while there was no room for any; None: not yet
 
     # --- what the others tell it --------------------------------------------------------------------------------
 
@@ -101,6 +98,7 @@ class Fetcher:
         """Claim nothing more; what has not been started goes back."""
         self.stopping = True
         self._give_back()
+        self.allowance.returned(self._admission.give_back())
         self._wake.set()
 
     def cancel(self, job_id: str) -> None:
@@ -210,6 +208,8 @@ class Fetcher:
         self.outage.end(self._store.url)
         if reply.alive:
             self._asked_at_s = sent_at_s  # not when the answer came: that may have been long on its way
+            if not in_doubt or self.room() <= 0:
+                self.claimed_at_s = sent_at_s
             self._take(reply, batch, in_doubt=in_doubt, limit=limit)
         else:
             self._lost_all()
@@ -240,7 +240,7 @@ class Fetcher:
         for job_id in reply.cancels:
             self.cancel(job_id)
         self._hands.forget_stops()
-        say_garbage(reply.garbage)
+        say_garbage(reply.garbage, dropped=reply.dropped)
         self._start_ready()
         self.stopping |= self._had_all() and not self.held
 

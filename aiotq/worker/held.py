@@ -15,6 +15,8 @@ from aiotq.registry import RegisteredTask
 if TYPE_CHECKING:
     from aiotq.store.contract import Claimed
 
+MAX_NAME = 200  # characters
+
 
 class Why(Enum):
     """Why a running job is cancelled."""
@@ -67,8 +69,16 @@ class Held(Struct, weakref=True, eq=False):
 
     @property
     def name(self) -> str:
-        """The task's name, as far as it is known."""
-        return self.record.doc.task if self.record is not None else "(unreadable)"
+        """The task's name, as far as it is known; what only a record says may be anything, and is shown as one word."""
+        if self.task is not None:
+            return self.task.name
+        return shown_name(self.record.doc.task) if self.record is not None else "(unreadable)"
+
+
+def shown_name(text: str) -> str:
+    """Somebody's text in a line of a log: without line breaks and control characters, and not too long."""
+    plain = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return plain if len(plain) <= MAX_NAME else f"{plain[:MAX_NAME]}…"
 
 
 def claimed(claim: Claimed, *, number: int, fence: int, now_s: float) -> Held:

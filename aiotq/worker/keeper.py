@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiotq.errors import AiotqError, StoreError
 from aiotq.store.contract import Reclaimed
-from aiotq.worker.log import say
+from aiotq.worker.log import say, say_garbage
+from aiotq.worker.outage import DutyOutage, Outage
 from aiotq.worker.poll import Poller
 from aiotq.worker.run import blocking_stack
 
@@ -26,8 +29,10 @@ if TYPE_CHECKING:
 
 WATCH_EVERY_S = 0.25
 BLOCKED_AFTER_S = 0.5
-# Of a heartbeat, after one that failed: an answer that was waited for in vain has cost seconds of the lease already.
+# Of a heartbeat, after the first that failed: an answer waited for in vain has cost seconds of the lease already. Twice
+# as long after each further one, up to AGAIN_CAP_S or half a heartbeat.
 AGAIN_SHARE = 0.05
+AGAIN_CAP_S = 1.0
 
 
 class Keeper:
@@ -37,22 +42,25 @@ class Keeper:
         self,
         store: Store,
         settings: WorkerSettings,
+        outage: Outage,
         *,
         worker_id: str,
         lost: Callable[[], None],
         running: Callable[[], str],
     ) -> None:
-        """store: for this thread alone. lost: called on the worker's loop when the lease turns out to be reclaimed.
-        running: names the running jobs, for the message about a blocked loop.
+        """store: for this thread alone. outage: the fetcher's. lost: called on the worker's loop when the lease turns
+        out to be reclaimed. running: names the running jobs, for the message about a blocked loop.
         """
         self._store, self._settings, self._worker_id = store, settings, worker_id
-        self._lost, self._running = lost, running
+        self._lost, self._running, self._fetchers = lost, running, outage
         self.renewed_at_s = monotonic()  # when the last renewal that succeeded was sent; registering counts as one
         self._seen: dict[str, tuple[int, float]] = {}  # odd leases of others: lease end, first seen
         self._epoch = 0  # of the connection on which they were seen
         self._main: asyncio.AbstractEventLoop | None = None
         self._main_thread = 0
-        self._alive_at_s = monotonic()  # when the worker's loop last turned
+        self._alive_at_s = self._looked_at_s = (
+            monotonic()
+        )  # when the worker's loop last turned; when that was looked at
         self._asked_at_s: float | None = None  # a question to it that is unanswered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -64,6 +72,17 @@ class Keeper:
     def lease_good(self) -> bool:
         """Whether the lease can't have been reclaimed: it was renewed less than a lease ago."""
         return monotonic() - self.renewed_at_s < self._settings.lease_s
+
+    def silent_s(self, now_s: float) -> float | None:
+        """How long ago its thread last did anything; infinite if it has ended untold, None if it is told to end."""
+        alive = self._thread.is_alive()
+        if self._stopping:
+            return None
+        return now_s - self._looked_at_s if alive else math.inf
+
+    def blocked_s(self, now_s: float) -> float:
+        """For how long the worker's loop has stood still."""
+        return 0.0 if self._asked_at_s is None else now_s - self._alive_at_s
 
     def start(self) -> None:
         """Start the thread."""
@@ -105,7 +124,7 @@ class Keeper:
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
         if self._stopping:  # by one who could not tell it
             self._stop.set()
-        poller = Poller(self._store, worker_id=self._worker_id)
+        poller = Poller(self._store, self._fetchers, worker_id=self._worker_id)
         try:
             async with asyncio.TaskGroup() as duties:
                 # Children of this group: they end with it.
@@ -133,19 +152,25 @@ class Keeper:
     # --- heartbeat and reclaim ----------------------------------------------------------------------------------
 
     async def _heartbeat(self) -> None:
-        wait_s = self._settings.heartbeat_s
+        heartbeat_s = self._settings.heartbeat_s
+        first_s, most_s = AGAIN_SHARE * heartbeat_s, min(AGAIN_CAP_S, heartbeat_s / 2)
+        wait_s, backoff_s, outage = heartbeat_s, first_s, DutyOutage("renewing the lease", self._fetchers)
         while True:
             await asyncio.sleep(wait_s)
-            wait_s = self._settings.heartbeat_s
+            wait_s = heartbeat_s
             if monotonic() - self._alive_at_s > self._settings.max_block_s:
                 continue  # the worker's loop stands still: let the jobs go to one that works
             try:
                 if not await self._beat():
                     self._tell_lost()
                     return await self._for_ever()
-            except StoreError:  # the fetcher says it aloud
+                outage.end()
+                backoff_s = first_s
+            except StoreError as error:  # else the fetcher says it aloud
                 self._seen.clear()  # what was seen before the break is no proof of anything
-                wait_s *= AGAIN_SHARE
+                outage.begin(error)
+                wait_s = random.uniform(backoff_s / 2, backoff_s)  # noqa: S311  spread, no secret
+                backoff_s = min(2 * backoff_s, most_s)
 
     async def _beat(self) -> bool:
         """Renew, and reclaim who did not. False if this worker has been reclaimed."""
@@ -157,6 +182,7 @@ class Keeper:
         if reply.epoch != self._epoch:  # the connection broke: perhaps the others could not renew either
             self._seen.clear()
             self._epoch = reply.epoch
+        say_garbage(reply.garbage)
         await self._reclaim(reply.suspicious)
         return True
 
@@ -204,6 +230,7 @@ class Keeper:
         while main is not None:
             await asyncio.sleep(WATCH_EVERY_S)
             now_s, asked_at_s = monotonic(), self._asked_at_s
+            self._looked_at_s = now_s
             if asked_at_s is None:
                 if since_s is not None:
                     self._say_blocked(self._alive_at_s - since_s, stack, jobs)

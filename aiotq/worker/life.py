@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiotq.worker.settings import WorkerSettings
 
 GOODBYE_AGAIN_S = 0.05
+FORMER = 16  # ids of its own that a worker names as it comes anew
 
 
 class Life:
@@ -47,9 +48,9 @@ class Life:
         report: Report,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._settings, self.store, self._lifespan, self._label = settings, store, lifespan, label
+        self.settings, self.store, self._lifespan, self._label = settings, store, lifespan, label
         self._report = report
-        self._keeper: Keeper | None = None
+        self.keeper: Keeper | None = None  # while it stands in the store
         self._working: asyncio.Task[None] | None = None  # the fetcher's run; None: before it, and after it
         self.owner: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -94,7 +95,7 @@ class Life:
     async def _live(self, give_up_s: float | None) -> None:
         began_s, works = monotonic(), False
         try:
-            self.facts = await reach(self.store, give_up_s=give_up_s)
+            self.facts = await reach(self.store, self.fetcher.outage, give_up_s=give_up_s)
             async with AsyncExitStack() as stack:
                 if self._lifespan is not None:
                     self.runner.state = await stack.enter_async_context(self._lifespan())
@@ -122,25 +123,30 @@ class Life:
 
     async def _work(self) -> None:
         """Under one id after the other: a worker that was reclaimed starts afresh under a new one."""
-        fetcher = self.fetcher
+        fetcher, former = self.fetcher, list[str]()
         while True:
             fetcher.lost.clear()
-            self._working = None  # a stop now has to interrupt this
-            worker_id, sent_at_s = await register(self.store, self._settings, label=self._label)
+            fetcher.claimed_at_s = self._working = None  # a stop now has to interrupt this
+            worker_id, sent_at_s = await register(
+                self.store, self.settings, fetcher.outage, label=self._label, former=former[-FORMER:]
+            )
+            former.append(worker_id)
             fetcher.worker_id = worker_id
             if self.registered is not None:
                 self.registered(worker_id)
             # However long users are ready to wait for an answer: the lease is not.
-            store = self.store.sibling(limit_s=max(1.0, self._settings.lease_s / 3))
-            keeper = self._keeper = Keeper(
-                store, self._settings, worker_id=worker_id, lost=self._lost, running=self._at_fault
+            store = self.store.sibling(limit_s=max(1.0, self.settings.lease_s / 3))
+            keeper = Keeper(
+                store, self.settings, fetcher.outage, worker_id=worker_id, lost=self._lost, running=self._at_fault
             )
             keeper.renewed_at_s = sent_at_s
             keeper.start()
+            self.keeper = keeper
             try:
                 await self._work_as(worker_id, keeper)
             finally:
                 await keeper.stop()
+                self.keeper = None
             if fetcher.stopping or not fetcher.lost.is_set():
                 break
         await self._retire(worker_id)
@@ -151,7 +157,7 @@ class Life:
             # Children of this group: they end with it.
             working = self._working = duties.create_task(self.fetcher.run())
             others = [
-                duties.create_task(hear_tokens(self.store, self.fetcher, queues=self._settings.queues)),
+                duties.create_task(hear_tokens(self.store, self.fetcher, queues=self.settings.queues)),
                 duties.create_task(hear_cancels(self.store, self.fetcher, worker_id=worker_id)),
                 duties.create_task(keeper.watched()),
             ]
@@ -181,7 +187,7 @@ class Life:
                 await self.store.retire(worker_id)
                 if self.registered is not None:
                     self.registered(None)
-                for queue in self._settings.queues:  # a token may have come just now to the ear that was closed
+                for queue in self.settings.queues:  # a token may have come just now to the ear that was closed
                     await self.store.leave_token(queue)
                 return
             except StoreError:
@@ -197,7 +203,7 @@ class Life:
         if self.fetcher.stopping:  # by itself, with every slot stuck
             return
         self.fetcher.stop()
-        grace_s = self._settings.grace_s
+        grace_s = self.settings.grace_s
         self._timers = [
             self._loop.call_later(grace_s, self._grace_over),
             self._loop.call_later(grace_s + STUCK_AFTER_S + LAST_WORDS_S, self.abandon),
@@ -253,7 +259,7 @@ class Life:
         mine = [held for held in jobs if held.why is not Why.LOST]  # else it is another worker's now
         self.fetcher.decided(mine)  # first: what is said of them may fail
         self._report.decided(mine, monotonic())
-        if len(self.runner.stuck) >= self._settings.concurrency and not self.fetcher.stopping:
+        if len(self.runner.stuck) >= self.settings.concurrency and not self.fetcher.stopping:
             say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
             self.exhausted = True
             self.stop()
@@ -262,7 +268,7 @@ class Life:
         self.fetcher.freed()
 
     def _lease_good(self) -> bool:
-        return self._keeper is not None and self._keeper.lease_good
+        return self.keeper is not None and self.keeper.lease_good
 
     def _lost(self) -> None:
         """The keeper was told that this worker has been reclaimed; the next exchange will be told, too."""

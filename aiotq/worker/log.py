@@ -97,9 +97,9 @@ def say(level: int, event: str, message: str, *arguments: object, exc_info: Any 
     _log(level, message, *arguments, extra={**extra, "event": event}, exc_info=exc_info)
 
 
-def say_of(held: Held, level: int, event: str, message: str) -> None:
-    """A line of one job, at any rate. message: what follows its task and id."""
-    say(level, event, f"%s %s {message}", held.name, held.job_id, **about(held))
+def say_of(held: Held, level: int, event: str, message: str, error: Exception | None = None) -> None:
+    """A line of one job, at any rate. message: what follows its task and id. error: to be shown with its traceback."""
+    say(level, event, f"%s %s {message}", held.name, held.job_id, exc_info=error, **about(held))
 
 
 def _log(level: int, message: str, *arguments: object, extra: dict[str, Any], exc_info: Any = None) -> None:
@@ -110,8 +110,11 @@ def _log(level: int, message: str, *arguments: object, extra: dict[str, Any], ex
             traceback.print_exc()
 
 
-def say_garbage(keys: Iterable[str]) -> None:
-    """That something which is not aiotq's was found in these keys."""
+def say_garbage(keys: Iterable[str], *, dropped: int = 0) -> None:
+    """That something which is not aiotq's was found in these keys. dropped: tickets that a claim has dropped."""
+    if dropped:
+        said = "%d tickets were dropped at the claim: garbage, or of jobs that have ended or have others now"
+        say(logging.DEBUG, "dropped", said, dropped, dropped=dropped)
     for key in keys:
         said = "something that is not aiotq's was found in %s and put aside: see the dead letters"
         say(logging.ERROR, "garbage", said, key, key=key)

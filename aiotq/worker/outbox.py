@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_FINISHED, Ended, PutBack
-from aiotq.worker.settle import settle
+from aiotq.worker.log import say_of
+from aiotq.worker.settle import settle, unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -33,8 +35,12 @@ class Outbox:
         return bool(self._over or self._back)
 
     def put(self, held: Held, *, now_ms: int) -> None:
-        """Take in a job that has its outcome."""
-        finished = settle(held, settings=self._settings, label=self._label, now_ms=now_ms, random=os.urandom)
+        """Take in a job that has its outcome. One that can't be stored is a dead letter, and stops no other."""
+        try:
+            finished = settle(held, settings=self._settings, label=self._label, now_ms=now_ms, random=os.urandom)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is of this job alone
+            say_of(held, logging.ERROR, "mistake", "has an outcome that can't be stored; see the dead letters", error)
+            finished = unsettled(held, error, settings=self._settings, label=self._label, now_ms=now_ms)
         if type(finished) is Ended:
             self._over.append((held, finished))
         else:

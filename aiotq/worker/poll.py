@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aiotq.errors import StoreError
 from aiotq.store.contract import MAX_PROMOTED, POLLER_LEASE_MS
 from aiotq.worker.log import say_garbage
+from aiotq.worker.outage import DutyOutage, Outage
 from aiotq.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -24,15 +25,17 @@ KEEP_LEASE_S = POLLER_LEASE_MS / 2000  # the leader renews its lease at half of 
 LOOK_EVERY_S = 1.5  # another one looks whether the leader has gone: one that stops gives its lease up
 EARLY_S = 0.001
 TURN_S = 0.007  # before a due time: a turn that has begun may take 5 ms yet
-BACKOFF_CAP_S = 1.0
+BACKOFF_CAP_S = 0.9  # and a try: so it is back within a second of its store
 
 
 class Poller:
     """Promotes while it is the leader, and asks now and then while it is not."""
 
-    def __init__(self, store: Store, *, worker_id: str) -> None:
+    def __init__(self, store: Store, outage: Outage, *, worker_id: str) -> None:
+        """outage: the fetcher's."""
         self._store = store
         self.worker_id = worker_id
+        self._outage = DutyOutage("moving due jobs to their queues", outage)
         self._news = asyncio.Event()
         self._leading = asyncio.Event()
         self._turns = Turns()
@@ -53,8 +56,10 @@ class Poller:
             self._news.clear()  # before the call: news that comes during it is seen after it
             try:
                 reply = await self._store.promote(self.worker_id)
+                self._outage.end()
                 backoff_s = 0.05
-            except StoreError:  # the fetcher says it aloud
+            except StoreError as error:  # else the fetcher says it aloud
+                self._outage.begin(error)
                 self._leading.clear()
                 self._turns.usual()
                 await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
@@ -107,5 +112,5 @@ class Poller:
                     await self._store.leave_poller_token()
                 elif came:
                     self._news.set()
-            except StoreError:
+            except StoreError:  # what it would have brought is found by the next look
                 await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311  spread, no secret

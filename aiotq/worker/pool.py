@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 IDLE_S = 60.0  # an idle process is kept for so long
 START_S = 60.0  # what a process gets to start and to import the task's module
 END_S = 1.0  # what an idle one gets to end by itself
+INTERRUPTED = 1  # with what Python leaves if SIGINT meets it while it starts, before it can die of it
 STOPS = {signal.SIGINT, signal.SIGTERM}  # what a terminal or an init system sends to all processes of a service
 MAX_ANSWER = 1 << 31  # bytes; whoever says more has not said what aiotq says
 
@@ -65,7 +66,8 @@ class Pool:
                 if not isinstance(error, ProcessDied) or process.begun:
                     raise
                 # Else it had died idle; or what stops a service met it before it could leave that to the worker.
-                if not used and (interrupted or error.signal not in STOPS):
+                stopped = error.signal in STOPS or error.exit_code == INTERRUPTED
+                if not used and (interrupted or not stopped):
                     raise
                 interrupted = not used
         if process in self._all:  # else it has ended since

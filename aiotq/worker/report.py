@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded
+from aiotq.worker import discreet
 from aiotq.worker.log import LOG, JobLog
 
 if TYPE_CHECKING:
@@ -47,11 +48,10 @@ class Report:
                 logging.DEBUG,
                 "arguments",
                 held,
-                "%s %s arguments %s %s",
+                "%s %s arguments %s",
                 held.name,
                 held.job_id,
-                bytes(doc.args).decode(errors="backslashreplace"),
-                bytes(doc.kwargs).decode(errors="backslashreplace"),
+                discreet.arguments(held),
             )
 
     def decided(self, jobs: Sequence[Held], now_s: float) -> None:
@@ -94,7 +94,7 @@ class Report:
             logging.INFO, "succeeded", held, "%s %s took %d ms", held.name, held.job_id, took_ms, took_ms=took_ms
         )
         if LOG.isEnabledFor(logging.DEBUG):
-            result = (outcome.result or b"").decode(errors="backslashreplace")
+            result = discreet.result(held, outcome.result)
             self._log.job(logging.DEBUG, "result", held, "%s %s result %s", held.name, held.job_id, result)
 
     def _retried(self, held: Held, outcome: Retried) -> None:

@@ -25,6 +25,7 @@ from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
 from aiotq.retry import Reject, Retry, decide
 from aiotq.worker.call import Call
 from aiotq.worker.deadlines import Deadlines
+from aiotq.worker.discreet import kept
 from aiotq.worker.held import Held, Why
 from aiotq.worker.log import LOG, about, say
 from aiotq.worker.pool import Pool
@@ -174,12 +175,7 @@ class Runner:
     def _returned(self, held: Held, task: RegisteredTask, value: Any) -> Outcome:
         if held.why is not None and held.why is not Why.STOPPING:
             raise asyncio.CancelledError  # it swallowed its cancellation; what it returned comes too late
-        if not task.store_result:
-            return Succeeded(result=None)
-        result = task.codec.encode_result(value)
-        if len(result) > self._settings.max_result:
-            raise ResultTooLarge(task=task.name, size=len(result), limit=self._settings.max_result)
-        return Succeeded(result=result)
+        return Succeeded(result=task.encoded(value, max_result=self._settings.max_result))
 
     async def _in_process(self, held: Held, task: RegisteredTask, record: Record) -> Outcome:
         """Run the user's function in a process of the pool, which decides what its failure comes to."""
@@ -201,7 +197,8 @@ class Runner:
         held.traceback = answer.traceback
         if answer.missing is not None:
             return self._failed(held, ImportError(), error=answer.missing)
-        return answer.failed or answer.retried or Succeeded(result=answer.result)
+        failure = answer.failed or answer.retried
+        return Succeeded(result=answer.result) if failure is None else kept(held, failure)
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         if self._limiter is None:
@@ -241,7 +238,7 @@ class Runner:
         assert held.task is not None
         if error is None and LOG.isEnabledFor(logging.DEBUG):
             held.traceback = full_traceback(raised)
-        return decide(
+        outcome = decide(
             raised,
             attempt=held.attempt,
             retries=_retries(held),
@@ -250,6 +247,7 @@ class Runner:
             error=error or describe(raised),
             final=final,
         )
+        return kept(held, outcome)
 
     def _sweep(self) -> None:
         """Take the attempts that have ended: their slots are free, their outcomes count. Cost: 1 µs each."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from aiotq.limits import MAX_BESIDE
+from aiotq.signing import Signer
+
 HEARTBEATS_A_LEASE = 15 / 4  # 15 s are renewed every 4 s: two in a row may be lost, the third still comes in time
 STUCK_AFTER_S = 5.0  # a job that has not ended this long after its cancellation is stuck
 READ_AHEAD_S = 0.010  # beside its free slots a worker claims what it will start within this time
@@ -37,8 +40,15 @@ class WorkerSettings:
     unknown_for_s: float = 3_600.0  # how long a job of an unknown task is put back before it is a dead letter
     max_lost: int = 3  # a job whose worker vanished more often is a dead letter
     max_block_s: float = 60.0  # how long the event loop may stand still before the lease is let go
-    url: str | None = None  # what the command line says goes before what the app says, in the pool's processes as well
+    # What the command line says goes before what the app says, in the pool's processes as well. With its password.
+    url: str | None = field(default=None, repr=False)
     namespace: str = "aiotq"
+    signer: Signer | None = field(default=None, repr=False)  # of an app with signing keys
+
+    @property
+    def max_record(self) -> int:
+        """Bytes of a waiting job's record at most."""
+        return self.max_payload + MAX_BESIDE
 
     @property
     def lease_ms(self) -> int:

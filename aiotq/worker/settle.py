@@ -8,12 +8,14 @@ from msgspec import structs
 
 from aiotq import record as records
 from aiotq import splice
+from aiotq.frames import describe
 from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded, ticket
 from aiotq.store.contract import Ended, Postponed, PutBack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiotq.signing import Signer
     from aiotq.store.contract import Finished
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
@@ -26,6 +28,13 @@ def settle(
 
     Cost: 2 µs for a success at the first attempt, 6 for others.
     """
+    finished = _finished(held, settings=settings, label=label, now_ms=now_ms, random=random)
+    return finished if settings.signer is None else _signed(finished, held, settings.signer)
+
+
+def _finished(
+    held: Held, *, settings: WorkerSettings, label: str, now_ms: int, random: Callable[[int], bytes]
+) -> Finished:
     outcome = held.outcome
     if type(outcome) is Succeeded and (ended := _succeeded(held, outcome, settings, label, now_ms)) is not None:
         return ended
@@ -46,6 +55,33 @@ def settle(
         ttl_ms=max(ttl_ms, records.LEAST_TTL_MS),
         dead=dead,
     )
+
+
+def _signed(finished: Finished, held: Held, signer: Signer) -> Finished:
+    """The same with the signature of its record; one of a newer version, that stays as it is, keeps its own."""
+    if isinstance(finished, Ended):
+        return structs.replace(finished, record=signer.signed(held.job_id, finished.record))
+    if isinstance(finished, Postponed) and held.record is not None:
+        stored = signer.signed(held.job_id, finished.record)
+        waits_as = ticket(held.line, stored[2:6].decode(), held.job_id)
+        return structs.replace(finished, record=stored, new_ticket=waits_as)
+    return finished
+
+
+def unsettled(held: Held, error: Exception, *, settings: WorkerSettings, label: str, now_ms: int) -> Ended:
+    """The dead letter of a job whose outcome can't be put into a record, by a mistake of ours or somebody's bytes."""
+    stored = records.undecodable(
+        held.job_id,
+        held.data or b"",
+        generation=held.generation,
+        now_ms=now_ms,
+        error=describe(error),
+        queue=held.queue,
+        worker=label,
+    )
+    if settings.signer is not None:
+        stored = settings.signer.signed(held.job_id, stored)
+    return Ended(ticket=held.ticket, record=stored, ttl_ms=settings.failure_ttl_ms, dead=True)
 
 
 def _succeeded(held: Held, outcome: Succeeded, settings: WorkerSettings, label: str, now_ms: int) -> Ended | None:

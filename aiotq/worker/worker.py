@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from aiotq.errors import AiotqError, StoreError, UsageError
+from aiotq.health import Health, Signs, Stage, judge
 from aiotq.registry import refuse_what_no_process_finds
 from aiotq.worker.call import Here
+from aiotq.worker.join import warn
 from aiotq.worker.life import Life
 from aiotq.worker.log import say
 from aiotq.worker.report import Report
+from aiotq.worker.vitals import signs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +42,7 @@ class Supervised:
     registered: Callable[[str | None], None]  # with each id under which it claims, before it does; None: it has retired
     full: Callable[[], None]  # once it claims no more, by `max_jobs` or `drain`; it ends when what it holds has ended
     max_jobs: int | None = None
+    first: bool = True  # no process has worked before it: what it finds at its start is news
 
 
 class Worker:
@@ -86,6 +90,19 @@ class Worker:
     def facts(self) -> ServerFacts | None:
         """What its server says of itself; None until it is reached."""
         return None if self._life is None else self._life.facts
+
+    def health(self) -> Health:
+        """How it does: `.live`, `.ready` and, where one of them is False, `.reason` in a few words. From any thread.
+
+        What `--health-port` answers, for a service that has a health page of its own. It asks nobody, and costs 10 µs.
+        """
+        seen = None if self._life is None else signs(self._life, stopping=self._stopping)
+        return judge(seen or Signs(stage=Stage.NEW, max_block_s=self._settings.max_block_s))
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes jobs: registered, with a lease that holds, and it has asked for jobs of late."""
+        return self.health().ready
 
     @property
     def stuck(self) -> bool:
@@ -137,6 +154,9 @@ class Worker:
             self.stop(now=True)
             await life.end()
             raise
+        if life.facts is not None and (self.supervised is None or self.supervised.first):
+            # Once its caller has said that it is ready: that is the first line.
+            asyncio.get_running_loop().call_soon(warn, life.facts)
 
     async def run(self, *, until_empty: bool = False, give_up_s: float | None = None) -> int:
         """Work until `stop`, or until nothing is left. Returns the exit code: 0, 1 if it failed, 130 if forced."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.clock import VirtualClock
     from tests.servers import Server
 
-REAL = ("valkey", "redis")
+REAL = ("valkey", "redis", "acl")
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def bench(store: Store, raw: Any, prefix: str, clock: VirtualClock) -> Bench:
 @pytest_asyncio.fixture
 async def proxy(server: Server, server_folder: Path) -> AsyncIterator[FaultProxy]:
     """A fault proxy in front of the server (real ones only)."""
-    async with FaultProxy(server.url.removeprefix("unix://"), server_folder / "p") as made:
+    async with FaultProxy(server.socket, server_folder / "p") as made:
         yield made
 
 
 @pytest_asyncio.fixture
-async def far(proxy: FaultProxy, namespace: str, bench: Bench) -> AsyncIterator[Bench]:
+async def far(proxy: FaultProxy, server: Server, namespace: str, bench: Bench) -> AsyncIterator[Bench]:
     """Like `bench`, on the same keys, but its store is behind the proxy and waits no longer than a second."""
     for script in scripts.ALL:  # so that a reply which the proxy drops is the script's own, and no NOSCRIPT
         await bench.raw.script_load(script.text)
-    store = connect(proxy.url, namespace=namespace, connect_timeout_s=1)
+    store = connect(server.via(proxy.url), namespace=namespace, connect_timeout_s=1)
     await store.open()
     yield Bench(store, bench.raw, bench.prefix, bench.clock)
     await store.close()

@@ -9,12 +9,13 @@ import pytest
 
 from aiotq.errors import StoreUnavailable
 from aiotq.job import parse_ticket, ticket
-from aiotq.store.contract import Ended, NewJob, Postponed, PutBack, Replacement, WorkerCard
+from aiotq.store.contract import MAX_RECLAIMED, Ended, NewJob, Postponed, PutBack, Replacement, WorkerCard
 from tests.model import census
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from aiotq.errors import QueueFull
     from aiotq.store.contract import (
         Claimed,
         Enqueued,
@@ -43,11 +44,18 @@ def job(
     body: bytes = BODY,
     delay_ms: int | None = None,
     due_ms: int | None = None,
+    max_len: int | None = None,
 ) -> NewJob:
     """A job on its way in."""
-    head = b"1w" + generation.encode()
     return NewJob(
-        job_id=job_id, line=line, generation=generation, head=head, body=body, delay_ms=delay_ms, due_ms=due_ms
+        job_id=job_id,
+        line=line,
+        generation=generation,
+        head=b"1w" + generation.encode(),
+        body=body,
+        delay_ms=delay_ms,
+        due_ms=due_ms,
+        max_len=max_len,
     )
 
 
@@ -111,10 +119,12 @@ def replacement(
     new_generation: str = "RRRR",
     line: str | None = None,
     delay_ms: int | None = None,
+    was: str = "w",
 ) -> Replacement:
-    """Without a line it ends the job."""
+    """Without a line it ends the job. was: the state that was read."""
     return Replacement(
         job_id=job_id,
+        state=was,
         generation=generation,
         lines=LINES,
         record=record("w" if line else state, new_generation),
@@ -133,7 +143,7 @@ class Bench:
 
     # --- verbs, with what most tests don't care about filled in
 
-    async def enqueue(self, *jobs: NewJob) -> list[Enqueued]:
+    async def enqueue(self, *jobs: NewJob) -> list[Enqueued | QueueFull]:
         return list(await self.store.enqueue(jobs, now_ms=self.clock.now_ms()))
 
     async def worker(
@@ -177,7 +187,7 @@ class Bench:
     async def renew(self, worker_id: str = "w1", *, lease_ms: int = LEASE_MS) -> Renewed:
         return await self.store.renew(worker_id, lease_ms=lease_ms, now_ms=self.clock.now_ms())
 
-    async def reclaim(self, worker_id: str = "w1", *, seen_ms: int, limit: int = 500) -> Reclaimed:
+    async def reclaim(self, worker_id: str = "w1", *, seen_ms: int, limit: int = MAX_RECLAIMED) -> Reclaimed:
         return await self.store.reclaim(worker_id, seen_ms=seen_ms, limit=limit, now_ms=self.clock.now_ms())
 
     async def vanish(self, worker_id: str = "w1") -> Reclaimed:

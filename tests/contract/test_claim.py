@@ -95,6 +95,39 @@ async def test_each_claim_has_a_larger_number_than_all_before(bench: Bench) -> N
     assert (await bench.exchange(limit=1)).fence == 0, "nothing was claimed"
 
 
+async def test_a_claims_number_is_never_less_than_the_clock_says(bench: Bench) -> None:
+    """So it grows even if the server has lost the last one: after FLUSHALL, or as a replica that lagged behind."""
+    await bench.worker("w1")
+    await bench.enqueue(*[job(f"j{number}") for number in range(5)])
+    first = (await bench.exchange(limit=1)).fence
+    assert first == bench.clock.now_ms() * 1000
+    assert (await bench.exchange(limit=1)).fence == first + 1, "within the same moment"
+    await bench.raw.delete(bench.key("fence"))
+    bench.clock.advance(ms=1)
+
+    assert (await bench.exchange(limit=1)).fence > first + 1
+    earlier_ms = bench.clock.now_ms() - 60_000  # it steps back
+    stepped = await bench.store.exchange("w1", [], queues=["mail"], limit=1, now_ms=earlier_ms)
+    assert stepped.fence == first + 1_001
+
+
+async def test_a_number_that_is_none_of_ours_is_no_obstacle(bench: Bench) -> None:
+    await bench.worker("w1")
+    for number, found in enumerate(("", "garbage", "nan", "inf", "-inf", "1e300", "0x7fffffffffffffff")):
+        await bench.enqueue(job(f"j{number}"))
+        await bench.raw.set(bench.key("fence"), found)
+        assert (await bench.exchange(limit=1)).fence == bench.clock.now_ms() * 1000
+
+
+async def test_a_number_is_stored_to_the_last_digit(bench: Bench) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"), job("j2"))
+    await bench.raw.set(bench.key("fence"), "1800000000123456")
+    numbers = [(await bench.exchange(limit=1)).fence for _ in range(2)]
+    assert numbers == [1800000000123457, 1800000000123458]
+    assert await bench.raw.get(bench.key("fence")) == b"1800000000123458"
+
+
 async def test_a_worker_that_is_not_registered_is_told_so_and_gets_nothing(bench: Bench) -> None:
     await bench.enqueue(job("j1"))
 

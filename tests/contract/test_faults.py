@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
+from aiotq.errors import StoreUnavailable
 from aiotq.store import connect, scripts
 from aiotq.store.contract import MAX_CLAIMED, Enqueued, Reclaimed, Replaced
 from tests.contract.conftest import REAL
@@ -46,6 +48,28 @@ async def test_an_enqueue_to_a_server_that_can_not_be_reached_was_not_sent(serve
 
     assert not error.sent
     await store.close()
+
+
+async def test_an_enqueue_that_may_have_come_stays_unknown_though_its_repetition_is_not_permitted(
+    far: Bench, bench: Bench, proxy: FaultProxy, server: Server
+) -> None:
+    user = "aiotq_worker" if server.kind == "acl" else "default"
+    proxy.arm(Fault.DROP_REPLY, scripts.ENQUEUE.sha)
+    proxy.delay_s = 0.3  # the answer gets lost once the right is gone
+    enqueuing = asyncio.create_task(fails(far.enqueue(job("j1"))))
+    await proxy.struck()
+    while await bench.waiting() != ["j1"]:  # noqa: ASYNC110  another process sets no event
+        await asyncio.sleep(0)
+    async with Redis.from_url(server.admin) as operator:
+        await operator.execute_command("ACL", "SETUSER", user, "-evalsha")
+        proxy.delay_s = 0.0
+        try:
+            error = await enqueuing
+        finally:
+            await operator.execute_command("ACL", "SETUSER", user, "+evalsha")
+
+    assert (type(error), error.sent) == (StoreUnavailable, True)
+    assert "the next one was NOPERM" in str(error)
 
 
 @LOSSES

@@ -28,10 +28,10 @@ async def full(request: pytest.FixtureRequest, server_folder: Path, clock: Virtu
     if servers.find(request.param) is None:
         pytest.skip(f"no {request.param} server here")
     with servers.running(request.param, server_folder) as server:
-        store = connect(server.url, namespace="full", connect_timeout_s=5)
-        raw: Any = Redis.from_url(server.url)
+        store = connect(server.url, namespace="test-full", connect_timeout_s=5)
+        raw: Any = Redis.from_url(server.admin)
         await store.open()
-        yield Bench(store, raw, "{full}:", clock)
+        yield Bench(store, raw, "{test-full}:", clock)
         await raw.aclose()
         await store.close()
 

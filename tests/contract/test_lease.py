@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq.job import parse_ticket
-from aiotq.store.contract import Peer, Reclaimed
+from aiotq.store.contract import Peer, Reclaimed, WorkerCard
 from tests.contract.kit import LEASE_MS, ids, job, replacement, retried, returned, succeeded
 
 if TYPE_CHECKING:
     from tests.contract.kit import Bench
+
+
+def card(worker_id: str, *, former: list[str]) -> WorkerCard:
+    return WorkerCard(worker_id=worker_id, label="", host="", pid=7, queues=["mail"], lease_ms=LEASE_MS, former=former)
 
 
 async def test_a_worker_is_known_from_its_coming_to_its_going(bench: Bench) -> None:
@@ -213,6 +217,40 @@ async def test_a_zombie_under_a_new_id_owns_nothing_of_its_former_jobs(bench: Be
 
     assert (list(reply.stored), list(reply.claimed)) == ([False], [])
     assert await bench.waiting() == ["j1"]
+
+
+async def test_what_an_id_held_that_workers_names_no_more_is_reclaimed_once_its_worker_has_come_anew(
+    bench: Bench,
+) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"), job("j2"))
+    await bench.claim(2)
+    await bench.raw.delete(f"{bench.prefix}workers")  # evicted, or by hand
+
+    await bench.store.register(card("w2", former=["w0", "w1"]), now_ms=bench.clock.now_ms())
+
+    assert not (await bench.exchange(by="w1")).alive
+    assert (await bench.renew("w2")).suspicious == [Peer(worker_id="w1", lease_end_ms=0)]
+    assert await bench.reclaim("w1", seen_ms=0) is Reclaimed.DONE
+    seen = await bench.census()
+    back = sorted(parse_ticket(ticket).job_id for ticket in seen.lines["mail:5"])
+    assert (back, seen.lost, seen.active) == (["j1", "j2"], {"j1": 1, "j2": 1}, {})
+
+
+async def test_a_worker_that_comes_anew_changes_nothing_of_a_former_id_that_is_known_or_holds_nothing(
+    bench: Bench,
+) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"))
+    await bench.one()
+    before = await bench.census()
+
+    await bench.store.register(card("w2", former=["w0", "w1"]), now_ms=bench.clock.now_ms())
+    await bench.store.register(card("w3", former=["w0"]), now_ms=bench.clock.now_ms())
+
+    after = await bench.census()
+    assert (after.workers["w1"], after.active) == (before.workers["w1"], before.active)
+    assert set(after.workers) == {"w1", "w2", "w3"}
 
 
 async def test_garbage_in_dead_hands_is_put_aside(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -73,6 +73,22 @@ async def test_a_record_that_has_changed_since_it_was_read_is_not_replaced(bench
     assert await bench.census() == before
 
 
+@pytest.mark.parametrize("end", [succeeded, died], ids=["succeeded", "failed"])
+@pytest.mark.parametrize("line", [None, "mail:0"], ids=["cancel", "reschedule"])
+async def test_a_job_that_has_ended_since_it_was_read_stays_as_it_ended(
+    bench: Bench, end: Any, line: str | None
+) -> None:
+    """Its record has the generation that was read, and nobody holds it any more."""
+    await bench.worker()
+    await bench.enqueue(job("j1"))
+    await bench.exchange(end(await bench.one()))
+    before = await bench.census()
+
+    assert await bench.replace(replacement("j1", line=line)) is Replaced.CHANGED
+
+    assert await bench.census() == before
+
+
 async def test_a_record_that_is_already_as_wanted_counts_as_done(bench: Bench) -> None:
     await bench.worker()
     await bench.enqueue(job("j1"))
@@ -123,7 +139,7 @@ async def test_a_dead_letter_that_a_person_retries_is_none_any_more(bench: Bench
     await bench.enqueue(job("j1"))
     await bench.exchange(died(await bench.one()))
 
-    assert await bench.replace(replacement("j1", line="mail:5")) is Replaced.DONE
+    assert await bench.replace(replacement("j1", was="f", line="mail:5")) is Replaced.DONE
 
     seen = await bench.census()
     assert (seen.dead, seen.ttl_ms["job:j1"], seen.lines) == ({}, -1, {"mail:5": ["mail:5:RRRR:j1"]})

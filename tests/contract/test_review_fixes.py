@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.faults.proxy import FaultProxy
 
 
-@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+@pytest.mark.parametrize("server", ["valkey", "acl"], indirect=True)
 async def test_many_callers_whose_time_ends_one_after_the_other_leave_a_store_that_works(
     far: Bench, proxy: FaultProxy
 ) -> None:

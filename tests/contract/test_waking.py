@@ -98,6 +98,21 @@ def _ends(bench: Bench, job_id: str) -> aclosing[AsyncGenerator[bytes | None]]:
     return aclosing(cast("AsyncGenerator[bytes | None]", bench.store.ended(job_id)))
 
 
+async def test_jobs_taken_back_wake_somebody_although_the_vanished_worker_takes_a_token_to_nowhere(bench: Bench) -> None:
+    """Frozen or cut off, it has not left: its blocking pop waits at the server, and longest of all."""
+    await bench.worker()
+    await bench.enqueue(job("j1"))
+    await bench.claim(1)
+    await bench.take_tokens()
+    await bench.vanish()
+
+    assert await bench.raw.lpop(bench.key("wake:mail")) is not None  # the vanished one's
+
+    async with asyncio.timeout(3):
+        assert await bench.store.wait_token(["mail"], block_s=4) == "mail"
+    assert await bench.take_tokens() == set()
+
+
 async def test_the_end_of_a_job_comes_to_whoever_waits_for_it(bench: Bench) -> None:
     await bench.worker()
     await bench.enqueue(job("j1"), job("j2"))

@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from enum import Enum
+from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import random
     from pathlib import Path
 
 CHUNK = 1 << 16
@@ -51,9 +53,10 @@ class FaultProxy:
         self.upstream = upstream
         self.url = f"unix://{socket}"
         self.hits = 0  # how many requests a fault has struck
+        self.came_s: list[float] = []  # when each connection came (monotonic)
         self.delay_s = 0.0  # how late each piece of an answer comes
         self._socket = socket
-        self._links: set[_Link] = set()
+        self._links: dict[_Link, None] = {}  # in the order in which they came
         self._relays: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
         self._open.set()
@@ -79,6 +82,15 @@ class FaultProxy:
         self._match = (match.encode() if isinstance(match, str) else match).lower()
         self._struck.clear()
 
+    def disarm(self) -> None:
+        """Let nothing more be struck."""
+        self._left = 0
+
+    @property
+    def links(self) -> int:
+        """How many connections there are."""
+        return len(self._links)
+
     async def struck(self) -> None:
         """Wait until the last of the armed faults has struck."""
         await self._struck.wait()
@@ -101,9 +113,15 @@ class FaultProxy:
         for link in tuple(self._links):
             link.cut()
 
+    def cut_one(self, draw: random.Random) -> None:
+        """Cut one connection of those that there are, as drawn."""
+        if self._links:
+            draw.choice(list(self._links)).cut()
+
     async def _relay(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.came_s.append(monotonic())
         self._relays.add(task)
         task.add_done_callback(self._relays.discard)
         try:
@@ -115,14 +133,14 @@ class FaultProxy:
             client.transport.abort()
             return
         link = _Link(client, server)
-        self._links.add(link)
+        self._links[link] = None
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._requests(client_reader, link))
                 both.create_task(self._answers(server_reader, link))
         finally:
             link.cut()
-            self._links.discard(link)
+            self._links.pop(link, None)
 
     async def _requests(self, reader: asyncio.StreamReader, link: _Link) -> None:
         seam = b""  # the end of the last piece, since a match may lie across two

@@ -33,12 +33,24 @@ class Stamps:
 
 
 def new_job(
-    job_id: str, line: str, generation: str, *, delay_ms: int | None = None, due_ms: int | None = None
+    job_id: str,
+    line: str,
+    generation: str,
+    *,
+    delay_ms: int | None = None,
+    due_ms: int | None = None,
+    max_len: int | None = None,
 ) -> NewJob:
-    """A job on its way in."""
-    head = b"1w" + generation.encode()
+    """A job on its way in. A scheduled one has no `max_len`."""
     return NewJob(
-        job_id=job_id, line=line, generation=generation, head=head, body=b'{"t":"x"}', delay_ms=delay_ms, due_ms=due_ms
+        job_id=job_id,
+        line=line,
+        generation=generation,
+        head=b"1w" + generation.encode(),
+        body=b'{"t":"x"}',
+        delay_ms=delay_ms,
+        due_ms=due_ms,
+        max_len=max_len if delay_ms is due_ms is None else None,
     )
 
 
@@ -73,7 +85,7 @@ def replacement(
 ) -> Replacement:
     """What a person wants. kind: "cancel", "again" or "later"; read: state and generation."""
     generation = stamps.new()
-    wanted = {"job_id": job_id, "generation": read[1], "lines": lines, "new_generation": generation}
+    wanted = {"job_id": job_id, "state": read[0], "generation": read[1], "lines": lines, "new_generation": generation}
     if kind == "cancel":
         return Replacement(**wanted, record=record("c", generation), ttl_ms=DAY_MS)
     line = lines[2] if suspect else lines[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -12,6 +12,8 @@ from tests.model.hands import Stamps
 from tests.model.rig import Pair
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiotq.store.contract import NewJob, Replacement
     from tests.model.hands import Hand, Request
     from tests.model.rig import Rig
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 START_MS = 1_800_000_000_000
 LEASE_MS = 15_000
 DICE = st.integers(0, 9_999)
+LOSSES = st.sampled_from(["", "", "", "reply", "request"])
+ON_THE_WAY = 12  # requests that may still come
+T = TypeVar("T")
 
 
 class Life(RuleBasedStateMachine):
@@ -42,12 +47,32 @@ class Life(RuleBasedStateMachine):
         self.jobs: dict[str, NewJob] = {}  # the last one sent of each id
         self.line_of: dict[str, str] = {}
         self.hands: list[Hand] = []
+        self.gone: list[Hand] = []  # workers that have said goodbye, or died
         self.born = 0  # workers so far
         self.made = 0  # ids so far
         self.sent: list[Request] = []
+        self.over: set[str] = set()  # tickets of attempts whose outcome was stored
         self.reads: dict[str, tuple[str, str]] = {}  # what somebody read of a job, some time ago
         self.replacements: list[Replacement] = []
+        self.on_the_way: list[Callable[[], object]] = []
         self.tokens_stay = False
+
+    def send(self, request: Callable[[], T], *, lose: str = "") -> T | None:
+        """Give a verb to both, now or later. lose: the "request" (nothing happens now), or the "reply" to it (None).
+
+        Either may have been sent again by then, or be held up somewhere: it comes once more, or for the first time,
+        whatever has happened meanwhile.
+        """
+        self.on_the_way = [*self.on_the_way[1 - ON_THE_WAY :], request]
+        if lose == "request":
+            return None
+        got = request()
+        return None if lose == "reply" else got
+
+    @rule(die=DICE)
+    def any_request_comes_late_or_twice(self, die: int) -> None:
+        if self.on_the_way:
+            self.cast(die).choice(self.on_the_way)()
 
     @initialize(tokens_stay=st.booleans())
     def tokens(self, *, tokens_stay: bool) -> None:

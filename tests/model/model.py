@@ -53,20 +53,29 @@ class Model(State):
 
     # --- a sender's side
 
-    def enqueue(self, jobs: Sequence[NewJob], *, now_ms: int) -> list[Enqueued]:
+    def enqueue(self, jobs: Sequence[NewJob], *, now_ms: int) -> list[Enqueued | None]:
         self._begin()
-        return [self._enqueue_one(job, now_ms) for job in jobs]
+        waiting: dict[str, int] = {}
+        for line, tickets in self.lines.items():
+            queue = line.partition(":")[0]
+            waiting[queue] = waiting.get(queue, 0) + len(tickets)
+        return [self._enqueue_one(job, now_ms, waiting) for job in jobs]
 
-    def _enqueue_one(self, job: NewJob, now_ms: int) -> Enqueued:
+    def _enqueue_one(self, job: NewJob, now_ms: int, waiting: dict[str, int]) -> Enqueued | None:
+        """None: its queue is full. waiting: how many tickets are in the lines of each queue."""
         found = self.records.get(job.job_id)
         if found is not None:
             read = header(found)
             return Enqueued.SAME if read and read[1] == job.generation else Enqueued.EXISTED
+        queue = job.line.partition(":")[0]
+        if job.max_len is not None and waiting.get(queue, 0) >= job.max_len:
+            return None
         self.records[job.job_id] = job.head + b"%013d" % now_ms + job.body
         text = ticket(job.line, job.generation, job.job_id)
         due_ms = job.due_ms if job.delay_ms is None else now_ms + job.delay_ms
         if due_ms is None:
             self._push(text)
+            waiting[queue] = waiting.get(queue, 0) + 1
         else:
             self._schedule(text, due_ms)
         return Enqueued.NEW
@@ -93,7 +102,7 @@ class Model(State):
             return Replaced.CHANGED
         if read[1] == wanted.new_generation:
             return Replaced.DONE
-        if read[1] != wanted.generation:
+        if read != (wanted.state, wanted.generation):
             return Replaced.CHANGED
         tickets = [ticket(line, wanted.generation, wanted.job_id) for line in wanted.lines]
         if self._holder(tickets) is not None:

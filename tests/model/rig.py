@@ -154,6 +154,7 @@ class Pair:
         assert set(wanted.garbage) <= garbage <= set(wanted.garbage) | self.spoiled
         if got.claimed:
             assert got.fence > self.fence, "the claim number has to grow"
+            assert got.fence >= got.now_ms * 1000, "or it might fall back once it is lost"
             self.fence = got.fence
 
 

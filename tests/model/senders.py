@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis.stateful import initialize, rule
 from aiotq.job import parse_ticket
 from aiotq.store.contract import Enqueued
 from tests.model.hands import DELAYS_MS, PLACES, QUEUES, new_job, own_lines, replacement
-from tests.model.life import DICE, START_MS, Life
+from tests.model.life import DICE, LOSSES, START_MS, Life
 from tests.model.state import header
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 LINES = st.builds("{}:{}".format, st.sampled_from(QUEUES), st.sampled_from(PLACES))
 DELAYS = st.sampled_from([None, None, *DELAYS_MS])
 INSTANTS = st.sampled_from([None, None, None, -60_000, 0, 5_000])  # ... from the start of this life
-JOBS = st.tuples(LINES, DELAYS, INSTANTS, st.booleans(), st.sampled_from([True, True, True, False]))
+LENGTHS = st.sampled_from([None, None, None, 1, 3])
+JOBS = st.tuples(LINES, DELAYS, INSTANTS, LENGTHS, st.booleans(), st.sampled_from([True, True, True, False]))
 
 
-Wanted = tuple[str, int | None, int | None, bool, bool]
+Wanted = tuple[str, int | None, int | None, int | None, bool, bool]
 
 
 class Senders(Life):
@@ -32,11 +34,11 @@ class Senders(Life):
     def begin_with_jobs(self, wanted: list[Wanted], die: int) -> None:
         self.enqueue(wanted, die)
 
-    @rule(wanted=st.lists(JOBS, min_size=1, max_size=4), die=DICE)
-    def enqueue(self, wanted: list[Wanted], die: int) -> None:
+    @rule(wanted=st.lists(JOBS, min_size=1, max_size=4), die=DICE, lose=LOSSES)
+    def enqueue(self, wanted: list[Wanted], die: int, lose: str = "") -> None:
         chance = self.cast(die)
         jobs: list[NewJob] = []
-        for line, delay_ms, instant_ms, large, fresh in wanted:
+        for line, delay_ms, instant_ms, max_len, large, fresh in wanted:
             if fresh or not self.jobs:
                 self.made += 1
                 job_id = f"j:{self.made}"
@@ -44,13 +46,20 @@ class Senders(Life):
                 job_id = chance.choice(sorted(self.jobs))
             due_ms = None if instant_ms is None or delay_ms is not None else START_MS + instant_ms
             generation = self.stamps.new(large=large and line.endswith("9"))
-            jobs.append(new_job(job_id, line, generation, delay_ms=delay_ms, due_ms=due_ms))
-        self._enqueue(jobs)
+            jobs.append(new_job(job_id, line, generation, delay_ms=delay_ms, due_ms=due_ms, max_len=max_len))
+        for job in jobs:
+            self.jobs.setdefault(job.job_id, job)
+        self.send(partial(self._enqueue_again, jobs), lose=lose)
+
+    def _enqueue_again(self, jobs: list[NewJob]) -> None:
+        if all(job.job_id in self.jobs for job in jobs):  # else a record has gone: nobody repeats for so long
+            self._enqueue(jobs)
 
     def _enqueue(self, jobs: list[NewJob]) -> None:
         self.before()
         got = self.run(self.store.enqueue(jobs, now_ms=self.now_ms))
-        assert list(got) == self.model.enqueue(jobs, now_ms=self.now_ms)
+        answers = [answer if isinstance(answer, Enqueued) else None for answer in got]  # None: its queue is full
+        assert answers == self.model.enqueue(jobs, now_ms=self.now_ms)
         for job, found in zip(jobs, got, strict=True):
             self.jobs[job.job_id] = job
             if found is Enqueued.NEW:
@@ -80,8 +89,8 @@ class Senders(Life):
         if not self.reads or kind == "nothing":
             return
         job_id = chance.choice([*sorted(set(self.reads) & readable), *sorted(self.reads)])
-        if kind == "mark":
-            self._mark(job_id)
+        if kind == "mark" and job_id in self.line_of:
+            self.send(partial(self._mark, job_id, self.reads[job_id][1]), lose=chance.choice(["", "", "request"]))
         elif kind == "locate":
             self._locate(job_id)
         elif kind != "cancel" or self.reads[job_id][0] == "w":
@@ -89,7 +98,7 @@ class Senders(Life):
             lines = own_lines(self.line_of[job_id])
             wanted = replacement(kind, job_id, self.reads[job_id], lines, self.stamps, suspect=suspect)
             self.replacements.append(wanted)
-            self._replace(wanted)
+            self.send(partial(self._replace, wanted), lose=chance.choice(["", "", "reply", "request"]))
 
     def _read(self, job_id: str) -> None:
         record = self.run(self.store.read(job_id))
@@ -104,8 +113,8 @@ class Senders(Life):
         assert got == self.model.replace(wanted, now_ms=self.now_ms)
         self.pair.agree()
 
-    def _mark(self, job_id: str) -> None:
-        generation, lines = self.reads[job_id][1], own_lines(self.line_of[job_id])
+    def _mark(self, job_id: str, generation: str) -> None:
+        lines = own_lines(self.line_of[job_id])
         self.before()
         got = self.run(self.store.cancel(job_id, generation=generation, lines=lines))
         assert got == self.model.cancel(job_id, generation=generation, lines=lines)
@@ -119,18 +128,24 @@ class Senders(Life):
         assert place.due_ms == wanted.due_ms
         assert place.status is None or place.lost == wanted.lost
 
-    @rule(queue=st.sampled_from(QUEUES), verb=st.sampled_from(["pause", "resume", "resume", "look"]))
-    def an_operator_acts(self, queue: str, verb: str) -> None:
-        self.before()
-        if verb == "pause":
-            self.run(self.store.pause(queue))
-            self.model.pause(queue)
-        elif verb == "resume":
-            self.run(self.store.resume(queue))
-            self.model.resume(queue)
-        else:
+    @rule(queue=st.sampled_from(QUEUES), verb=st.sampled_from(["pause", "resume", "resume", "look"]), lose=LOSSES)
+    def an_operator_acts(self, queue: str, verb: str, lose: str) -> None:
+        if verb == "look":
+            self.before()
             self._look(queue)
-            return
+        else:
+            self.send(partial(self._pause if verb == "pause" else self._resume, queue), lose=lose)
+
+    def _pause(self, queue: str) -> None:
+        self.before()
+        self.run(self.store.pause(queue))
+        self.model.pause(queue)
+        self.pair.agree()
+
+    def _resume(self, queue: str) -> None:
+        self.before()
+        self.run(self.store.resume(queue))
+        self.model.resume(queue)
         self.pair.agree()
 
     def _look(self, queue: str) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
+from aiotq.job import parse_ticket
 from aiotq.store.contract import MAX_CLAIMED, MAX_PROMOTED, MAX_RECLAIMED, Reclaimed, WorkerCard
 from tests.model.hands import DAY_MS, DELAYS_MS, QUEUES, Hand, Request, outcome
-from tests.model.life import DICE, LEASE_MS, Life
+from tests.model.life import DICE, LEASE_MS, LOSSES, Life
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Exchanged, Finished
 
 ORDERS = st.permutations(QUEUES)
 LIMITS = st.sampled_from([0, 1, 2, 3, 10])
-LOSSES = st.sampled_from(["", "", "", "reply", "request"])
+BY_HAND = "ZZZZ"  # the generation of tickets that were put there again and again (trouble.py)
 OUTCOMES = ("succeeded", "died", "retried", "returned")
 
 
@@ -30,14 +32,18 @@ class Workers(Life):
         self._comes(first)
         self._comes(second[:2])
 
-    def _comes(self, queues: list[str]) -> Hand:
+    def _comes(self, queues: list[str], lose: str = "") -> Hand:
+        """lose: of a first try; without an answer a worker takes another id."""
         self.born += 1
         hand = Hand(f"w{self.born}", tuple(queues))
+        if lose:
+            self.send(partial(self._register, hand), lose=lose)
+            return self._comes(queues)
         self.hands.append(hand)
         self._register(hand)
         return hand
 
-    def _register(self, hand: Hand) -> None:
+    def _register(self, hand: Hand) -> bool:
         card = WorkerCard(
             worker_id=hand.worker_id,
             label=f"at {hand.worker_id}",
@@ -50,19 +56,24 @@ class Workers(Life):
         got = self.run(self.store.register(card, now_ms=self.now_ms))
         assert got == self.model.register(card, now_ms=self.now_ms)
         self.pair.agree()
+        return got
 
-    @rule(die=DICE, queues=ORDERS, how=st.sampled_from(["comes", "comes", "goes", "dies", "again"]))
-    def a_worker_comes_or_goes(self, die: int, queues: list[str], how: str) -> None:
+    @rule(die=DICE, queues=ORDERS, how=st.sampled_from(["comes", "comes", "goes", "dies", "again"]), lose=LOSSES)
+    def a_worker_comes_or_goes(self, die: int, queues: list[str], how: str, lose: str) -> None:
         if how == "comes" and len(self.hands) < 3:
-            self._comes(queues)
+            self._comes(queues, lose)
         elif self.hands:
             hand = self._somebody(die)
             if how == "again":  # its id is known
                 self._register(hand)
                 return
-            self.hands.remove(hand)
+            self._leaves(hand)
             if how == "goes":
-                self._retire(hand)
+                self.send(partial(self._retire, hand), lose=lose)
+
+    def _leaves(self, hand: Hand) -> None:
+        self.hands.remove(hand)
+        self.gone.append(hand)
 
     def _retire(self, hand: Hand) -> None:
         self.before()
@@ -131,29 +142,61 @@ class Workers(Life):
         got = self.run(self.store.exchange(request.worker_id, request.finished, failure_ttl_ms=30 * DAY_MS, **common))
         wanted = self.model.exchange(request.worker_id, request.finished, **common)
         self.pair.same_exchange(got, wanted, doubt=request.held is not None)
+        self._each_attempt_has_one_outcome(request, got)
         self.pair.agree()
         return got
+
+    def _each_attempt_has_one_outcome(self, request: Request, got: Exchanged) -> None:
+        """Model and store might agree on more: a late repetition of one may not store it once more."""
+        stored = [one.ticket for one, done in zip(request.finished, got.stored, strict=False) if done]
+        by_hand = {text for text in stored if parse_ticket(text).generation == BY_HAND}
+        again = self.over & set(stored) - by_hand
+        assert not again, f"an outcome was stored of an attempt that was over: {again}"
+        self.over |= set(stored)
 
     @rule(die=DICE)
     def a_request_comes_late_or_twice(self, die: int) -> None:
         if self.sent:
             self._send(self.cast(die).choice(self.sent[-6:]))
 
+    @rule(die=DICE, word=st.sampled_from(["goodbye", "heartbeat"]))
+    def a_last_word_comes_late_or_twice(self, die: int, word: str) -> None:
+        """... of a worker that has gone, or died as it said it."""
+        if self.gone:
+            hand = self.cast(die).choice(self.gone[-4:])
+            (self._retire if word == "goodbye" else self._renew)(hand)
+
+    @rule(die=DICE, limit=LIMITS, lose=st.sampled_from(["reply", "request"]), late=st.booleans(), expires=st.booleans())
+    def a_worker_dies_over_an_exchange(self, die: int, limit: int, lose: str, *, late: bool, expires: bool) -> None:
+        """What it has sent may come before its lease ends, after that, or as it is being reclaimed."""
+        hand, chance = self._somebody(die), self.cast(die)
+        free = sorted(hand.held - {one.ticket for one in hand.unanswered})
+        finished = [outcome(chance.choice(OUTCOMES), text, self.stamps, chance.choice(DELAYS_MS)) for text in free]
+        self._exchange(hand, finished, limit=limit, suspects=True, lose=lose)
+        self._leaves(hand)
+        if expires and self.model.workers.get(hand.worker_id):
+            self.now_ms = max(self.now_ms, self.model.workers[hand.worker_id])
+            self._reclaim(hand.worker_id, self.model.workers[hand.worker_id], chance.choice([1, MAX_RECLAIMED]))
+        if late:
+            self._send(self.sent[-1])
+
     # --- they watch each other
 
-    @rule(die=DICE)
-    def renew(self, die: int) -> None:
-        self._renew(self._somebody(die))
+    @rule(die=DICE, lose=LOSSES)
+    def renew(self, die: int, lose: str) -> None:
+        hand = self._somebody(die)
+        alive = self.send(partial(self._renew, hand), lose=lose)
+        if alive is False and hand in self.hands:
+            self.hands.remove(hand)
 
-    def _renew(self, hand: Hand) -> None:
+    def _renew(self, hand: Hand) -> bool:
         self.before()
         got = self.run(self.store.renew(hand.worker_id, lease_ms=LEASE_MS, now_ms=self.now_ms))
         wanted = self.model.renew(hand.worker_id, lease_ms=LEASE_MS, now_ms=self.now_ms)
         assert got.alive == wanted.alive
         assert set(got.suspicious) == set(wanted.suspicious)
-        if not got.alive:
-            self.hands.remove(hand)
         self.pair.agree()
+        return got.alive
 
     @rule(die=DICE, limit=st.sampled_from([1, 2, MAX_RECLAIMED]), late=st.booleans(), right=st.booleans())
     def reclaim(self, die: int, limit: int, *, late: bool, right: bool) -> None:
@@ -170,12 +213,12 @@ class Workers(Life):
     def _meanwhile(self, hand: Hand, what: str) -> None:
         """A worker that is half reclaimed has not noticed."""
         if what == "goes":
-            self.hands.remove(hand)
+            self._leaves(hand)
             self._retire(hand)
         elif what == "works":
             self._exchange(hand, [], limit=10, suspects=True, lose="")
-        elif what == "renews":
-            self._renew(hand)
+        elif what == "renews" and not self._renew(hand):
+            self.hands.remove(hand)
 
     @rule(die=DICE, limit=st.sampled_from([1, 2, MAX_RECLAIMED]))
     def a_worker_is_reclaimed_whole(self, die: int, limit: int) -> None:
@@ -187,7 +230,7 @@ class Workers(Life):
     def a_new_worker_crashes_at_once(self, queues: list[str], claims: int) -> None:
         hand = self._comes(queues)
         self._exchange(hand, [], limit=claims, suspects=True, lose="")
-        self.hands.remove(hand)
+        self._leaves(hand)
         self._whole(hand.worker_id, MAX_RECLAIMED)
 
     def _whole(self, worker_id: str, limit: int) -> None:
@@ -197,6 +240,10 @@ class Workers(Life):
         assert worker_id not in self.model.workers
 
     def _reclaim(self, worker_id: str, seen_ms: int, limit: int) -> Reclaimed:
+        self.on_the_way.append(partial(self._take_back, worker_id, seen_ms, limit))
+        return self._take_back(worker_id, seen_ms, limit)
+
+    def _take_back(self, worker_id: str, seen_ms: int, limit: int) -> Reclaimed:
         self.before()
         got = self.run(self.store.reclaim(worker_id, seen_ms=seen_ms, limit=limit, now_ms=self.now_ms))
         seen = self.pair.look()
@@ -204,8 +251,11 @@ class Workers(Life):
         self.pair.agree(seen)
         return got
 
-    @rule(worker_id=st.sampled_from(["w1", "w2", "w3"]), limit=st.sampled_from([1, 2, MAX_PROMOTED]))
-    def promote(self, worker_id: str, limit: int) -> None:
+    @rule(worker_id=st.sampled_from(["w1", "w2", "w3"]), limit=st.sampled_from([1, 2, MAX_PROMOTED]), lose=LOSSES)
+    def promote(self, worker_id: str, limit: int, lose: str) -> None:
+        self.send(partial(self._promote, worker_id, limit), lose=lose)
+
+    def _promote(self, worker_id: str, limit: int) -> None:
         self.before()
         got = self.run(self.store.promote(worker_id, limit=limit, lease_ms=5_000, now_ms=self.now_ms))
         wanted = self.model.promote(worker_id, limit=limit, lease_ms=5_000, now_ms=self.now_ms)

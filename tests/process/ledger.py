@@ -1,14 +1,4 @@
-"""What really ran: the ledger that the tasks of tasks.py write, and what must be true of it in the end.
-
-The invariants, of every scenario:
-
-    every acknowledged job has ended, in the store and in one terminal state
-    every one that succeeded has run to its end; every one that is a dead letter is one that the test expects
-    no attempt has started twice but those that the test names: they ran where a lease was lost
-    no attempt was used up but by a task that failed
-    its end was published once
-    nothing is left but the terminal records with their TTL: no ticket, no mark, no worker, no key without an end
-"""
+"""What really ran: the ledger that the tasks of tasks.py write (tests/faults/invariants.py judges it)."""
 
 from __future__ import annotations
 
@@ -17,13 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiotq.job import JobStatus
-from aiotq.record import decode
-from aiotq.store.keys import PERMANENT
-from tests import leaks
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from aiotq import Job
@@ -131,68 +116,3 @@ class Ends:
                     return counted
                 counted[job_id] += message["type"] == "pmessage"
         raise AssertionError("the subscription has ended")
-
-
-async def check(
-    jobs: Iterable[Job[Any]],
-    *,
-    ledger: Ledger,
-    raw: Any,
-    prefix: str,
-    ends: Ends | None = None,
-    dead: Collection[str] = (),
-    may_repeat: Collection[str] = (),
-    failures: Mapping[str, int] | None = None,
-) -> None:
-    """Check the invariants.
-
-    dead, may_repeat: ids of the jobs expected as dead letters, and of those that may have run twice. failures: how
-    often a job's task has failed, by id; 0 for those not named. ends: None where a fault has cut the subscription.
-    """
-    ids, failures = [job.id for job in jobs], failures or {}
-    assert len(set(ids)) == len(ids)
-    await _check_records(ids, raw=raw, prefix=prefix, dead=dead)
-    ended = {entry.job_id for entry in ledger.ends()}
-    never = [job_id for job_id in ids if job_id not in ended and job_id not in dead]
-    assert not never, f"{len(never)} of {len(ids)} jobs never ran to their end: {never[:5]}"
-    starts = Counter((entry.job_id, entry.attempt) for entry in ledger.starts())
-    twice = {run: count for run, count in starts.items() if count > 1 and run[0] not in may_repeat}
-    assert not twice, f"{len(twice)} attempts were started more than once without cause: {list(twice.items())[:5]}"
-    surplus = [run for run in starts if run[1] > 1 + failures.get(run[0], 0)]
-    assert not surplus, f"attempts were used up though no task has failed: {surplus[:5]}"
-    if ends is not None:
-        published = await ends.count(raw)
-        wrong = {job_id: published[job_id] for job_id in ids if published[job_id] != 1}
-        assert not wrong, f"{len(wrong)} ends were not published once: {list(wrong.items())[:5]}"
-    await _check_keys(raw, prefix)
-
-
-async def _check_records(ids: list[str], *, raw: Any, prefix: str, dead: Collection[str]) -> None:
-    """Each job has its terminal record, and the record an end. Removes them, so that what else is there stands out."""
-    wrong: list[str] = []
-    for first in range(0, len(ids), 1_000):
-        some = ids[first : first + 1_000]
-        keys = [f"{prefix}job:{job_id}" for job_id in some]
-        async with raw.pipeline(transaction=False) as pipe:
-            pipe.mget(keys)
-            for key in keys:
-                pipe.pttl(key)
-            pipe.delete(*keys)
-            records, *ttls, _ = await pipe.execute()
-        for job_id, data, ttl_ms in zip(some, records, ttls, strict=True):
-            status = decode(job_id, data).status if data else "gone"
-            if status is not (JobStatus.FAILED if job_id in dead else JobStatus.SUCCEEDED):
-                wrong.append(f"{job_id}: {status or 'waits or runs'}")
-            elif ttl_ms <= 0:
-                wrong.append(f"{job_id}: its record has no TTL")
-    assert not wrong, f"{len(wrong)} of {len(ids)} jobs have not ended as they should: {wrong[:5]}"
-
-
-async def _check_keys(raw: Any, prefix: str) -> None:
-    """Nothing is queued, scheduled, in a worker's hands or marked; no worker is registered; all else has a TTL."""
-    left = await leaks.leaked_keys(raw, prefix)
-    space = await leaks.read(raw, prefix)
-    left += [f"{name}: has no TTL" for name in sorted(space.endless - set(PERMANENT))]
-    left += [f"{name}: still holds {tickets[:3]}" for name, tickets in space.tickets.items() if tickets]
-    left += [f"workers: still names {worker}" for worker in space.members.get("workers", ())]
-    assert not left, "left over in the end:\n" + "\n".join(dict.fromkeys(left))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,19 +15,24 @@ from redis.exceptions import BusyLoadingError, RedisError
 
 from aiotq import App
 from tests import servers
-from tests.process.ledger import WITHIN_S, Ends, Ledger, check, until
+from tests.faults.invariants import Allowed, Evidence, Exit, Told, violations
+from tests.model import census
+from tests.process.ledger import WITHIN_S, Ends, Ledger, until
 from tests.process.tasks import Tasks
+from tests.process.witness import LOOKER, Witness, sample
 from tests.processes import WorkerProcess, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from aiotq import Job
+    from tests.faults.invariants import Load, Took
 
 TARGET = "tests.process.tasks:app"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 LOOKED_AT_ONCE = 500
+PATIENCE_S = 60.0  # of the rig's own connection: a machine may have other things to do
 
 
 @dataclass(kw_only=True)
@@ -46,6 +51,8 @@ class Rig:
     _server: ExitStack = field(default_factory=ExitStack)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     crew: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
+    exits: list[Exit] = field(default_factory=list[Exit])
+    witness: Witness = field(default_factory=Witness)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(path=self.folder / "ledger")
@@ -60,13 +67,14 @@ class Rig:
 
     # --- the server ---------------------------------------------------------------------------------------------
 
-    async def start_server(self, *options: str) -> None:
+    async def start_server(self, *options: str, env: Mapping[str, str] | None = None) -> None:
         """Start the server in the rig's folder: again with what it has there, if it is durable."""
-        server = await asyncio.to_thread(self._server.enter_context, servers.running("valkey", self.folder, *options))
+        starting = servers.running("valkey", self.folder, *options, env=env)
+        server = await asyncio.to_thread(self._server.enter_context, starting)
         assert server.pid is not None
         if self.raw is None:
             await self._open.enter_async_context(self.app)
-        self.pid, self.raw = server.pid, Redis.from_url(self.url)
+        self.pid, self.raw = server.pid, Redis.from_url(self.url, socket_timeout=PATIENCE_S, client_name=LOOKER)
 
     async def until_loading(self) -> None:
         """Until a starting server says that it loads its data."""
@@ -104,21 +112,33 @@ class Rig:
 
     async def say_somebody_waits(self) -> None:
         """Else ends are published only while somebody waits for a result."""
-        await self.raw.set(f"{self.prefix}waits", "1", px=600_000)
+        await self.raw.set(f"{self.prefix}waits", "1", px=86_400_000)  # whatever a clock does
 
     # --- workers ------------------------------------------------------------------------------------------------
 
     async def worker(
-        self, *options: str, ready: bool = True, url: str | None = None, own_group: bool = False
+        self,
+        *options: str,
+        ready: bool = True,
+        url: str | None = None,
+        own_group: bool = False,
+        target: str = TARGET,
+        crash: str | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> WorkerProcess:
-        """Start a worker process; `ready`: and wait until it works. It is killed at the end."""
+        """Start a worker process; `ready`: and wait until it works. It is killed at the end.
+
+        crash: where it shall kill itself (tests/faults/crash.py).
+        """
         env = {
+            **(env or {}),
             "AIOTQ_URL": url or self.url,
             "AIOTQ_NAMESPACE": self.namespace,
             "LEDGER": str(self.ledger.path),
             "GATE": str(self.folder / "gate"),
         }
-        started = await spawn(TARGET, *options, env=env, own_group=own_group)
+        program = ("aiotq",) if crash is None else ("tests.faults.crash", crash)
+        started = await spawn(target, *options, env=env, own_group=own_group, program=program)
         self.crew.append(started)
         if ready:
             await started.line("ready")
@@ -129,16 +149,23 @@ class Rig:
         return await asyncio.gather(*(self.worker(*options) for _ in range(count)))
 
     async def stop(self, *workers: WorkerProcess, number: signal.Signals = signal.SIGTERM) -> None:
-        """Tell workers to stop gently, and wait until they have."""
+        """Tell workers to stop gently, and wait until they have. Those with a baseline first come back to it."""
+        await self.witness.settle(self.raw, self.pid, workers)
         for worker in workers:
             worker.send_signal(number)
         codes = [await worker.exit() for worker in workers]
+        self.exits += [Exit(pid=worker.pid, code=code) for worker, code in zip(workers, codes, strict=True)]
         assert codes == [0] * len(workers), f"exit codes {codes}; the first said:\n{workers[0].text[-5_000:]}"
 
     async def worker_of(self, worker_id: str) -> WorkerProcess:
         """The process that is registered under an id."""
         pid = int(await self.raw.hget(f"{self.prefix}worker:{worker_id}", "pid"))
         return next(worker for worker in self.crew if worker.pid == pid)
+
+    def last_words(self, lines: int) -> list[tuple[int, list[str]]]:
+        """Of each worker that ended as it should not have: its pid, and the last lines that it said."""
+        wrong = {end.pid for end in self.exits if end.code not in end.expected}
+        return [(worker.pid, worker.output[-lines:]) for worker in self.crew if worker.pid in wrong]
 
     async def ids_of(self, worker: WorkerProcess) -> set[str]:
         """The ids under which a process is registered."""
@@ -218,25 +245,47 @@ class Rig:
     async def _ended(self, keys: list[str]) -> bool:
         return not any(data is not None and data[1:2] == b"w" for data in await self.raw.mget(keys))
 
+    async def sample(self) -> census.Census:
+        """All keys as they lie in the store at one moment."""
+        return await sample(self.raw, self.prefix)
+
+    def sampling(self) -> AbstractAsyncContextManager[None]:
+        """Sample the store again and again while the context lasts: `check` looks at each of them."""
+        return self.witness.sampling(self.raw, self.url, self.prefix)
+
+    async def baseline(self) -> None:
+        """Note what the server and all workers hold, before a fault; `stop` and `check` see to that it is no more."""
+        await self.witness.baseline(self.raw, self.pid, self.crew)
+
     async def check(
         self,
         jobs: Iterable[Job[Any]],
         *,
-        dead: Collection[str] = (),
-        may_repeat: Collection[str] = (),
-        failures: Mapping[str, int] | None = None,
+        told: Told | None = None,
+        earlier: Sequence[census.Census] = (),
+        settled: Sequence[tuple[Load, Load]] = (),
+        away: Sequence[tuple[Load, Load]] = (),
+        times: Sequence[Took] = (),
+        **allowed: Any,
     ) -> None:
-        """Check the invariants of ledger.py."""
-        await check(
-            jobs,
-            ledger=self.ledger,
-            raw=self.raw,
-            prefix=self.prefix,
-            ends=self.ends,
-            dead=dead,
-            may_repeat=may_repeat,
-            failures=failures,
+        """Check all invariants. jobs: the acknowledged ones, unless `told` says more. allowed: fields of `Allowed`."""
+        ids = [job.id for job in jobs]
+        assert len(set(ids)) == len(ids)
+        evidence = Evidence(
+            told=told or Told(acked=ids),
+            entries=self.ledger.read(),
+            sample=await self.sample(),
+            allowed=Allowed(**{name: value for name, value in allowed.items() if value is not None}),
+            earlier=[*self.witness.samples, *earlier],
+            published=None if self.ends is None else await self.ends.count(self.raw),
+            settled=[*self.witness.settled, *settled],
+            away=away,
+            said={worker.pid: worker.text for worker in self.crew},
+            times=times,
+            exits=self.exits,
         )
+        found = violations(evidence)
+        assert not found, f"{len(found)} things are wrong:\n" + "\n".join(map(str, found[:10]))
 
     def measured(self, text: str) -> None:
         """Say what was measured; pytest shows it with -s or -rP."""

@@ -126,6 +126,11 @@ async def start(folder: Path, valkey: Server, namespace: str) -> AsyncIterator[S
         await worker.kill()
 
 
+def of_jobs(worker: processes.WorkerProcess) -> list[str]:
+    """What it said, but for the warning that the server under test is an old one."""
+    return [line for line in worker.output if "script engine" not in line]
+
+
 def task(app: App, name: str) -> Any:
     """The sender's side of a task of hello.py."""
 

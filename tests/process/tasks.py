@@ -7,10 +7,13 @@ several processes never mix. A task that waits does so until the file GATE exist
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import resource
 import signal
+import sqlite3
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 from aiotq import App, RetryPolicy, current_job
@@ -75,6 +78,22 @@ def hold_in_thread() -> int:
     return os.getpid()
 
 
+def book(database: str) -> bool:
+    """Waits as `hold_in_thread` does, then writes to a database of the user's, unless a later attempt has."""
+    _Ledger.write("start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        time.sleep(LOOK_EVERY_S)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        row = {"writer": os.getpid(), "fence": current_job().fence}
+        changed = connection.execute("UPDATE account SET writer = :writer, fence = :fence WHERE fence < :fence", row)
+        connection.execute(
+            "INSERT INTO attempt VALUES (:writer, :fence, :changed)", row | {"changed": changed.rowcount}
+        )
+    _Ledger.write("end")
+    return changed.rowcount == 1
+
+
 async def block(seconds: float) -> int:
     """Stands in the event loop's way."""
     _Ledger.write("start")
@@ -128,6 +147,49 @@ async def starve() -> None:
     _Ledger.write("end")
 
 
+async def grasp() -> int:
+    """Opens a file, as soon as there is a descriptor for it, and keeps it until the gate is opened."""
+    _Ledger.write("start")
+    gate, file = Path(os.environ["GATE"]), -1
+    try:
+        while not gate.exists():
+            if file < 0:
+                with suppress(OSError):  # there is none: it takes the next one that somebody gives back
+                    file = os.open("/dev/null", os.O_RDONLY)
+            await asyncio.sleep(LOOK_EVERY_S)
+    finally:
+        if file >= 0:
+            os.close(file)
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def devour() -> None:
+    """Takes all the memory that its process may have, down to the last page, for good; and wants more."""
+    _Ledger.write("start")
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        raise MemoryError("not all of the machine's")
+    size = 1 << 24
+    while size >= resource.getpagesize():
+        try:
+            _kept.append(bytes(size))
+        except MemoryError:
+            size >>= 1
+    raise MemoryError
+
+
+async def gorge(mib: int) -> int:
+    """Wants more memory than its process may have, whatever that has by now."""
+    _Ledger.write("start")
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (mib << 19), before[1]))  # half of it
+    try:
+        return len(bytearray(mib << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 async def die() -> None:
     """Takes its process with it, one way or the other."""
     _Ledger.write("start")
@@ -135,6 +197,33 @@ async def die() -> None:
     if os.getpid() % 2:
         os._exit(7)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def crash() -> None:
+    """Takes its process with it by a segmentation fault."""
+    _Ledger.write("start")
+    await asyncio.sleep(0.05)
+    ctypes.string_at(0)
+
+
+async def bar() -> int:
+    """Stands in the event loop's way until the gate is opened."""
+    _Ledger.write("start")
+    gate = Path(os.environ["GATE"])
+    while not gate.exists():
+        time.sleep(LOOK_EVERY_S)  # noqa: ASYNC251  that is the fault
+    _Ledger.write("end")
+    return os.getpid()
+
+
+async def cling() -> None:
+    """Never lets itself be cancelled."""
+    _Ledger.write("start")
+    while True:
+        try:
+            await asyncio.sleep(LOOK_EVERY_S)
+        except asyncio.CancelledError:
+            continue
 
 
 class Tasks:
@@ -146,14 +235,23 @@ class Tasks:
         self.nap_in_thread = app.task(nap_in_thread, name="nap_in_thread")
         self.hold = app.task(hold, name="hold")
         self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
+        self.book = app.task(book, name="book")
         self.block = app.task(block, name="block")
         self.spin = app.task(spin, name="spin")
         self.carry = app.task(carry, name="carry")
         self.swell = app.task(swell, name="swell")
         self.stumble = app.task(stumble, name="stumble", retry=RetryPolicy(delays=[0.05]))
+        self.grasp = app.task(grasp, name="grasp")
+        self.devour = app.task(devour, name="devour", retries=0)
+        self.gorge = app.task(gorge, name="gorge", retries=0)
         self.starve = app.task(starve, name="starve")
         self.die = app.task(die, name="die")
+        self.crash = app.task(crash, name="crash")
+        self.bar = app.task(bar, name="bar")
+        self.cling = app.task(cling, name="cling", retries=0, timeout=0.2)
 
 
 app = App()
 Tasks(app)
+impatient = App(max_block=1)
+Tasks(impatient)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiotq.version import __version__
-from tests.process.shell import NOBODY, environment, folder, start, task
+from tests.process.shell import NOBODY, environment, folder, of_jobs, start, task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,8 +93,9 @@ async def test_quiet_says_only_what_went_wrong(start, app):
     await task(app, "fail").delay("Bob")
     worker = await start("hello:app", "--until-empty", "--quiet", text=True)
     assert await worker.exit() == 0
-    assert len(worker.output) == 3
-    assert "ValueError: no Bobs" in worker.output[0]
+    said = of_jobs(worker)
+    assert len(said) == 3
+    assert "ValueError: no Bobs" in said[0]
 
 
 async def test_a_module_that_uses_task_alone_needs_no_app(start, app, folder):

@@ -247,7 +247,9 @@ async def test_what_stops_a_service_fails_no_attempt_whose_process_is_starting(
         assert met == 1
     async with app.worker():
         monkeypatch.setattr(pool._Process, "start", lambda: start_and_send(times=3))
-        assert f"signal {number} ({number.name})" in (await failure(await once.delay(1))).error_message
+        said = (await failure(await once.delay(1))).error_message
+        # SIGINT finds Python in its first imports now and then: that ends with a traceback and 1.
+        assert f"signal {number} ({number.name})" in said or (number == signal.SIGINT and "exit code 1 " in said)
         assert met == 3  # it was tried twice, and no more
 
 

@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 
 import pytest
 
 from aiotq import App
 from aiotq.errors import StoreFull, StoreRefused, StoreUnavailable
 from aiotq.store.scripts import ENQUEUE
+from tests import servers
+from tests.faults.invariants import Told
 from tests.faults.proxy import Fault, FaultProxy
 from tests.process.rig import Rig
 from tests.process.tasks import Tasks
@@ -38,6 +41,14 @@ class Within:
         assert took_s < CONNECT_TIMEOUT_S + MARGIN_S, f"took {took_s:.2f} s"
 
 
+async def drained(rig: Rig, *acked: str, refused: Collection[str] = (), unsure: Collection[str] = ()) -> None:
+    """A worker runs all that was queued: check the invariants. acked: ids; none: those of all records."""
+    records = [key.decode().partition(":job:")[2] async for key in rig.raw.scan_iter(f"{rig.prefix}job:*")]
+    worker = await rig.worker("--until-empty", ready=False)
+    assert await worker.exit() == 0
+    await rig.check([], told=Told(acked=acked or set(records) - set(unsure), refused=refused, unsure=unsure))
+
+
 # --- a server that refuses, or is away --------------------------------------------------------------------------------
 
 
@@ -46,16 +57,19 @@ async def test_enqueuing_on_a_replica_is_refused_and_says_that_nothing_was_done(
     async with hasty(rig) as app:
         await rig.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
         with Within(), pytest.raises(StoreRefused, match="READONLY; nothing was done") as caught:
-            await Tasks(app).note.delay()
+            await Tasks(app).note.options(job_id="refused").delay()
     assert caught.value.code == "READONLY"
     assert await rig.raw.dbsize() == 0
+    await rig.raw.execute_command("REPLICAOF", "NO", "ONE")
+    await drained(rig, refused=("refused",))
 
 
 async def test_opening_on_a_replica_is_refused_too(rig: Rig):
     await rig.start_server()
     await rig.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
     with Within(), pytest.raises(StoreRefused, match="read-only replica"):
-        await Tasks(hasty(rig)).note.delay()
+        await Tasks(hasty(rig)).note.options(job_id="refused").delay()
+    await rig.check([], told=Told(refused=("refused",)))
 
 
 async def test_enqueuing_on_a_full_server_is_refused_and_leaves_no_key(rig: Rig):
@@ -69,9 +83,11 @@ async def test_enqueuing_on_a_full_server_is_refused_and_leaves_no_key(rig: Rig)
         with Within(), pytest.raises(StoreFull, match="nothing was done"):
             await app.enqueue_many([Tasks(app).note.s() for _ in range(3)])
     assert await rig.raw.dbsize() == 0
+    await rig.check([])
 
 
 async def test_enqueuing_on_a_server_that_loads_is_refused_in_time_and_works_later(rig: Rig):
+    servers.skip_if_it_loads_in_one_go("valkey")
     await rig.start_server()
     async with rig.raw.pipeline(transaction=False) as pipe:
         for number in range(4_000):
@@ -94,6 +110,7 @@ async def test_enqueuing_on_a_server_that_loads_is_refused_in_time_and_works_lat
         await loading
         await Tasks(app).note.delay()
     assert await rig.raw.llen(f"{rig.prefix}line:default:5") == 1
+    await drained(rig)
 
 
 async def test_a_refusal_after_a_lost_answer_does_not_hide_that_the_job_may_be_queued(rig: Rig):
@@ -101,7 +118,7 @@ async def test_a_refusal_after_a_lost_answer_does_not_hide_that_the_job_may_be_q
     async with FaultProxy(rig.folder / "s", rig.folder / "p") as proxy, hasty(rig, proxy.url) as app:
         await Tasks(app).note.delay()
         proxy.arm(Fault.DROP_REPLY, ENQUEUE.sha)
-        enqueuing = asyncio.create_task(Tasks(app).note.delay())
+        enqueuing = asyncio.create_task(Tasks(app).note.options(job_id="open").delay())
         await proxy.struck()
         proxy.freeze()
         await rig.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
@@ -110,6 +127,8 @@ async def test_a_refusal_after_a_lost_answer_does_not_hide_that_the_job_may_be_q
             await enqueuing
         assert caught.value.sent
     assert await rig.raw.llen(f"{rig.prefix}line:default:5") == 2
+    await rig.raw.execute_command("REPLICAOF", "NO", "ONE")
+    await drained(rig, unsure=("open",))
 
 
 async def test_no_answer_leaves_the_effect_open_and_the_same_id_makes_it_safe_to_repeat(rig: Rig):
@@ -127,8 +146,10 @@ async def test_no_answer_leaves_the_effect_open_and_the_same_id_makes_it_safe_to
         repeated = await note.delay()
         assert not repeated.existed  # it is the caller's own job, from an earlier request or from this one
     assert await rig.raw.llen(f"{rig.prefix}line:default:5") == 1
+    await drained(rig, "once")
 
 
+# No server is left whose keys the invariants could look at, here as in the next test.
 async def test_without_a_server_it_says_in_time_that_nothing_was_queued(rig: Rig):
     with Within(), pytest.raises(StoreUnavailable, match="the job was not queued") as caught:
         await Tasks(hasty(rig)).note.delay()
@@ -259,6 +280,8 @@ async def test_a_program_enqueues_all_its_jobs_and_ends_silently_with(rig: Rig, 
     assert (process.returncode, lines) == (0, [])
     queued = await rig.raw.llen(f"{rig.prefix}line:default:5")
     assert queued in ((20,) if name != "no_goodbye_and_a_job_on_its_way" else range(20, 26))
+    await drained(rig)
+    assert len(rig.ledger.ends()) == queued
 
 
 async def test_a_killed_sender_leaves_whole_jobs_or_none(rig: Rig):

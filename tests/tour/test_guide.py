@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 GUIDE = Path(__file__).parents[2].joinpath("docs", "guide.md").read_text("utf-8")
-SERVICE, RETRIES, CORES, TESTS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+SERVICE, RETRIES, CORES, LIMIT, TESTS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def execute(code: str, *, module: str, namespace: str) -> dict[str, Any]:
@@ -82,6 +82,22 @@ async def test_retry_reject_and_no_retries_do_as_the_comments_say(
         with pytest.raises(errors.ResultTimeout, match=r"its next attempt is due in (300\.0|2\d\d\.\d) s"):
             await busy.result(timeout=0.1)
         assert await busy.cancel()
+
+
+async def test_calls_that_do_not_fit_their_queue_are_told(
+    valkey: Server, namespace: str, monkeypatch: pytest.MonkeyPatch, app: App
+) -> None:
+    monkeypatch.setenv("AIOTQ_URL", valkey.url)
+    limit = "max_len={'email': 2}"
+    code = LIMIT.replace('max_len={"email": 10_000}', f"namespace={namespace!r}, {limit}")
+    theirs = execute(code, module="limit", namespace=namespace)
+    async with theirs["app"]:
+        assert await theirs["invite"](["Ada", "Bob", "Cyd"]) == ["Cyd"]
+        async with theirs["app"].worker() as worker:
+            await worker.run_until_empty()
+        assert await theirs["invite"](["Cyd"]) == []
+        async with theirs["app"].worker() as worker:
+            await worker.run_until_empty()
 
 
 async def test_the_examples_of_tests_are_tests(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from aiotq import App, CurrentJob, Job, JobInfo, JobStatus, RetryPolicy, Signature, Task, Worker, current_job, task
+from aiotq import (
+    App,
+    CurrentJob,
+    Health,
+    Job,
+    JobInfo,
+    JobStatus,
+    RetryPolicy,
+    Signature,
+    Task,
+    Worker,
+    current_job,
+    task,
+)
 
 app = App()
 
@@ -119,6 +132,10 @@ async def what_workers_are() -> None:
     async with app.worker(queues=["high", "default"], concurrency=10) as worker:
         assert_type(worker, Worker)
         await worker.run_until_empty()
+        assert_type(worker.health(), Health)
+        assert_type(worker.health().reason, str | None)
+        assert_type(worker.ready, bool)
+        worker.health().live = False  # pyright: ignore[reportAttributeAccessIssue]
     async with app as opened:
         assert_type(opened, App)
     app.worker(["high"], 10)  # pyright: ignore[reportCallIssue]

@@ -27,7 +27,7 @@ NOWHERE = "redis://nowhere.invalid"
 def test_the_public_names_are_these() -> None:
     assert set(aiotq.__all__) == {
         "App", "task", "Task", "Job", "JobInfo", "JobStatus", "Signature", "Worker", "RetryPolicy", "Retry", "Reject",
-        "current_job", "CurrentJob", "errors",
+        "current_job", "CurrentJob", "Health", "errors",
     }  # fmt: skip
     assert aiotq.errors is errors
     assert aiotq.__version__.count(".") == 2
@@ -97,12 +97,34 @@ def test_the_module_level_decorator_is_the_default_apps() -> None:
         ("unknown_for", -1),
         ("max_lost", -1),
         ("max_block", 0),
+        ("max_len", 0),
+        ("max_len", True),
+        ("max_len", "10"),
     ],
 )
 def test_a_setting_that_can_not_be_right_is_refused_by_name_and_value(parameter: str, value: Any) -> None:
     with pytest.raises(UsageError) as raised:
         App(**{parameter: value})
     assert str(raised.value).startswith(f"{parameter}={value!r} ")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [({"a b": 5}, "max_len='a b' is no name of a queue"), ({"email": 0}, "max_len['email']=0 is not allowed")],
+)
+def test_a_limit_by_name_is_refused_by_its_name(lengths: Any, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        App(max_len=lengths)
+    assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("max_len", "lengths"),
+    [(None, (None, None)), (7, (7, 7)), ({"email": 5}, (5, None)), ({}, (None, None))],
+)
+def test_a_limit_is_of_each_queue_or_of_those_that_are_named(max_len: Any, lengths: tuple[Any, Any]) -> None:
+    settings = App(NOWHERE, max_len=max_len)._core.settings
+    assert (settings.longest("email"), settings.longest("default")) == lengths
 
 
 @pytest.mark.parametrize(

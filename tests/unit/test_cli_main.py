@@ -31,6 +31,7 @@ ALL = [
     "redis://h",
 ]
 ALL += ["--processes", "3", "--max-jobs", "1000", "--max-memory", "512MiB", "--uvloop"]
+ALL += ["--health-port", "8081", "--health-host", "0.0.0.0"]
 ALL += ["--namespace", "n", "--name", "w", "--quiet", "-v", "--log-format", "json"]
 GIVEN = WorkerOptions(
     target="hello:app",
@@ -44,6 +45,8 @@ GIVEN = WorkerOptions(
     max_jobs=1000,
     max_memory=512 << 20,
     uvloop=True,
+    health_port=8081,
+    health_host="0.0.0.0",
     until_empty=True,
     url="redis://h",
     namespace="n",
@@ -96,6 +99,7 @@ def test_a_first_word_that_is_a_command_is_that_command(run):
 def test_every_option_but_the_url_is_read_from_the_environment(run, monkeypatch):
     values = {"QUEUES": "a,b", "CONCURRENCY": "7", "THREADS": "2", "GRACE": "1.5", "LEASE": "3", "UNTIL_EMPTY": "1"}
     values |= {"PROCESSES": "3", "MAX_JOBS": "1000", "MAX_MEMORY": "512MiB", "UVLOOP": "1"}
+    values |= {"HEALTH_PORT": "8081", "HEALTH_HOST": "0.0.0.0"}
     values |= {
         "URL": "redis://other",
         "NAMESPACE": "n",
@@ -162,6 +166,16 @@ def test_queues_may_be_given_together_and_apart(run):
         (["x", "y"], "(y)"),
         (["x", "--name"], "'--name' requires an argument"),
         (["server", "nosuch"], "error: no such command 'nosuch'"),
+        (["x", "--health-port", "65536"], "'65536' is no port, 1 to 65535, or 0 for any that is free"),
+        (["x", "--health-port", "-1"], "'-1' is no port"),
+        (["health", "--health-port", "http"], "'http' is no port"),
+        (["health", "--health-port", "0"], "error: port 0 is no port that can be asked"),
+        (["health", "--live"], "error: --live asks a worker, and none was named"),
+        (["health", "--timeout", "0"], "'0' is no time to wait"),
+        (["health", "--url", "memory://"], "lives inside one process and can't be asked by another"),
+        (["health", "--url", "h:6379"], "has no scheme"),
+        (["health", "--url", "redis://h", "--queues", "a b"], "error: queues='a b' is no name of a queue"),
+        (["health", "--url", "redis://h", "--namespace", "a b"], "error: namespace='a b' is no namespace"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_two(run, capsys, words, said):
@@ -198,6 +212,11 @@ def test_help_has_every_option_and_ends_with_an_example(run, capsys, words):
     assert not (names - {"--target"}) - set(out.replace("\n", " ").split())
     assert out.rstrip().splitlines()[-1].lstrip().startswith("python -m aiotq shop.tasks:app ")
     assert not err
+
+
+def test_the_help_of_health_ends_with_an_example(run, capsys):
+    assert run("health", "-h") == (0, [])
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].lstrip() == "aiotq health --queues email"
 
 
 def test_help_fits_a_narrow_terminal(run, capsys, monkeypatch):

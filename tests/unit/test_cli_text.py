@@ -72,6 +72,8 @@ def test_rows_keep_their_indentation_and_lose_their_ends():
         ("redis://:secret@host/0", "redis://:***@host/0"),
         ("no redis://me:sec:r@et@host:1 there", "no redis://me:***@host:1 there"),
         ("rediss://host/0?password=secret&db=1", "rediss://host/0?password=***&db=1"),
+        ("redis+sentinel://h/jobs?db=1&sentinel_password=secret", "redis+sentinel://h/jobs?db=1&sentinel_password=***"),
+        ("the URL 'redis://h?password=sec'ret' is odd", "the URL 'redis://h?password=***' is odd"),
         ('{"url":"redis://h","mail":"a@b"}', '{"url":"redis://h","mail":"a@b"}'),
         ("redis://host/0 and me@example.org", "redis://host/0 and me@example.org"),
         ("no url, me:you@host", "no url, me:you@host"),

@@ -61,7 +61,7 @@ class Script:
             raise answer
         return answer
 
-    async def read(self, job_id: str) -> bytes | None:
+    async def read(self, job_id: str, *, at_most: int | None = None) -> bytes | None:
         return self._next("read")
 
     async def locate(self, job_id: str, *, generation: str, lines: Sequence[str]) -> Place:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiotq.errors import StoreFull, StoreUnavailable, StoreUnusable
+from aiotq.errors import QueueFull, StoreFull, StoreUnavailable, StoreUnusable
 from aiotq.sender import HALF_LEAST, OPEN_AGAIN_S, Sender, batches, told
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_ENQUEUE, Enqueued, NewJob
 
@@ -17,6 +17,10 @@ URL = "redis://here"
 
 def a_job(job_id: str, size: int = 0) -> NewJob:
     return NewJob(job_id=job_id, line="default:5", generation="aaaa", head=b"1waaaa", body=b"x" * size)
+
+
+def queue_full(job_id: str) -> QueueFull:
+    return QueueFull(queue="default", max_len=3, job_id=job_id, verb="enqueue", url=URL)
 
 
 class FakeStore:
@@ -33,14 +37,15 @@ class FakeStore:
         self.refusals: list[Exception] = []  # of `open`
         self.opened = 0
         self.known: set[str] = set()
+        self.full: set[str] = set()  # ids that do not fit their queue
         self.arrived = asyncio.Event()  # a batch is here
 
-    async def open(self) -> None:
+    async def open(self, *, timeout_s: float) -> None:
         self.opened += 1
         if self.refusals:
             raise self.refusals.pop(0)
 
-    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float) -> list[Enqueued]:
+    async def enqueue(self, jobs: Sequence[NewJob], *, timeout_s: float) -> list[Enqueued | QueueFull]:
         self.batches.append([job.job_id for job in jobs])
         self.timeouts.append(timeout_s)
         self.arrived.set()
@@ -48,8 +53,11 @@ class FakeStore:
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             raise error
-        answers: list[Enqueued] = []
+        answers: list[Enqueued | QueueFull] = []
         for job in jobs:
+            if job.job_id in self.full:
+                answers.append(queue_full(job.job_id))
+                continue
             answers.append(Enqueued.EXISTED if job.job_id in self.known else Enqueued.NEW)
             self.known.add(job.job_id)
         return answers
@@ -251,6 +259,40 @@ async def test_the_jobs_after_a_batch_that_failed_are_sent(store: FakeStore, sen
     with pytest.raises(StoreUnavailable):
         await first
     assert await second is Enqueued.NEW
+
+
+async def test_a_job_that_does_not_fit_its_queue_fails_alone(store: FakeStore, sender: Sender) -> None:
+    store.full = {"2"}
+    one, two, three = await asyncio.gather(*[sender.send(a_job(name)) for name in "123"], return_exceptions=True)
+    assert (one, three) == (Enqueued.NEW, Enqueued.NEW)
+    assert isinstance(two, QueueFull)
+    assert two.job_id == "2"
+    assert store.batches == [["1", "2", "3"]]
+
+
+async def test_a_caller_that_went_away_misses_no_refusal(store: FakeStore, sender: Sender) -> None:
+    store.full = {"1"}
+    store.gate.clear()
+    first, second = sender.send(a_job("1")), sender.send(a_job("2"))
+    await store.arrived.wait()
+    first.cancel()
+    store.gate.set()
+    assert await second is Enqueued.NEW
+
+
+async def test_of_many_those_after_one_that_does_not_fit_are_tried(store: FakeStore, sender: Sender) -> None:
+    store.full = {"1", "500"}
+    answers = await sender.send_many(a_job(str(i)) for i in range(2 * MAX_ENQUEUE))
+    assert [i for i, answer in enumerate(answers) if isinstance(answer, QueueFull)] == [1, 500]
+    assert answers.count(Enqueued.NEW) == 2 * MAX_ENQUEUE - 2
+
+
+async def test_many_that_fail_midway_do_not_count_those_that_did_not_fit(store: FakeStore, sender: Sender) -> None:
+    store.full = {"1", "2"}
+    store.errors += [None, StoreFull("full", verb="enqueue", url=URL, code="OOM")]
+    with pytest.raises(StoreFull) as raised:
+        await sender.send_many([a_job(str(i)) for i in range(2 * MAX_ENQUEUE)])
+    assert raised.value.__notes__ == [f"{MAX_ENQUEUE - 2} jobs of this enqueue_many() were queued before that"]
 
 
 def test_a_copied_error_keeps_its_class_and_its_facts() -> None:

@@ -50,7 +50,7 @@ def written(document: Document) -> tuple[records.Record, bytes]:
 def test_a_first_record_is_the_encoded_one(document: Document, args: bytes, kwargs: bytes) -> None:
     plain = records.new(with_arguments(document, args, kwargs), generation=GENERATION)
 
-    assert splice.First(document).new(args, kwargs, generation=GENERATION) == plain
+    assert splice.First(document).new(args, kwargs, job_id="j", generation=GENERATION) == plain
 
 
 @pytest.mark.parametrize("over", range(-2, 3))
@@ -60,7 +60,7 @@ def test_a_first_record_that_is_large_is_marked_from_the_same_byte_on(over: int)
     args = msgspec.json.encode(["x" * (LARGE_RECORD - rest + over)])
     plain = records.new(with_arguments(document, args, b"{}"), generation=GENERATION)
 
-    assert splice.First(document).new(args, b"{}", generation=GENERATION) == plain
+    assert splice.First(document).new(args, b"{}", job_id="j", generation=GENERATION) == plain
     assert plain[2].startswith("!") is (over > 0)
 
 

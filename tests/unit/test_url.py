@@ -15,7 +15,36 @@ from aiotq.store import connect, redact
         ("redis://:secret@h:1/0", "redis://:***@h:1/0"),
         ("rediss://ada:secret@h:1", "rediss://ada:***@h:1"),
         ("unix:///run/redis.sock?password=secret&db=1", "unix:///run/redis.sock?password=***&db=1"),
+        ("unix://ada:secret@/run/redis.sock", "unix://ada:***@/run/redis.sock"),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
         ("redis://[secret", "redis://***"),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        # Several hosts
+        (
+            "redis+sentinel://ada:secret@h1:1,h2:2/jobs/0?sentinel_password=secret&sentinel_username=bob",
+            "redis+sentinel://ada:***@h1:1,h2:2/jobs/0?sentinel_password=***&sentinel_username=bob",
+        ),
+        ("redis+sentinel://:secret@h1:1,:secret@h2:2/jobs", "redis+sentinel://:***@h2:2/jobs"),
+        ("redis://:secret@h1:1;redis://:secret@h2:2", "redis://:***@h2:2"),
+        # A password that was not encoded, in the wrong place, or under a wrong name
+        ("redis://:sec@secret@h:1", "redis://:***@h:1"),
+        ("redis://:secret/secret@h:1/0", "redis://:***@h:1/0"),
+        ("redis://:secret#secret@h:1/0", "redis://:***@h:1/0"),
+        ("redis://:secret?secret@h:1/0", "redis://***"),
+        ("redis://secret@h:1", "redis://***@h:1"),
+        ("redis://ada:secret", "redis://ada:***"),
+        ("redis://h?pasword=secret", "redis://h?pasword=***"),
+        ("redis://h?password=sec#ret&db=1", "redis://h?password=***"),
+        ("redis://h?password=sec@secret", "redis://h?password=***"),
+        ("redis:/:secret@h", "***"),
+        # Parameters that are no secrets
+        (
+            "rediss://h?ssl_cert_reqs=none&ssl_ca_certs=/my ca.pem&ssl_password=secret",
+            "rediss://h?ssl_cert_reqs=none&ssl_ca_certs=/my%20ca.pem&ssl_password=***",
+        ),
+        ("embedded:///data/a@b", "embedded:///data/a@b"),
+        ("embedded://ada:secret@h?x=secret", "embedded://***@h?x=***"),
+        ("memory://jobs", "memory://jobs"),
     ],
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
@@ -29,10 +58,22 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
         ("127.0.0.1", r"the URL '127\.0\.0\.1' .*; did you mean redis://127\.0\.0\.1\?"),
         (":secret@h:1", r"the URL ':\*\*\*@h:1' .*; did you mean redis://:\*\*\*@h:1\?"),
         ("redsi://h:1", r"the URL 'redsi://h:1' is not one .*; it starts with one of redis://, "),
-        ("redis://h:port", "the URL 'redis://h:port' can't be read: .*; expected redis://"),
+        ("redis://h:port", r"the URL 'redis://h:\*\*\*' can't be read; expected redis://.*; write special characters"),
+        ("redis://ada:secret", "can't be read; expected redis://"),
+        ("redis://h?db=x", "can't be read; expected redis://"),
+        ("redis://h?pasword=secret", "'pasword' is no parameter that aiotq knows; did you mean password"),
+        ("redis://h?ssl_ca_certs=/x", "begin with ssl_ are for rediss://.*; correct the URL"),
+        ("rediss://h?ssl_cert_reqs=maybe", "ssl_cert_reqs is one of required, optional, none; correct the URL"),
+        ("embedded://:secret@h?x=secret", "has options"),
     ],
 )
 def test_a_url_that_cant_be_right_is_shown_with_what_was_expected(url: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as raised:
         connect(url, namespace="test", connect_timeout_s=1)
     assert "secret" not in str(raised.value)
+    assert raised.value.__context__ is None, "nothing quotes it behind the error either"
+
+
+@pytest.mark.parametrize("query", ["max_connections=20", "socket_timeout=3", "decode_responses=true", "protocol=3"])
+def test_parameters_that_redis_py_knows_and_aiotq_needs_not_are_no_mistake(query: str) -> None:
+    connect(f"redis://h?{query}", namespace="test", connect_timeout_s=1)

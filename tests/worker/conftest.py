@@ -5,6 +5,8 @@ keys        a redis client on the app's server and namespace, by the names of ke
 any_app     an `App` on each kind of server in turn
 short_lease a lease that is over soon, for workers whose lease ends in the test
 impatient   a job is stuck soon after its cancellation
+proxy       a fault proxy in front of the app's server
+behind      an app of the same namespace whose every connection goes through that proxy
 """
 
 from __future__ import annotations
@@ -18,14 +20,17 @@ import pytest_asyncio
 from aiotq import App
 from aiotq.worker import life, run
 from tests.conftest import _check_keys, _raw_client
+from tests.faults.proxy import FaultProxy
 from tests.worker.kit import Events, Keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from tests.servers import Server
 
 STUCK_SOON_S = 0.1
+LIMIT_S = 0.5  # how long `behind` waits for an answer
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ async def any_app(request: pytest.FixtureRequest, server: Server, namespace: str
     """An opened app on a fresh namespace, once for each kind of server."""
     async with App(server.url, namespace=namespace) as opened:
         yield opened
-    async for client in _raw_client(server.url):
+    async for client in _raw_client(server.admin):
         await _check_keys(request, client, prefix)
 
 
@@ -62,3 +67,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that has not ended 0.1 s after its cancellation is stuck."""
     monkeypatch.setattr(run, "STUCK_AFTER_S", STUCK_SOON_S)
     monkeypatch.setattr(life, "STUCK_AFTER_S", STUCK_SOON_S)
+
+
+@pytest.fixture
+async def proxy(valkey: Server, server_folder: Path) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as running:
+        yield running
+
+
+@pytest.fixture
+async def behind(app: App, proxy: FaultProxy) -> AsyncIterator[App]:
+    """An app of the same namespace whose every connection goes through the proxy; `app` has none of the faults."""
+    store = app._core.client().store
+    await store.exchange("nobody", [], queues=["default"], limit=0)  # so that the server knows the script
+    async with App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=LIMIT_S) as faulty:
+        yield faulty

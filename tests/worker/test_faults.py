@@ -14,32 +14,15 @@ from aiotq import App, Reject, RetryPolicy, current_job
 from aiotq.errors import JobError
 from aiotq.store import scripts
 from tests.faults.proxy import Fault, FaultProxy
+from tests.worker.conftest import LIMIT_S
 from tests.worker.kit import Gate, fetcher_of, until, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
-    from tests.servers import Server
     from tests.worker.kit import Events, Keys
 
-LIMIT_S = 0.5  # how long the worker waits for an answer
 FAULTS = list(Fault)
-
-
-@pytest.fixture
-async def proxy(valkey: Server, server_folder: Path) -> AsyncIterator[FaultProxy]:
-    async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as running:
-        yield running
-
-
-@pytest.fixture
-async def behind(app: App, proxy: FaultProxy) -> AsyncIterator[App]:
-    """An app of the same namespace whose every connection goes through the proxy; `app` has none of the faults."""
-    store = app._core.client().store
-    await store.exchange("nobody", [], queues=["default"], limit=0)  # so that the server knows the script
-    async with App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=LIMIT_S) as faulty:
-        yield faulty
 
 
 @asynccontextmanager
@@ -143,36 +126,6 @@ async def test_jobs_put_back_by_a_stop_are_put_back_once_whatever_is_lost(
     async with app.worker() as worker:
         await worker.run_until_empty()
         assert worker.tally["succeeded"] == 4
-
-
-@pytest.mark.parametrize(
-    "script", [scripts.REGISTER, scripts.RENEW, scripts.PROMOTE, scripts.RETIRE], ids=lambda s: s.name
-)
-@pytest.mark.parametrize("fault", [Fault.DROP_REPLY, Fault.BLACK_HOLE], ids=lambda fault: fault.name.lower())
-async def test_lost_replies_of_the_other_scripts_do_no_harm(
-    app: App, behind: App, proxy: FaultProxy, keys: Keys, events: Events, script: scripts.Script, fault: Fault
-) -> None:
-    @behind.task
-    async def job() -> str:
-        return "ran"
-
-    here = app.task(job._registered.fn, name=job.name)
-    async with app.worker(["unserved"]):
-        pass  # so that the server knows all scripts
-    proxy.arm(fault, script.sha)
-    async with behind.worker(lease=1):
-        sent = await here.options(countdown=0.05).delay()
-        assert await sent.result(timeout=10) == "ran"
-        if script is not scripts.RETIRE:
-            async with within():
-                await proxy.struck()
-        assert await (await here.delay()).result(timeout=10) == "ran"
-    assert proxy.hits == 1
-    assert not events.of("lease_lost")
-    left = await keys.workers()
-    assert len(left) <= (script is scripts.REGISTER)  # one that nobody heard of: it is reclaimed as its lease ends
-    for worker_id in left:
-        await keys.reclaim(app._core.client().store, worker_id)
 
 
 async def test_connections_cut_again_and_again_in_mid_drain_lose_nothing_and_run_nothing_twice(

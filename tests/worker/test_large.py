@@ -104,10 +104,10 @@ async def test_a_large_job_whose_record_is_read_while_the_worker_stops_goes_back
     store = app._core.client().store
     read, begun, go_on = store.read, asyncio.Event(), asyncio.Event()
 
-    async def slow_read(job_id: str) -> bytes | None:
+    async def slow_read(job_id: str, *, at_most: int | None = None) -> bytes | None:
         begun.set()
         await go_on.wait()
-        return await read(job_id)
+        return await read(job_id, at_most=at_most)
 
     monkeypatch.setattr(store, "read", slow_read)
     job = await note.delay("x" * 50_000)
@@ -125,12 +125,12 @@ async def test_a_record_that_can_not_be_read_at_first_is_read_again(app: App, mo
     store = app._core.client().store
     read, refusals = store.read, 2
 
-    async def refusing(job_id: str) -> bytes | None:
+    async def refusing(job_id: str, *, at_most: int | None = None) -> bytes | None:
         nonlocal refusals
         if refusals:
             refusals -= 1
             raise StoreUnavailable("read: no answer", verb="read", url=store.url, sent=True)
-        return await read(job_id)
+        return await read(job_id, at_most=at_most)
 
     @app.task
     async def measure(text: str) -> int:
@@ -150,7 +150,7 @@ async def test_a_forced_stop_does_not_wait_for_a_record_that_is_read(
 ) -> None:
     begun = asyncio.Event()
 
-    async def never(job_id: str) -> bytes | None:
+    async def never(job_id: str, *, at_most: int | None = None) -> bytes | None:
         begun.set()
         await asyncio.Event().wait()
         return None

@@ -18,6 +18,7 @@ from aiotq.store.contract import WorkerCard
 from aiotq.worker.admit import READS_AT_ONCE
 from aiotq.worker.held import Held
 from aiotq.worker.keeper import Keeper
+from aiotq.worker.outage import Outage
 from aiotq.worker.settings import WorkerSettings
 from tests.faults.proxy import Fault, FaultProxy
 from tests.worker.kit import WITHIN_S, fetcher_of, until, within
@@ -111,12 +112,12 @@ async def test_few_large_records_are_read_at_once_as_the_next_exchange_waits_for
     store = app._core.client().store
     read, reading, most = store.read, 0, 0
 
-    async def counted(job_id: str) -> bytes | None:
+    async def counted(job_id: str, *, at_most: int | None = None) -> bytes | None:
         nonlocal reading, most
         reading += 1
         most = max(most, reading)
         try:
-            return await read(job_id)
+            return await read(job_id, at_most=at_most)
         finally:
             reading -= 1
 
@@ -200,7 +201,7 @@ async def test_heartbeats_that_are_never_answered_do_not_end_the_lease_while_the
         proxy.arm(Fault.BLACK_HOLE, scripts.RENEW.sha, times=times)
         async with behind, behind.worker(lease=2) as worker:
             assert worker._life is not None
-            keeper = worker._life._keeper
+            keeper = worker._life.keeper
             assert keeper is not None
             registered_at_s = keeper.renewed_at_s
 
@@ -223,7 +224,7 @@ async def test_who_was_seen_late_on_a_connection_that_broke_since_is_given_anoth
     async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy, within():
         behind = connect(proxy.url, namespace=app._core.settings.namespace, connect_timeout_s=5)
         settings = WorkerSettings(queues=("default",), lease_s=0.001)  # it looks as often as it is told to
-        keeper = Keeper(behind, settings, worker_id="w1", lost=lambda: None, running=str)
+        keeper = Keeper(behind, settings, Outage(), worker_id="w1", lost=lambda: None, running=str)
         assert await keeper._beat()
         proxy.cut_all()
         await behind.read("nothing")  # another one found it broken, and connected anew

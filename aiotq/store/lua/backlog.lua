@@ -5,9 +5,7 @@
 local wanted, queued, running = {}, 0, 0
 for i = 3, #ARGV do
   wanted[ARGV[i]] = true
-  for _, place in ipairs(safe('ZRANGE', prefix .. 'lines:' .. ARGV[i], 0, 15)) do
-    queued = queued + safe('LLEN', prefix .. 'line:' .. ARGV[i] .. ':' .. place)
-  end
+  queued = queued + waiting_in(ARGV[i])
 end
 for _, worker in ipairs(safe('ZRANGE', prefix .. 'workers', 0, -1)) do
   for _, ticket in ipairs(safe('SMEMBERS', prefix .. 'active:' .. worker)) do

@@ -1,40 +1,54 @@
 -- enqueue.lua: put a batch of jobs in their lines or the schedule. Idempotent by id.
 -- KEYS    1 prefix
--- ARGV    1 now, Unix ms or 0   then four a job: id, line and when ("" now | "+ms" from now | "@ms" Unix ms) in one,
---         record up to the time (its bytes 3 to 6 are the generation), record after it
+-- ARGV    1 now, Unix ms or 0   then four a job: id, line and when ("" now | "<n" now, if fewer than n wait in its queue |
+--         "+ms" from now | "@ms" Unix ms) in one, record up to the time (its bytes 3 to 6 are the generation), record after it
 -- RETURNS a byte a job: 0 it was new | 1 this very job was there (its generation) | 2 another one was
+--         | 3 none was, and its queue is full: nothing of it was written
 -- COST    a new job at batches of 100: SET, a part of RPUSH
 local now_ms = clock(ARGV[1])
 local stamp, jobs = string.format('%013d', now_ms), prefix .. 'job:'
-local reply, woken, order, lines = {}, {}, {}, {}
+local reply, woken, order, lines, places, rooms = {}, {}, {}, {}, {}, {}
 -- Where jobs of this line and time go: their tickets gather in it, unless they are scheduled each by itself.
 local function place_of(where)
-  local line, sign, ms = match(where, '^(.*:.)([@+]?)(%-?%d*)$')
-  local found = { line = line .. ':', tickets = {} }
-  if sign ~= '' then
+  local line, sign, ms = match(where, '^(.*:.)([@+<]?)(%-?%d*)$')
+  local found = { line = line .. ':', queue = match(line, '^[^:]*') }
+  if sign == '<' then -- what waits in its queue is counted once a batch, before anything is written
+    found.most = tonumber(ms)
+    rooms[found.queue] = rooms[found.queue] or { waiting = waiting_in(found.queue) }
+  end
+  if sign == '@' or sign == '+' then
     found.due_ms = tonumber(ms) + (sign == '+' and now_ms or 0)
   else
-    order[#order + 1] = found
+    if not lines[line] then
+      lines[line] = {}
+      order[#order + 1] = found
+    end
+    found.tickets = lines[line] -- with a bound or without, they keep one order
   end
-  lines[where] = found
+  places[where] = found
 end
 for at = 3, #ARGV, 4 do -- before anything is written, as a bad one raises
-  if not lines[ARGV[at]] then place_of(ARGV[at]) end
+  if not places[ARGV[at]] then place_of(ARGV[at]) end
 end
 for at = 2, #ARGV, 4 do
   local id, head = ARGV[at], ARGV[at + 2]
   local key, record, generation = jobs .. id, head .. stamp .. ARGV[at + 3], sub(head, 3, 6)
-  local new = call('SET', key, record, 'NX')
-  local found = not new and safe('GETRANGE', key, 2, 5)
+  local place = places[ARGV[at + 1]]
+  local room = rooms[place.queue]
+  local full = place.most and room.waiting >= place.most and call('EXISTS', key) == 0
+  local new = not full and call('SET', key, record, 'NX')
+  local found = not new and not full and safe('GETRANGE', key, 2, 5)
   if found == '' then new = call('SET', key, record, 'NX') end -- it was of a wrong type, and has been put aside
-  if new then
-    local place = lines[ARGV[at + 1]]
+  if full then
+    reply[#reply + 1] = '3'
+  elseif new then
     local ticket = place.line .. generation .. ':' .. id
     if place.due_ms then
       schedule_at(place.due_ms, ticket)
     else
       local tickets = place.tickets
       tickets[#tickets + 1] = ticket
+      if room then room.waiting = room.waiting + 1 end
     end
     reply[#reply + 1] = '0'
   else

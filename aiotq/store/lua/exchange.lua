@@ -25,7 +25,8 @@ local heard = some and call('EXISTS', waits_key) > 0
 begin()
 
 -- 1. Outcomes, each behind the fence: whoever removes the ticket from `active` owns it.
-local stored, back = {}, {}
+local stored, back, was = {}, {}, {}
+local adrift = {} -- by ticket: out of `active`, and its outcome not stored
 local function store_end(job_id, record, ttl_ms)
   if marks then forget(job_id) end
   if not call('SET', jobs .. job_id, record, 'XX', 'PX', ttl_ms) then return false end
@@ -36,6 +37,7 @@ local function id_of(ticket) return sub(ticket, find(ticket, ':', 1, true) + 8) 
 local function other(at)
   local ticket, kind = ARGV[at], ARGV[at + 1]
   if safe('SREM', active, ticket) == 0 then return false end
+  adrift[ticket] = true
   local job_id = id_of(ticket)
   local key = jobs .. job_id
   if kind == 'b' then
@@ -43,7 +45,7 @@ local function other(at)
     if size == 0 and call('EXISTS', key) == 0 then forget(job_id) return false end
     -- One that is too short to be a record goes back as it is: its next claimer makes a dead letter of it.
     if size >= 19 then call('SETRANGE', key, 2, sub(match(ARGV[at + 4], ':.:(....):'), 1, 4)) end
-    back[#back + 1] = ARGV[at + 4]
+    back[#back + 1], was[#was + 1] = ARGV[at + 4], ticket
     return true
   end
   if kind == 'l' then
@@ -69,12 +71,23 @@ if n_ended > 0 then
   safe('SREM', active, unpack(tickets)) -- last: what an error above leaves undone can be repeated
 end
 first = first + n_ended * 3
-for i = 1, n_others do stored[#stored + 1] = other(first + (i - 1) * 5) and '1' or '0' end
-first = first + n_others * 5 -- of the tickets held in doubt
-for i = #back, 1, -1 do -- backwards, so that they keep their order at the front
-  local queue, place = parse(back[i])
-  push(true, queue, place, { back[i] }, woken)
+if n_others > 0 then
+  or_back(function()
+    for i = 1, n_others do
+      local at, waiting = first + (i - 1) * 5, #back
+      stored[#stored + 1] = other(at) and '1' or '0'
+      if #back == waiting then adrift[ARGV[at]] = nil end
+    end
+    for i = #back, 1, -1 do -- backwards, so that they keep their order at the front
+      local queue, place = parse(back[i])
+      push(true, queue, place, { back[i] }, woken)
+      adrift[was[i]] = nil
+    end
+  end, function()
+    for ticket in pairs(adrift) do call('SADD', active, ticket) end -- as the outcome will be repeated
+  end)
 end
+first = first + n_others * 5 -- of the tickets held in doubt
 
 -- 2. What the claim or the doubt found: tickets, checked against their records.
 local claimed, taken, taken_ids = {}, {}, {}
@@ -120,7 +133,7 @@ local function resolve(tickets, sources)
         local _
         _, _, generation, job_id = parse(ticket)
       end
-      if not generation then
+      if not generation or #ticket > LONGEST_TICKET then
         drop(ticket)
         put_aside(ticket, source and prefix .. 'line:' .. sub(source.name, 1, -2) or active, now_ms)
       else
@@ -166,12 +179,8 @@ local paused = {}
 for _, queue in ipairs(some and safe('SMEMBERS', paused_key) or {}) do paused[queue] = true end
 local may_suspect, took_suspect = ARGV[4] == '1', false
 local due_us = next_due(now_us)
-if limit > 0 and not doubt then
-  if due_us and due_us <= 0 then
-    promote_due(limit, now_ms, woken)
-    due_us = next_due(now_us)
-  end
-  local tickets, sources = {}, {}
+local tickets, sources = {}, {}
+local function claim()
   for q = 10, 9 + n_queues do
     local queue = ARGV[q]
     local lines = prefix .. 'lines:' .. queue
@@ -198,24 +207,39 @@ if limit > 0 and not doubt then
     end
   end
   local rest = resolve(tickets, sources)
-  if rest then -- full in bytes: the others go back where they were
-    for i = #tickets, rest, -1 do
-      push(true, sources[i].queue, sources[i].place, { tickets[i] }, woken)
-    end
+  for i = #tickets, rest or #tickets + 1, -1 do -- full in bytes: the others go back where they were
+    push(true, sources[i].queue, sources[i].place, { tickets[i] }, woken)
+    tickets[i] = nil
   end
+  if #taken > 0 then safe('SADD', active, unpack(taken)) end
+end
+if limit > 0 and not doubt then
+  if due_us and due_us <= 0 then
+    promote_due(limit, now_ms, woken)
+    due_us = next_due(now_us)
+  end
+  or_back(claim, function()
+    -- To this worker, which is in doubt then and finds them; else where they were.
+    if #tickets == 0 or pcall(call, 'SADD', active, unpack(tickets)) then return end
+    for i = #tickets, 1, -1 do push(true, sources[i].queue, sources[i].place, { tickets[i] }, woken) end
+  end)
 end
 
 -- 5. What is known of the claimed, and their fence.
 local fence, known = 0, {}
 if #taken > 0 then
-  if not doubt then safe('SADD', active, unpack(taken)) end
-  fence = safe('INCR', prefix .. 'fence')
+  -- More than the last one, and no less than the clock says in µs: so it grows even where the last one has been lost.
+  local last = safe('GET', prefix .. 'fence')
+  local number = tonumber(last or '')
+  if last and not number then garbage[#garbage + 1] = prefix .. 'fence' end
+  fence = number and number < MOST and number >= now_us and number + 1 or now_us
+  call('SET', prefix .. 'fence', string.format('%.0f', fence)) -- `..` would round it
   if marks then
     local lost, stops = safe('HMGET', lost_key, unpack(taken_ids)), safe('HMGET', cancels_key, unpack(taken_ids))
     for i = 1, #taken do
       if lost[i] or stops[i] then
         local n = #known
-        known[n + 1], known[n + 2], known[n + 3] = i, tonumber(lost[i] or 0) or 0, stops[i] and '1' or '0'
+        known[n + 1], known[n + 2], known[n + 3] = i, whole(lost[i]), stops[i] and '1' or '0'
       end
     end
   end

@@ -6,6 +6,9 @@ local call, match, sub = redis.call, string.match, string.sub
 local prefix = KEYS[1]
 local TOKEN_TTL_MS = 60000
 local ASIDE_TTL_MS = 2592000000 -- 30 days
+local MOST = 9007199254740991   -- the largest whole number up to which a double has them all
+local LAST_MS = 253402300800000 -- the end of the year 9999: nothing that aiotq writes is due later
+local LONGEST_TICKET = 200      -- a queue of 64, an id of 128, a generation of 4, a place, three colons
 local garbage = {}              -- keys in which something was found that is not ours
 
 -- The time: Unix ms, and µs. A passed time of 0 means Redis's clock.
@@ -19,17 +22,39 @@ end
 -- At maxmemory Redis refuses a script whose first write may grow, and lets one run whole that begins with one that can't.
 local function begin() call('SREM', prefix .. 'nothing', '') end
 
+-- Redis rolls nothing back: should a user lose a right halfway through, what has left one place and not come to the next
+-- goes back by `undo`, before the error is raised.
+local function or_back(act, undo)
+  local ok, reply = pcall(act)
+  if ok then return reply end
+  pcall(undo)
+  error(reply, 0)
+end
+
 -- A command on a key that may be of a wrong type: such a key is renamed aside, and the command repeated.
 local function safe(command, key, ...)
   local reply = redis.pcall(command, key, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
   if string.find(tostring(reply.err), 'WRONGTYPE', 1, true) then -- (fakeredis gives bytes)
-    local away = prefix .. 'aside:' .. sub(key, #prefix + 1)
-    call('RENAME', key, away)
-    call('PEXPIRE', away, ASIDE_TTL_MS)
+    local name = sub(key, #prefix + 1)
+    call('RENAME', key, prefix .. 'aside:' .. name)
+    call('PEXPIRE', prefix .. 'aside:' .. name, ASIDE_TTL_MS)
     garbage[#garbage + 1] = key
+    local queue = match(name, '^lines:(.*)$') -- it named lines that hold jobs: nobody would find these
+    for rank = -1, queue and 9 or -2 do
+      local place = rank < 0 and 's' or tostring(rank)
+      local length = redis.pcall('LLEN', prefix .. 'line:' .. queue .. ':' .. place) -- an error: it is of a wrong type too
+      if type(length) == 'number' and length > 0 then call('ZADD', key, rank, place) end
+    end
   end
   return call(command, key, ...) -- any other error is raised by this
+end
+
+-- A number that somebody else may have written: whole, from 0 to MOST. What is none is 0.
+local function whole(value)
+  local number = tonumber(value)
+  if not number or number ~= number or number < 0 then return 0 end
+  return math.floor(math.min(number, MOST))
 end
 
 -- Among the dead letters, and their TTL renewed. The two oldest go if their records have gone, or if they are garbage put
@@ -56,11 +81,12 @@ local function put_aside(bytes, key, now_ms)
   garbage[#garbage + 1] = key
 end
 
--- At most one token on a wake list: "somebody look".
-local function token(name)
+-- A token on a wake list: "somebody look". There is at most one, or `most`.
+local function token(name, most)
   local key = prefix .. 'wake:' .. name
-  if safe('LLEN', key) > 0 then return end
-  call('RPUSH', key, '1')
+  local lacking = (most or 1) - safe('LLEN', key)
+  if lacking <= 0 then return end
+  for _ = 1, lacking do call('RPUSH', key, '1') end
   call('PEXPIRE', key, TOKEN_TTL_MS)
 end
 local POLLER = ':poller' -- no queue's name has a colon
@@ -68,7 +94,9 @@ local POLLER = ':poller' -- no queue's name has a colon
 -- A ticket's queue, place, generation and id; nil if it is none. A place is a priority 0-9, a-j for the front of one, or s.
 local REST = '([%w_!-][%w_-][%w_-][%w_-]):([%w_.:-]+)$'
 local TICKET = '^([%w_.-]+):([%da-js]):' .. REST
-local function parse(ticket) return match(ticket, TICKET) end
+local function parse(ticket)
+  if #ticket <= LONGEST_TICKET then return match(ticket, TICKET) end
+end
 
 -- The place of a line, and its rank in `lines`; a ticket of a to j goes to the front of 0 to 9.
 local function rank(place)
@@ -81,11 +109,14 @@ end
 -- Whether a ticket of that place goes to the front of its line when it is put there: those of a to j (LIFO).
 local function to_front(place) return place >= 'a' and place ~= 's' end
 
--- Put tickets in a line of a queue, one after the other; `woken` collects the queues that need a token.
+-- Put tickets in a line of a queue, one after the other; `woken` collects the queues that need a token. If a command is
+-- refused, none of them is there: the name among `queues`, which comes after them, is a hint for people and undoes nothing.
 local function push(front, queue, place, tickets, woken)
   local where, score = rank(place)
+  local well = #garbage
+  local new = safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 or #garbage > well -- or only just mended
   safe(front and 'LPUSH' or 'RPUSH', prefix .. 'line:' .. queue .. ':' .. where, unpack(tickets))
-  if safe('ZADD', prefix .. 'lines:' .. queue, score, where) == 1 then safe('SADD', prefix .. 'queues', queue) end
+  if new then pcall(safe, 'SADD', prefix .. 'queues', queue) end
   woken[queue] = true
 end
 
@@ -100,12 +131,23 @@ local function gather(lines, queue, place, ticket)
   local tickets = line[3]
   tickets[#tickets + 1] = ticket
 end
-local function push_gathered(lines, woken)
-  for i = 1, #lines do push(true, lines[i][1], lines[i][2], lines[i][3], woken) end
+local function push_gathered(lines, woken, pushed)
+  for i = 1, #lines do
+    local tickets = lines[i][3]
+    push(true, lines[i][1], lines[i][2], tickets, woken)
+    for j = 1, #tickets do pushed(tickets[j]) end
+  end
 end
 
-local function wake(woken)
-  for queue in pairs(woken) do token(queue) end
+-- How many tickets wait in a queue's lines, those of all priorities.
+local function waiting_in(queue)
+  local count, places = 0, safe('ZRANGE', prefix .. 'lines:' .. queue, 0, 15)
+  for i = 1, #places do count = count + safe('LLEN', prefix .. 'line:' .. queue .. ':' .. places[i]) end
+  return count
+end
+
+local function wake(woken, most)
+  for queue in pairs(woken) do token(queue, most) end
 end
 
 -- Move up to `limit` due tickets from the schedule to their lines. Returns how many were moved.
@@ -113,24 +155,30 @@ local function promote_due(limit, now_ms, woken)
   local schedule = prefix .. 'schedule'
   local due = safe('ZRANGEBYSCORE', schedule, '-inf', now_ms, 'LIMIT', 0, limit)
   if #due == 0 then return 0 end
+  call('ZADD', prefix .. 'nothing', 'XX', 0, '') -- changes nothing; without the right to it nothing could be put back
   call('ZREM', schedule, unpack(due))
-  local batch, last, front = {}, nil, nil
-  local queue_of, place_of
-  for i = 1, #due do
-    local queue, place = parse(due[i])
-    if not queue then
-      put_aside(due[i], schedule, now_ms)
-    else
-      local line = queue .. ':' .. place
-      if line ~= last then
-        if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
-        batch, last, queue_of, place_of = {}, line, queue, place
-        front = to_front(place)
+  local batch, first = {}, 1 -- the first that is in no place
+  local last, front, queue_of, place_of
+  local function move()
+    for i = 1, #due do
+      local queue, place = parse(due[i])
+      if not queue then
+        put_aside(due[i], schedule, now_ms)
+      else
+        local line = queue .. ':' .. place
+        if line ~= last then
+          if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
+          batch, first, last, queue_of, place_of = {}, i, line, queue, place
+          front = to_front(place)
+        end
+        batch[#batch + 1] = due[i]
       end
-      batch[#batch + 1] = due[i]
     end
+    if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
   end
-  if #batch > 0 then push(front, queue_of, place_of, batch, woken) end
+  or_back(move, function()
+    for i = first, #due do call('ZADD', schedule, now_ms, due[i]) end
+  end)
   return #due
 end
 
@@ -138,7 +186,7 @@ end
 local function next_due(now_us)
   local first = safe('ZRANGE', prefix .. 'schedule', 0, 0, 'WITHSCORES')
   if #first == 0 then return false end
-  return first[2] * 1000 - now_us
+  return math.max(-MOST, math.min(first[2] * 1000 - now_us, MOST)) -- a score may be infinite, and no integer can be
 end
 
 -- Put a ticket in the schedule; the poller gets a token if nothing was due earlier.

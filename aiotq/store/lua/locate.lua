@@ -5,7 +5,7 @@
 --         {now, lost, ""} if its record has gone, ended or changed since
 local id, generation = ARGV[1], ARGV[2]
 local now_ms = clock('0')
-local lost = tonumber(safe('HGET', prefix .. 'lost', id) or 0)
+local lost = whole(safe('HGET', prefix .. 'lost', id))
 local header = safe('GETRANGE', prefix .. 'job:' .. id, 0, 5)
 if sub(header, 2) ~= 'w' .. generation then return { now_ms, lost, '' } end
 local worker, tickets = holder(generation, id, 3)

@@ -13,6 +13,11 @@ if leader and leader ~= id and until_ms > now_ms and until_ms <= now_ms + lease_
 end
 begin()
 call('SET', key, string.format('%s %d', id, now_ms + lease_ms), 'PX', lease_ms * 2)
+-- Due after the last day: nobody has asked for that, and what the ticket is due at cannot be known. It is due now.
+local schedule = prefix .. 'schedule'
+for _, ticket in ipairs(safe('ZREVRANGEBYSCORE', schedule, '+inf', '(' .. LAST_MS, 'LIMIT', 0, 100)) do
+  call('ZADD', schedule, now_ms, ticket)
+end
 local woken = {}
 local moved = promote_due(limit, now_ms, woken)
 wake(woken)

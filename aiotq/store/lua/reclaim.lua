@@ -9,7 +9,7 @@ local workers, active, card = prefix .. 'workers', prefix .. 'active:' .. id, pr
 local lease_end = safe('ZSCORE', workers, id)
 if not lease_end or tonumber(lease_end) ~= seen_ms then return 0 end
 if seen_ms > now_ms then
-  local latest_ms = now_ms + (tonumber(safe('HGET', card, 'lease_ms')) or 0)
+  local latest_ms = now_ms + whole(safe('HGET', card, 'lease_ms'))
   if seen_ms <= latest_ms then return 0 end
   begin()
   call('ZADD', workers, latest_ms, id)
@@ -27,18 +27,38 @@ local function lost_again(job_id)
   return 1
 end
 local woken, lines, tickets = {}, {}, safe('SPOP', active, limit)
-for i = 1, #tickets do
-  local queue, place, generation, job_id = parse(tickets[i])
-  if not queue then
-    put_aside(tickets[i], active, now_ms)
-  elseif lost_again(job_id) < 2 then
-    gather(lines, queue, place, tickets[i])
-  else
-    gather(lines, queue, 's', queue .. ':s:' .. generation .. ':' .. job_id)
+local adrift, origin, losses = {}, {}, {} -- by ticket as it is in `active`; the same by the new one; by job, as counted
+for i = 1, #tickets do adrift[tickets[i]] = true end
+or_back(function()
+  for i = 1, #tickets do
+    local queue, place, generation, job_id = parse(tickets[i])
+    if not queue then
+      put_aside(tickets[i], active, now_ms)
+      adrift[tickets[i]] = nil
+    else
+      losses[job_id] = lost_again(job_id)
+      local ticket = tickets[i]
+      if losses[job_id] >= 2 then
+        place, ticket = 's', queue .. ':s:' .. generation .. ':' .. job_id
+      end
+      origin[ticket] = tickets[i]
+      gather(lines, queue, place, ticket)
+    end
   end
-end
-push_gathered(lines, woken)
-wake(woken)
+  push_gathered(lines, woken, function(ticket) adrift[origin[ticket]] = nil end)
+end, function()
+  for ticket in pairs(adrift) do
+    call('SADD', active, ticket)
+    local _, _, _, job_id = parse(ticket)
+    local times = job_id and losses[job_id]
+    if times == 1 then
+      call('HDEL', prefix .. 'lost', job_id)
+    elseif times then
+      call('HSET', prefix .. 'lost', job_id, times - 1)
+    end
+  end
+end)
+wake(woken, 2) -- one that is frozen or cut off may still wait for a token, and takes the first to nowhere
 if call('SCARD', active) > 0 then return 1 end
 call('ZREM', workers, id)
 call('DEL', active, card)

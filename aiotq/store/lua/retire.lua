@@ -8,11 +8,22 @@ local lease_end = safe('ZSCORE', workers, id)
 if not lease_end or tonumber(lease_end) <= 0 then return { 0, 0 } end
 begin()
 local woken, lines, tickets = {}, {}, safe('SPOP', active, limit)
-for i = 1, #tickets do
-  local queue, place = parse(tickets[i])
-  if queue then gather(lines, queue, place, tickets[i]) else put_aside(tickets[i], active, now_ms) end
-end
-push_gathered(lines, woken)
+local adrift = {}
+for i = 1, #tickets do adrift[tickets[i]] = true end
+or_back(function()
+  for i = 1, #tickets do
+    local queue, place = parse(tickets[i])
+    if queue then
+      gather(lines, queue, place, tickets[i])
+    else
+      put_aside(tickets[i], active, now_ms)
+      adrift[tickets[i]] = nil
+    end
+  end
+  push_gathered(lines, woken, function(ticket) adrift[ticket] = nil end)
+end, function()
+  for ticket in pairs(adrift) do call('SADD', active, ticket) end
+end)
 wake(woken)
 if call('SCARD', active) > 0 then return { #tickets, 1 } end
 call('ZREM', workers, id)

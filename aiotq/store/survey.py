@@ -1,0 +1,38 @@
+"""What there is in a namespace, in a handful of reads: for `aiotq health`."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from aiotq.store.contract import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiotq.store.keys import Keys
+
+MOST_WORKERS, MOST_QUEUES = 1000, 100
+
+
+async def survey(send: Callable[..., Awaitable[Any]], keys: Keys) -> Survey:
+    """send: sends one command and returns its reply."""
+    began_s = monotonic()
+    await send("PING")
+    ping_s = monotonic() - began_s
+    seconds, micros = await send("TIME")
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    ids = await send("ZRANGEBYSCORE", keys.workers, now_ms, "+inf", "LIMIT", 0, MOST_WORKERS)
+    cards = [send("HMGET", keys.worker(_text(worker_id)), "label", "queues") for worker_id in ids]
+    workers: dict[str, Sequence[str]] = {}
+    for label, queues in await asyncio.gather(*cards):
+        if label is not None:
+            workers[_text(label)] = _text(queues or b"").split(",")
+    names = sorted(map(_text, await send("SMEMBERS", keys.queues())))[:MOST_QUEUES]
+    waiting = await asyncio.gather(*(send("ZCARD", keys.lines(name)) for name in names))
+    return Survey(ping_s=ping_s, workers=workers, queues=dict(zip(names, map(bool, waiting), strict=True)))
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")

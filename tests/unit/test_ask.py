@@ -1,0 +1,47 @@
+"""What a caller is told of a request whose time is over, with a wire that plays."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from aiotq.errors import StoreUnavailable
+from aiotq.store.ask import Asker
+
+
+async def nowhere() -> None:
+    raise OSError("nothing is dialled here")
+
+
+def asker() -> Asker:
+    return Asker(nowhere, url="redis://here", prefix="{a}:", limit_s=1, left=lambda: None)  # type: ignore[arg-type]
+
+
+async def test_a_request_whose_answer_comes_in_the_turn_in_which_its_time_is_over_counts_as_sent() -> None:
+    """A script that is taught has its answer one turn later than its time is over: nothing is in flight by then."""
+    asks, loop = asker(), asyncio.get_running_loop()
+    end = loop.time() + 0.05
+
+    async def attempt() -> None:
+        reply: asyncio.Future[bytes] = loop.create_future()
+        asks._wire.written += 1
+        loop.call_at(end, reply.set_result, b"0")
+        time.sleep(0.1)  # noqa: ASYNC251  the loop is late: both timers are due in one turn
+        await asyncio.gather(reply)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await asks._by(end, attempt, verb="enqueue")
+    assert caught.value.sent
+
+
+async def test_a_request_that_never_got_a_connection_counts_as_unsent() -> None:
+    asks, loop = asker(), asyncio.get_running_loop()
+
+    async def attempt() -> None:
+        await loop.create_future()
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await asks._by(loop.time() + 0.01, attempt, verb="enqueue")
+    assert not caught.value.sent
