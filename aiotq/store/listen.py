@@ -163,7 +163,7 @@ class Listener:
         """Write without waiting; the owner reads the answers."""
         connection = self._connection
         writer = getattr(connection, "_writer", None)
-        if connection is None or writer is None:
+        if connection is None or writer is None or writer.is_closing():
             return  # it broke just now; the owner subscribes anew
         writer.writelines(connection.pack_command(command, *channels))
         if command in ("SUBSCRIBE", "UNSUBSCRIBE"):

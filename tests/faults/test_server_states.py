@@ -38,7 +38,7 @@ from tests.faults.states import (
     restarting_slowly,
     stop_process,
 )
-from tests.faults.vitals import Stopwatch
+from tests.faults.stopwatch import Stopwatch
 from tests.process.ledger import until
 from tests.process.tasks import Tasks
 from tools import acl

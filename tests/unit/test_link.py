@@ -120,6 +120,17 @@ async def test_a_connection_that_ends_is_told_once() -> None:
     assert isinstance(near.losses[0], ConnectionResetError)
 
 
+async def test_what_is_written_to_a_broken_connection_is_lost_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    async with pair() as (_, near, link):
+        link._transport.abort()
+        for _ in range(20):
+            link.write(b"x")
+        link.write_all([b"x"] * 20)
+        await near.told(0, 1)
+
+    assert not caplog.records
+
+
 async def test_what_is_no_redis_is_told_as_that() -> None:
     async with pair() as (far, near, link):
         link.write(b"x")
