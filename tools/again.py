@@ -19,7 +19,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 
 
 def named() -> list[tuple[str, str]]:
-    """File and test of each test that the page names. A row may name several of one file, and the file without a test."""
+    """File and test of each test that the page names; "" where it names the file alone."""
     found: list[tuple[str, str]] = []
     for row in PAGE.read_text("utf-8").splitlines():
         file = ""
