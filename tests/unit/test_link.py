@@ -122,6 +122,7 @@ async def test_a_connection_that_ends_is_told_once() -> None:
 
 async def test_what_is_written_to_a_broken_connection_is_lost_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     async with pair() as (_, near, link):
+        assert isinstance(link, SocketLink)
         link._transport.abort()
         for _ in range(20):
             link.write(b"x")
