@@ -10,13 +10,13 @@ from aiotq.errors import QueueFull, StoreRefused
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
 from aiotq.store.ask import Asker
+from aiotq.store.connection.listen import Listener
+from aiotq.store.connection.wire import Wire
 from aiotq.store.contract import WAITS_MS, Enqueued, Place, Replaced, Survey
 from aiotq.store.durable import Durable
 from aiotq.store.keys import Keys
-from aiotq.store.listen import Listener
 from aiotq.store.survey import survey
 from aiotq.store.url import redact
-from aiotq.store.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -16,6 +16,8 @@ from msgspec import structs
 
 from aiotq.store import scripts, shapes
 from aiotq.store.callers import CallerVerbs
+from aiotq.store.connection.dial import dialler
+from aiotq.store.connection.wire import Wire, WireBroken
 from aiotq.store.contract import (
     BLOCK_S,
     MAX_PROMOTED,
@@ -29,10 +31,8 @@ from aiotq.store.contract import (
     Renewed,
     ServerFacts,
 )
-from aiotq.store.dial import dialler
 from aiotq.store.facts import look
 from aiotq.store.vet import vet
-from aiotq.store.wire import Wire, WireBroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence

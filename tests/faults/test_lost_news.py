@@ -14,7 +14,7 @@ import pytest
 
 from aiotq import App
 from aiotq.errors import JobNotFound, ResultTimeout
-from aiotq.store import listen
+from aiotq.store.connection import listen
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.stopwatch import Stopwatch
 from tests.worker.kit import until

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 
-from aiotq.store.link import SocketLink, linked
+from aiotq.store.connection.link import SocketLink, linked
 
 
 class Far:

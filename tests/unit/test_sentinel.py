@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from aiotq.errors import StoreRefused, StoreUnavailable, StoreUnusable, UsageError
 from aiotq.store import connect
-from aiotq.store.sentinel import sentinels
+from aiotq.store.connection.sentinel import sentinels
 from tests.faults.fake_server import SILENCE, Error, answering, sentinel, server
 from tests.faults.sentinel_rig import free_port
 

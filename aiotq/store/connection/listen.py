@@ -15,13 +15,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from aiotq.errors import StoreError, StoreUnavailable, StoreUnusable
 from aiotq.store.answers import told
-from aiotq.store.wire import BROKEN
+from aiotq.store.connection.wire import BROKEN
 from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-    from aiotq.store.dial import Dial
+    from aiotq.store.connection.dial import Dial
 
 PING_EVERY_S = 10.0  # a connection that answers nothing for as long again is dead
 BACKOFF_S, BACKOFF_CAP_S = 0.05, 1.0

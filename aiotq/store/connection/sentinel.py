@@ -20,18 +20,18 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from aiotq.errors import StoreUnusable
-from aiotq.store import tls
 from aiotq.store.answers import code
-from aiotq.store.handshake import Route, drop
-from aiotq.store.route import OF_SENTINELS, checked, read, wrong
+from aiotq.store.connection import tls
+from aiotq.store.connection.handshake import Route, drop
+from aiotq.store.connection.route import OF_SENTINELS, checked, read, wrong
+from aiotq.store.connection.wire import BROKEN
 from aiotq.store.url import redact
-from aiotq.store.wire import BROKEN
 from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-log = logging.getLogger("aiotq.store.sentinel")
+log = logging.getLogger("aiotq.store.connection.sentinel")
 
 SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 FORM = "redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db][?sentinel_password=...]"
