@@ -112,7 +112,7 @@ class Chaos:
         while True:
             before_s = time.monotonic()
             self._place.weigh()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)  # how late it comes back tells of the machine
             late_s = time.monotonic() - before_s - LOOK_EVERY_S
             self._late_s = max(self._late_s, late_s)
             if late_s > STALL_S:  # nobody has reached the store by its proxy, and perhaps others had no turn either
@@ -125,7 +125,7 @@ class Chaos:
         until_s = time.monotonic() + seconds
         sampled_s = time.monotonic()
         while time.monotonic() < until_s:
-            await asyncio.sleep(self._dice.random() * STRIKE_WITHIN_S)
+            await asyncio.sleep(self._dice.random() * STRIKE_WITHIN_S)  # the pace of the faults
             self.struck.append(await strikes.strike(self._dice.choice(faults)))
             if time.monotonic() - sampled_s > SAMPLE_EVERY_S:
                 await self._look()
@@ -161,7 +161,7 @@ class Chaos:
             waiting = any(data is not None and data[1:2] == b"w" for data in records)
             if not waiting and await raw.zcard(f"{keys}workers") <= len(self._crew.members):
                 break
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # a look at other processes
         # The ticket of a job that was cancelled while it waited lies in its line until a claim comes by.
         brooms = await self._place.enqueue(WORKERS)
         self._account.acked |= {job.id: time.monotonic() for job in brooms}
@@ -181,7 +181,7 @@ class Chaos:
         await self._place.kill_server()
         gone_s = time.monotonic()
         went = [load_of(member.worker) for member in members]
-        await asyncio.sleep(AWAY_S)
+        await asyncio.sleep(AWAY_S)  # the fault
         self._away = [(one, load_of(member.worker)) for one, member in zip(went, members, strict=True)]
         await self._place.start_server()
         if self._place.fsync != "always":

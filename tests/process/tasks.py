@@ -45,7 +45,7 @@ async def note() -> int:
 async def nap(seconds: float) -> int:
     """Sleeps as a polite task does."""
     _Ledger.write("start")
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds)  # the work
     _Ledger.write("end")
     return os.getpid()
 
@@ -193,7 +193,7 @@ async def gorge(mib: int) -> int:
 async def die() -> None:
     """Takes its process with it, one way or the other."""
     _Ledger.write("start")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for its neighbours to start
     if os.getpid() % 2:
         os._exit(7)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -202,7 +202,7 @@ async def die() -> None:
 async def crash() -> None:
     """Takes its process with it by a segmentation fault."""
     _Ledger.write("start")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for its neighbours to start
     ctypes.string_at(0)
 
 

@@ -237,7 +237,7 @@ async def main():
         await note.delay()
     job = await note.delay()
     waiting = asyncio.create_task(job.result())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it is waiting by then, and if not, that has to work as well
     sys.exit(0)
 
 asyncio.run(main())
