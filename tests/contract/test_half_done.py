@@ -1,9 +1,8 @@
-"""A right that goes while a script runs: Redis rolls nothing back, so each script leaves every job in one place by itself."""
+"""A right that goes while a script runs: Redis rolls nothing back, so each script keeps every job in one place."""
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
