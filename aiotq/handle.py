@@ -214,6 +214,7 @@ class Job(Generic[R_co]):
 
     def _cancellation(self, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
         """The record of the job as cancelled, in the place of one that no worker holds."""
+        found, ttl_ms = record.outliving(found, self._ttl_ms(found))
         after = record.cancelled(
             found,
             reason="cancelled",
@@ -229,7 +230,7 @@ class Job(Generic[R_co]):
             lines=tickets,
             record=after,
             new_generation=record.header(after)[2],
-            ttl_ms=self._ttl_ms(found),
+            ttl_ms=ttl_ms,
         )
 
     def _ttl_ms(self, found: Record) -> int:

@@ -242,6 +242,16 @@ def postponed(record: Record, *, generation: str, now_ms: int, due_ms: int | Non
     return _bytes(doc, state=WAITING, generation=generation, enqueued_ms=record.enqueued_ms)
 
 
+def outliving(record: Record, ttl_ms: int) -> tuple[Record, int]:
+    """A record that is about to end, and its TTL: where it has to stay longer than it may be shown, it says itself when
+    it may be shown no more.
+    """
+    if ttl_ms >= LEAST_TTL_MS:
+        return record, ttl_ms
+    doc = msgspec.structs.replace(record.doc, result_ttl_ms=max(1, ttl_ms))
+    return msgspec.structs.replace(record, doc=doc), LEAST_TTL_MS
+
+
 def regenerated(data: bytes, generation: str) -> bytes:
     """A record of any version as it is, but for the generation in its header (marked if it is large).
 

@@ -141,11 +141,11 @@ class CallerVerbs(Asker):
         )
         names = [self._keys.worker(worker_id) for worker_id in shapes.words(ids or ())]
         cards = [self._send("read", "HMGET", name, "label", "queues") for name in names]
-        workers: dict[str, Sequence[str]] = {}
+        workers: dict[str, list[str]] = {}  # several may go by one label
         for card in await asyncio.gather(*cards):
             label, queues = card or (None, None)
             if label is not None:
-                workers[shapes.word(label)] = shapes.word(queues or b"").split(",")
+                workers.setdefault(shapes.word(label), []).extend(shapes.word(queues or b"").split(","))
         return workers
 
     async def survey(self) -> Survey:

@@ -45,10 +45,8 @@ def _finished(
     assert isinstance(outcome, Succeeded | Failed | Cancelled)
     dead = isinstance(outcome, Failed)
     ttl_ms = settings.failure_ttl_ms if dead else result_ttl_ms(held, settings)
-    if ttl_ms < records.LEAST_TTL_MS and held.record is not None:
-        # The record stays longer than it may be shown, and says itself for how long that is.
-        doc = structs.replace(held.record.doc, result_ttl_ms=ttl_ms)
-        held.record, ttl_ms = structs.replace(held.record, doc=doc), records.LEAST_TTL_MS
+    if held.record is not None:
+        held.record, ttl_ms = records.outliving(held.record, ttl_ms)
     return Ended(
         ticket=held.ticket,
         record=_terminal(held, outcome, generation=held.generation, label=label, now_ms=now_ms),

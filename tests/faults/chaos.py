@@ -20,11 +20,13 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from tests.faults.blows import STEPS_S
 from tests.faults.causes import Causes
 from tests.faults.crew import GRACE_S, LEASE_S, Crew, Member
 from tests.faults.invariants import Load, Took, Violation, meanwhile
@@ -49,6 +51,7 @@ LOOK_EVERY_S = 0.05
 # could renew for a while, whoever comes a heartbeat later than the others is reclaimed.
 STALL_S = LEASE_S * 4 / 15 / 2
 AWAY_S = 2.0
+MOST_BACK_MS = (max(STEPS_S) - min(STEPS_S)) * 1_000
 AHEAD_S = 60  # of every clock before: so all that is scheduled is due
 SPARE_FDS, SPARE_LINKS, MOST_GROWTH = 3, 2, 1.5  # of a worker that has seen it all, beside one that has just come
 
@@ -134,13 +137,16 @@ class Chaos:
     async def _look(self) -> None:
         await self._place.remind()
         try:
-            sample = await self._place.sample()
+            sample = await self._sample()
         except RedisError:
             return  # it is away just now
         self._samples += 1
         if self._before is not None and self._losses == len(self._causes.losses):
             self.found += meanwhile(self._before, sample)
         self._before, self._losses = sample, len(self._causes.losses)
+
+    async def _sample(self) -> Census:
+        return replace(await self._place.sample(), back_ms=MOST_BACK_MS)
 
     def _repair(self) -> None:
         """From now on nothing is done to anybody."""
@@ -204,7 +210,7 @@ class Chaos:
 
     async def _judge(self, strikes: Strikes) -> None:
         place, account, causes = self._place, self._account, self._causes
-        sample = await place.sample()
+        sample = await self._sample()
         if self._before is not None and self._losses == len(causes.losses):
             self.found += meanwhile(self._before, sample)
         reckoning = Reckoning(place, account, causes, sample)

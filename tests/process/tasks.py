@@ -78,6 +78,11 @@ def hold_in_thread() -> int:
     return os.getpid()
 
 
+async def hold_elsewhere() -> int:
+    """The same, as what a coroutine hands to a thread of asyncio's."""
+    return await asyncio.to_thread(hold_in_thread)
+
+
 def book(database: str) -> bool:
     """Waits as `hold_in_thread` does, then writes to a database of the user's, unless a later attempt has."""
     _Ledger.write("start")
@@ -235,6 +240,7 @@ class Tasks:
         self.nap_in_thread = app.task(nap_in_thread, name="nap_in_thread")
         self.hold = app.task(hold, name="hold")
         self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
+        self.hold_elsewhere = app.task(hold_elsewhere, name="hold_elsewhere")
         self.book = app.task(book, name="book")
         self.block = app.task(block, name="block")
         self.spin = app.task(spin, name="spin")

@@ -207,6 +207,19 @@ async def test_sentinels_that_will_never_answer_are_told_to_a_person(harbour: Ha
         await harbour.open(port, free_port())
 
 
+async def test_a_sentinel_that_is_crowded_is_none_and_the_others_are_asked(harbour: Harbour):
+    master = await harbour.master()
+    crowded = await harbour.port(lambda _: Error("ERR max number of clients reached"))
+
+    await harbour.open(
+        crowded, await harbour.port(sentinel(master=master)), await harbour.port(sentinel(master=master))
+    )
+    with pytest.raises(StoreUnavailable, match="no sentinel answers"):
+        await harbour.open(crowded)
+
+    assert harbour.asked == [master[1]]
+
+
 async def test_a_master_that_is_cut_off_from_its_replicas_is_left_for_the_next_one(harbour: Harbour):
     """It goes on answering its clients, and is never demoted while the sentinels can't reach it."""
 

@@ -85,8 +85,8 @@ def ensure(directory: Path, *, wait_s: float = 10.0) -> str:
 def status(directory: Path) -> ServerStatus | None:
     """What the server in that directory says of itself; None if none runs. Raises StoreUnavailable if it is silent."""
     directory = directory.resolve()
-    address = _address(directory)
     try:
+        address = _address(directory)
         with closing(guard.Line(address, timeout_s=ANSWER_S)) as line:
             info = {
                 name: value for section in ("server", "clients", "memory") for name, value in line.info(section).items()

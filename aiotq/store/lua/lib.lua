@@ -28,6 +28,8 @@ local function or_back(act, undo)
   local ok, reply = pcall(act)
   if ok then return reply end
   pcall(undo)
+  -- Caught, an error is its text alone, and raised again it would be an ERR. Of 6.2 it keeps the text that it had.
+  if type(reply) == 'string' and not match(reply, '^@') then reply = { err = reply } end
   error(reply, 0)
 end
 
