@@ -11,6 +11,7 @@ from aiotq.errors import StoreError
 from aiotq.frames import describe
 from aiotq.job import Failed, Returned
 from aiotq.worker.log import say_of
+from aiotq.worker.outage import DutyOutage, Outage
 from aiotq.worker.triage import triage
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from aiotq.store.contract import Store
     from aiotq.worker.clock import ServerClock
     from aiotq.worker.held import Held
-    from aiotq.worker.outage import DutyOutage
     from aiotq.worker.settings import WorkerSettings
 
 AGAIN_S = 0.5
@@ -46,7 +46,11 @@ class Admission:
         self._ready, self._decided, self._late = ready, decided, late
         self._readers: dict[Held, asyncio.Task[None]] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self.outage: DutyOutage | None = None  # set by the fetcher, whose own trouble it keeps quiet in
+        self._outage = DutyOutage("reading large records", Outage())
+
+    def duty_of(self, outage: Outage) -> None:
+        """outage: the fetcher's, while which of this duty's trouble nothing is said."""
+        self._outage = DutyOutage("reading large records", outage)
 
     @property
     def reading(self) -> int:
@@ -91,11 +95,9 @@ class Admission:
                 try:
                     async with self._reads:
                         held.data = await self._store.read(held.job_id, at_most=self._settings.max_record + 1) or b""
-                    if self.outage is not None:
-                        self.outage.end()
+                    self._outage.end()
                 except StoreError as error:  # it has been tried for a while; else the fetcher says it aloud
-                    if self.outage is not None:
-                        self.outage.begin(error)
+                    self._outage.begin(error)
                     await asyncio.sleep(random.uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311  spread, no secret
                 except Exception as error:  # noqa: BLE001  a mistake of ours: else nobody would ever look at the job
                     say_of(held, logging.ERROR, "mistake", "can't be read; tried again", error)

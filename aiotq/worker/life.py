@@ -49,8 +49,7 @@ class Life:
         give_back: Callable[[], Awaitable[None]],
     ) -> None:
         """give_back: called once the store is needed no more."""
-        self._give_back = give_back
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._give_back = asyncio.get_running_loop(), give_back
         self.settings, self.store, self._lifespan, self._label = settings, store, lifespan, label
         self._report = report
         self.keeper: Keeper | None = None  # while it stands in the store

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from aiotq import App, Job, JobStatus, handle, record
-from aiotq.document import Document
+from aiotq.document import LEAST_TTL_MS, Document
 from aiotq.errors import JobCancelled, JobFailed, JobNotFound, NewerRecord, ResultTimeout, StoreUnavailable
 from aiotq.handle import short
 from aiotq.job import Cancelled, ErrorInfo, Failed, Succeeded
@@ -175,7 +175,7 @@ async def test_a_record_that_may_be_shown_for_less_than_a_minute_stays_for_one_f
     script = Script(reads=[data])
     await job(script).cancel()
     [replacement] = script.replacements
-    assert replacement.ttl_ms == record.LEAST_TTL_MS
+    assert replacement.ttl_ms == LEAST_TTL_MS
     assert record.decode("j", replacement.record).doc.result_ttl_ms == max(1, ttl_ms)
 
 
