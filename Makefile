@@ -18,7 +18,7 @@ help:
 	@echo "make check  style, types, architecture"
 	@echo "make lock   constraints.lock anew: the newest of what development needs, with hashes"
 	@echo "make chaos  workers, connections and the server broken at random for MINUTES=5; SEED=7 repeats a run"
-	@echo "make faults TIMES=20   the fault and process suites so often, each time in another order, until one fails"
+	@echo "make faults TIMES=20   the tests of docs/reliability.md so often, each time in another order, until one fails"
 	@echo "make bench  figures of aiotq and nine peers in one run, at most 40 minutes (ARGS=--quick for less)"
 
 demo: $(VENV)/.demo

@@ -265,7 +265,8 @@ class App:
                 namespace=own.namespace,
                 signer=self._core.signer,
             ),
-            store=lambda: self._core.client().store,
+            store=self._core.borrow,
+            give_back=self._core.leave,
             lifespan=self._life,
         )
 

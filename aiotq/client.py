@@ -31,7 +31,7 @@ class Client:
         self.store = store
         self.sender = Sender(store, timeout_s=timeout_s)
         self.durable = DurableSender(store, timeout_s=timeout_s)  # it connects when it is first used
-        self.users = 0  # how many `async with app:` are open
+        self.users = 0  # how many `async with app:` are open, and workers live
 
 
 class Core:
@@ -97,6 +97,12 @@ class Core:
             await self.leave()
             raise
 
+    def borrow(self) -> Store:
+        """The running loop's store, which stays open until as many `leave`."""
+        client = self.client()
+        client.users += 1
+        return client.store
+
     async def leave(self) -> None:
         """Close the running loop's client if nobody else has entered."""
         client = self._clients.get(asyncio.get_running_loop())
@@ -107,7 +113,8 @@ class Core:
 
     async def close(self) -> None:
         """Close the running loop's client, once all that was handed over has its answer."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
+        with self._lock:
+            client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.sender.drain()
             await client.durable.drain()

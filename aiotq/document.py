@@ -15,6 +15,7 @@ from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
 NO_ARGS = Raw(b"[]")
 NO_KWARGS = Raw(b"{}")
 NO_RESULT = Raw(b"")  # `null` is a result
+LEAST_TTL_MS = 60_000  # a record's, once it has ended: a late repeat of the request that enqueued the job must find it
 
 MOST = 1 << 53  # up to that a script's double holds all whole numbers
 Count = Annotated[int, Meta(ge=0, le=MOST)]
@@ -92,3 +93,13 @@ class Document(
     worker: str | None = field(name="b", default=None)  # ... likewise
     raw: bytes | None = field(name="g", default=None)  # of a record that does not decode: its first 64 KiB
     signature: str | None = field(name="s", default=None)  # the last member; signing.py puts it there and takes it away
+
+
+def outliving(document: Document, ttl_ms: int) -> tuple[Document, int]:
+    """Of a record that is about to end, its document and its TTL.
+
+    Where it has to stay for longer than it may be shown, it says itself when it may be shown no more.
+    """
+    if ttl_ms >= LEAST_TTL_MS:
+        return document, ttl_ms
+    return msgspec.structs.replace(document, result_ttl_ms=max(1, ttl_ms)), LEAST_TTL_MS

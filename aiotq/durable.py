@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiotq.errors import DurabilityUnknown, QueueFull, StoreError, StoreUnavailable
+from aiotq.errors import DurabilityUnknown, QueueFull, StoreError, StoreRefused, StoreUnavailable
 from aiotq.sender import Sender
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ class DurableSender:
                     try:
                         if link is not None:
                             return await self._store.settled(link, timeout_s=until - self._loop.time())
-                    except StoreUnavailable as error:
+                    except (
+                        StoreUnavailable,
+                        StoreRefused,
+                    ) as error:  # refused: it is a replica now, or full
                         last = error
                     await asyncio.sleep(AGAIN_S)
                     link = await again()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
-from aiotq import record
+from aiotq import record, shown
+from aiotq.document import outliving
 from aiotq.errors import AiotqError, InvalidRecord, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
 from aiotq.job import SUSPECT, ErrorInfo, JobStatus, line
 from aiotq.limits import MAX_BESIDE, refuse_hostile
@@ -67,7 +68,7 @@ class Job(Generic[R_co]):
     async def info(self) -> JobInfo:
         """All that is known of it now. Raises JobNotFound, StoreError."""
         found, place = await self._find(self._core.client().store)
-        return record.info(found, place.status, lost=place.lost, worker_label=place.worker, due_ms=place.due_ms)
+        return shown.info(found, place.status, lost=place.lost, worker_label=place.worker, due_ms=place.due_ms)
 
     async def cancel(self) -> bool:
         """Have it never run, or stop at its next await if it is running, wherever its worker is.
@@ -198,7 +199,7 @@ class Job(Generic[R_co]):
                 task = self._core.registry.get(doc.task)
                 return msgspec.json.decode(doc.result) if task is None else task.codec.decode_result(doc.result)
             case JobStatus.FAILED:
-                error = record.info(found, None).error or ErrorInfo(type="unknown", message=doc.reason or "")
+                error = shown.info(found, None).error or ErrorInfo(type="unknown", message=doc.reason or "")
                 raise JobFailed(
                     job_id=self.id,
                     task=doc.task,
@@ -214,8 +215,9 @@ class Job(Generic[R_co]):
 
     def _cancellation(self, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
         """The record of the job as cancelled, in the place of one that no worker holds."""
+        doc, ttl_ms = outliving(found.doc, self._ttl_ms(found))
         after = record.cancelled(
-            found,
+            msgspec.structs.replace(found, doc=doc),
             reason="cancelled",
             generation=record.generation(os.urandom(4)),
             finished_ms=place.now_ms,
@@ -229,7 +231,7 @@ class Job(Generic[R_co]):
             lines=tickets,
             record=after,
             new_generation=record.header(after)[2],
-            ttl_ms=self._ttl_ms(found),
+            ttl_ms=ttl_ms,
         )
 
     def _ttl_ms(self, found: Record) -> int:

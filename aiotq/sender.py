@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from aiotq.errors import QueueFull, StoreError, StoreRefused, StoreUnavailable
+from aiotq.errors import AiotqError, QueueFull, StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import MAX_BATCH_BYTES, MAX_ENQUEUE
 
 if TYPE_CHECKING:
@@ -110,8 +110,10 @@ class Sender(Generic[A]):
             try:
                 await self._store.open(timeout_s=max(0.0, until - self._loop.time()))
                 self._opened = True
-            except (StoreUnavailable, StoreRefused):
+            except (StoreUnavailable, StoreRefused) as error:
                 if self._loop.time() + OPEN_AGAIN_S >= until:
+                    if isinstance(error, StoreUnavailable):
+                        error.sent = False  # no job was: it has only been looked at
                     raise
                 await asyncio.sleep(OPEN_AGAIN_S)
 
@@ -232,7 +234,9 @@ def refusals(answers: Iterable[object]) -> dict[int, QueueFull]:
 
 
 def told(error: E, *, job_id: str) -> E:
-    """A batch's error as one job's own instance, which says what is known of that job."""
+    """A batch's error as one job's own instance, which says what is known of that job; not a mistake of ours."""
+    if not isinstance(error, AiotqError):
+        return error
     own = type(error).__new__(type(error))
     own.__dict__.update(error.__dict__)
     own.args, own.__cause__ = error.args, error.__cause__

@@ -80,7 +80,7 @@ def _ready(port: int, process: subprocess.Popen[bytes]) -> bool:
 
 def _built_in() -> str | None:
     try:
-        from aiotq.store.embedded_paths import find_server as of_the_extra  # noqa: PLC0415  not needed elsewhere
+        from aiotq.store.embedded.paths import find_server as of_the_extra  # noqa: PLC0415  not needed elsewhere
     except ImportError:
         return None
     found = of_the_extra()

@@ -175,7 +175,7 @@ async def _raw_client(url: str) -> AsyncIterator[Any]:
     if url.startswith("memory://"):
         from fakeredis import FakeAsyncRedis, FakeServer
 
-        from aiotq.store import dial
+        from aiotq.store.connection import dial
 
         client: Any = FakeAsyncRedis(server=dial._MEMORY.setdefault(url, FakeServer(version=(7,))), version=(7,))
     else:

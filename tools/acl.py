@@ -131,7 +131,7 @@ def commands_of_method(name: str) -> frozenset[str]:
             if not isinstance(node, ast.Attribute):
                 continue
             if node.attr == "_listener":
-                found |= sent(_tree("listen.py"))
+                found |= sent(_tree("connection/listen.py"))
             script = getattr(scripts, node.attr, None)
             if isinstance(node.value, ast.Name) and node.value.id == "scripts" and isinstance(script, scripts.Script):
                 found |= commands_of_script(script.name)

@@ -131,7 +131,7 @@ def health(
     """Ask how a worker, or all that there is, does. Exit code 1 if not well."""
     if health_port == 0:
         raise Mistake("port 0 is no port that can be asked", "name the one that the worker has said as it started")
-    if health_port is not None and url is None:
+    if health_port is not None and url is None and not queues:
         asked = ask_worker(EVERY_ADDRESS.get(health_host, health_host), health_port, live=live, timeout_s=timeout)
     elif live:
         raise Mistake("--live asks a worker, and none was named", "name its --health-port")

@@ -124,7 +124,7 @@ class _Process:
                 code = await self.worker.run(until_empty=self.options.until_empty)
             except Exception as error:
                 raise Mistake("the worker failed", detail=full_traceback(error), exit_code=EXIT_FAILURE) from error
-            if self.worker.stuck or not await _end_leftovers():
+            if self.worker.stuck or not await _end_leftovers() or not await _threads_end(loop):
                 self._leave_now(code)
             return code
 
@@ -164,8 +164,11 @@ class _Process:
                 raise
             return False
         except StoreUnavailable as error:
+            if give_up_s is None:  # it is the lifespan that has given up
+                told = user_traceback(error)
+                raise Mistake("starting the worker failed", detail=told, exit_code=EXIT_FAILURE) from error
             raise Mistake(
-                f"no Redis at {printable(error.url)} ({reason(str(error))}), given up after {duration(give_up_s or 0)}",
+                f"no Redis at {printable(error.url)} ({reason(str(error))}), given up after {duration(give_up_s)}",
                 f"{source_text(self.app.source())}; {HINT}",
                 exit_code=EXIT_FAILURE,
             ) from error
@@ -261,3 +264,10 @@ async def _end_leftovers() -> bool:
     if left:
         _, left = await asyncio.wait(left, timeout=LEFTOVERS_S)
     return not left
+
+
+async def _threads_end(loop: asyncio.AbstractEventLoop) -> bool:
+    """Wait for what users' code has handed to `asyncio.to_thread`. False if it goes on: Python would wait for it."""
+    ending = asyncio.ensure_future(loop.shutdown_default_executor())  # noqa: TID251  waited for below
+    await asyncio.wait({ending}, timeout=LEFTOVERS_S)
+    return ending.done()

@@ -11,8 +11,8 @@ from redis.exceptions import NoScriptError, RedisError
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.store import scripts
 from aiotq.store.answers import LEAVE, code, told
-from aiotq.store.sentinel import SCHEMES as SENTINEL_SCHEMES
-from aiotq.store.wire import Wire, WireBroken
+from aiotq.store.connection.sentinel import SCHEMES as SENTINEL_SCHEMES
+from aiotq.store.connection.wire import Wire, WireBroken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

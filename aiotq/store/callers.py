@@ -10,13 +10,13 @@ from aiotq.errors import QueueFull, StoreRefused
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
 from aiotq.store.ask import Asker
+from aiotq.store.connection.listen import Listener
+from aiotq.store.connection.wire import Wire
 from aiotq.store.contract import WAITS_MS, Enqueued, Place, Replaced, Survey
 from aiotq.store.durable import Durable
 from aiotq.store.keys import Keys
-from aiotq.store.listen import Listener
 from aiotq.store.survey import survey
 from aiotq.store.url import redact
-from aiotq.store.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -141,11 +141,11 @@ class CallerVerbs(Asker):
         )
         names = [self._keys.worker(worker_id) for worker_id in shapes.words(ids or ())]
         cards = [self._send("read", "HMGET", name, "label", "queues") for name in names]
-        workers: dict[str, Sequence[str]] = {}
+        workers: dict[str, list[str]] = {}  # several may go by one label
         for card in await asyncio.gather(*cards):
             label, queues = card or (None, None)
             if label is not None:
-                workers[shapes.word(label)] = shapes.word(queues or b"").split(",")
+                workers.setdefault(shapes.word(label), []).extend(shapes.word(queues or b"").split(","))
         return workers
 
     async def survey(self) -> Survey:

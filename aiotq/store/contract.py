@@ -379,8 +379,8 @@ class Store(Protocol):
         """Pass the poller's token on."""
         ...
 
-    def cancellations(self, worker_id: str) -> AsyncIterator[str]:
-        """Ids of running jobs that shall stop, as they are published. Ends with `close`."""
+    def cancellations(self, worker_id: str) -> AsyncIterator[str | None]:
+        """Ids of running jobs that shall stop, as published; None once it listens, or again. Ends with `close`."""
         ...
 
     async def backlog(self, queues: Sequence[str]) -> Backlog:

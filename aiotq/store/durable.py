@@ -27,14 +27,14 @@ from redis.exceptions import RedisError
 
 from aiotq.errors import NotDurable, StoreError, StoreUnavailable
 from aiotq.store import embedded, facts
+from aiotq.store.connection.wire import WireBroken
 from aiotq.store.url import redact
-from aiotq.store.wire import WireBroken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from aiotq.store.wire import Wire
+    from aiotq.store.connection.wire import Wire
 
 LOOK_EVERY_S = 0.05
 # The server fsyncs as soon as it sees that a second has passed since the last time; it looks every 0.1 s at the latest.

@@ -7,7 +7,7 @@ repeat, and repeated until their time is over.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +16,8 @@ from msgspec import structs
 
 from aiotq.store import scripts, shapes
 from aiotq.store.callers import CallerVerbs
+from aiotq.store.connection.dial import dialler
+from aiotq.store.connection.wire import Wire, WireBroken
 from aiotq.store.contract import (
     BLOCK_S,
     MAX_PROMOTED,
@@ -29,10 +31,8 @@ from aiotq.store.contract import (
     Renewed,
     ServerFacts,
 )
-from aiotq.store.dial import dialler
 from aiotq.store.facts import look
 from aiotq.store.vet import vet
-from aiotq.store.wire import Wire, WireBroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -108,10 +108,9 @@ class RedisStore(CallerVerbs):
             await broom.aclose()
 
     async def _drop(self) -> None:
-        await self._listener.close()
-        await self._durable.close()
-        await self._wire.close()
-        await self._blocking.close()
+        async with AsyncExitStack() as stack:  # each of them, though one should fail or this be cancelled
+            for one in (self._blocking, self._wire, self._durable, self._listener):
+                stack.push_async_callback(one.close)
 
     # --- a worker's side --------------------------------------------------------------------------------------
 
@@ -193,13 +192,12 @@ class RedisStore(CallerVerbs):
     async def _leave(self, key: str) -> None:
         await self._run(scripts.TOKEN, key[len(self._keys.prefix) + len("wake:") :])
 
-    async def cancellations(self, worker_id: str) -> AsyncIterator[str]:
+    async def cancellations(self, worker_id: str) -> AsyncIterator[str | None]:
         subscription = self._listener.subscribe(self._keys.control(worker_id))
         try:
             while True:
                 news = await subscription.next()
-                if news:
-                    yield news.decode(errors="backslashreplace")
+                yield news.decode(errors="backslashreplace") if news else None
         finally:
             self._listener.unsubscribe(subscription)
 

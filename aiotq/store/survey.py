@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiotq.store.contract import Survey
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from aiotq.store.keys import Keys
 
@@ -24,12 +24,13 @@ async def survey(send: Callable[..., Awaitable[Any]], keys: Keys) -> Survey:
     seconds, micros = await send("TIME")
     now_ms = int(seconds) * 1000 + int(micros) // 1000
     ids = await send("ZRANGEBYSCORE", keys.workers, now_ms, "+inf", "LIMIT", 0, MOST_WORKERS)
-    cards = [send("HMGET", keys.worker(_text(worker_id)), "label", "queues") for worker_id in ids]
-    workers: dict[str, Sequence[str]] = {}
-    for label, queues in await asyncio.gather(*cards):
+    cards = [send("HMGET", keys.worker(_text(worker_id)), "label", "queues") for worker_id in ids or ()]
+    workers: dict[str, list[str]] = {}  # several may go by one label
+    for card in await asyncio.gather(*cards):
+        label, queues = card or (None, None)  # of another type: somebody else's
         if label is not None:
-            workers[_text(label)] = _text(queues or b"").split(",")
-    names = sorted(map(_text, await send("SMEMBERS", keys.queues())))[:MOST_QUEUES]
+            workers.setdefault(_text(label), []).extend(_text(queues or b"").split(","))
+    names = sorted(map(_text, await send("SMEMBERS", keys.queues()) or ()))[:MOST_QUEUES]
     waiting = await asyncio.gather(*(send("ZCARD", keys.lines(name)) for name in names))
     return Survey(ping_s=ping_s, workers=workers, queues=dict(zip(names, map(bool, waiting), strict=True)))
 

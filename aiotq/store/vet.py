@@ -23,7 +23,7 @@ from aiotq.store.facts import forgetful
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from aiotq.store.wire import Wire
+    from aiotq.store.connection.wire import Wire
 
 FAR_OFF_S = 5.0  # more than a server that is busy, and any network, could explain
 # Without these every job is run and its outcome stored, but who waits is told late.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SILENT_S = 6.0  # a process says how it does every 2 s
+HUNG_S = 90.0  # by a thread, so only what stops all threads, like a C call, keeps it from that for so long
 RELIEF_S = 15.0  # the successor of a recycled process counts as ready for so long while it starts
 
 
@@ -36,7 +37,8 @@ def judge(seats: Mapping[int, SeatSigns], *, count: int, stopping: bool) -> Heal
         return Health(live=True, ready=False, reason="stopping")
     if len(seats) == count and all(_dead(signs) for signs in seats.values()):
         one = seats[1].doing
-        reason = f"no process can do its work: {one.reason if one else 'unknown'}"
+        why = one.reason if one and not one.live else f"it has said nothing for {HUNG_S:g} s"
+        reason = f"no process can do its work: {why}"
         return Health(live=False, ready=False, reason=reason)
     reasons = [(number, _unready(seats.get(number))) for number in range(1, count + 1)]
     unready = [f"process {number}: {reason}" for number, reason in reasons if reason is not None]
@@ -47,14 +49,14 @@ def judge(seats: Mapping[int, SeatSigns], *, count: int, stopping: bool) -> Heal
 
 
 def _dead(signs: SeatSigns) -> bool:
-    return signs.running and signs.doing is not None and not signs.doing.live
+    return signs.running and signs.doing is not None and (not signs.doing.live or signs.silent_s > HUNG_S)
 
 
 def _unready(signs: SeatSigns | None) -> str | None:
     if signs is None:
         return "starting"
     if not signs.running:
-        return "it has ended and is about to be replaced"
+        return "it has ended"
     if signs.relief and signs.age_s < RELIEF_S and (signs.doing is None or not signs.doing.ready):
         return None
     if signs.doing is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from aiotq.health import Health
     from aiotq.supervisor.words import Seat, Word
 
+log = logging.getLogger("aiotq.supervisor")
 LOOK_EVERY_S = 0.5
+UNKNOWN = "unknown"
 SAY_EVERY = 4  # looks, though nothing has changed
 
 
@@ -56,8 +59,13 @@ class Link:
             said: Doing | None = None
             looks = 0
             while True:
-                health = look()
-                doing = Doing(live=health.live, ready=health.ready, reason=health.reason)
+                try:
+                    health = look()
+                    doing = Doing(live=health.live, ready=health.ready, reason=health.reason)
+                except Exception:
+                    if said is None or said.reason != UNKNOWN:
+                        log.exception("how the worker does can't be told, by a mistake in aiotq; please report it")
+                    doing = Doing(live=False, ready=False, reason=UNKNOWN)
                 if doing != said or looks % SAY_EVERY == 0:
                     self.tell(doing)
                 said, looks = doing, looks + 1

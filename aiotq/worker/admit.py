@@ -11,6 +11,7 @@ from aiotq.errors import StoreError
 from aiotq.frames import describe
 from aiotq.job import Failed, Returned
 from aiotq.worker.log import say_of
+from aiotq.worker.outage import DutyOutage, Outage
 from aiotq.worker.triage import triage
 
 if TYPE_CHECKING:
@@ -45,11 +46,16 @@ class Admission:
         self._ready, self._decided, self._late = ready, decided, late
         self._readers: dict[Held, asyncio.Task[None]] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._outage = DutyOutage("reading large records", Outage())
+
+    def duty_of(self, outage: Outage) -> None:
+        """outage: the fetcher's, while which of this duty's trouble nothing is said."""
+        self._outage = DutyOutage("reading large records", outage)
 
     @property
     def reading(self) -> int:
         """How many jobs wait for their record."""
-        return len(self._readers)
+        return sum(held.why is None for held in self._readers)  # of any other nothing comes any more
 
     def admit(self, held: Held, now_ms: int) -> None:
         """A claimed job: to be run, or decided at once. now_ms: Unix milliseconds, by Redis's clock."""
@@ -89,7 +95,9 @@ class Admission:
                 try:
                     async with self._reads:
                         held.data = await self._store.read(held.job_id, at_most=self._settings.max_record + 1) or b""
-                except StoreError:  # it has been tried for a while, and the fetcher says it aloud
+                    self._outage.end()
+                except StoreError as error:  # it has been tried for a while; else the fetcher says it aloud
+                    self._outage.begin(error)
                     await asyncio.sleep(random.uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311  spread, no secret
                 except Exception as error:  # noqa: BLE001  a mistake of ours: else nobody would ever look at the job
                     say_of(held, logging.ERROR, "mistake", "can't be read; tried again", error)

@@ -45,7 +45,8 @@ async def hear_cancels(store: Store, fetcher: Fetcher, *, worker_id: str) -> Non
         try:
             async for job_id in store.cancellations(worker_id):
                 outage.end()
-                fetcher.cancel(job_id)
+                if job_id is not None:
+                    fetcher.cancel(job_id)
         except StoreError as error:  # else the fetcher says it aloud
             outage.begin(error)
             await _pause()

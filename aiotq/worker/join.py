@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiotq.worker.settings import WorkerSettings
 
 BACKOFF_CAP_S = 0.9  # and a try: so it is back within a second of its store
-LAST_WORDS_S = 1.0  # what a worker that must go gives the store
+LAST_WORDS_S = 0.9  # what a worker that must go gives the store: with the end of its process a second
 
 
 async def reach(store: Store, outage: Outage, *, give_up_s: float | None) -> ServerFacts:

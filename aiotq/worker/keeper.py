@@ -97,18 +97,21 @@ class Keeper:
         if not self._stopping:
             raise AiotqError("the keeper's thread has ended, and with it the lease; see its traceback; start anew")
 
-    async def stop(self) -> None:
-        """End the thread, and wait for it."""
+    async def stop(self, *, within_s: float) -> bool:
+        """End the thread, and wait for it. False if it goes on: a name that is looked up can't be cancelled."""
         if self._ended is None:
-            return
+            return True
         self._stopping = True  # first: the thread looks at it once it can be told
         if self._loop is not None and self._stop is not None:
             try:
                 self._loop.call_soon_threadsafe(self._stop.set)
             except RuntimeError:
                 pass  # its loop has closed already: the thread is ending
-        await self._ended
+        await asyncio.wait({self._ended}, timeout=within_s)
+        if not self._ended.done():
+            return False
         self._thread.join()  # at its last line by now
+        return True
 
     # --- in the thread ------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from aiotq.worker.run import Runner
 from aiotq.worker.settings import STUCK_AFTER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from aiotq.registry import Registry
@@ -46,8 +46,10 @@ class Life:
         lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None,
         label: str,
         report: Report,
+        give_back: Callable[[], Awaitable[None]],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        """give_back: called once the store is needed no more."""
+        self._loop, self._give_back = asyncio.get_running_loop(), give_back
         self.settings, self.store, self._lifespan, self._label = settings, store, lifespan, label
         self._report = report
         self.keeper: Keeper | None = None  # while it stands in the store
@@ -59,6 +61,7 @@ class Life:
         self.forced = False  # it was told to wait for nothing
         self.registered: Callable[[str | None], None] | None = None  # see worker.Supervised
         self.exhausted = False  # every slot holds a job that can't be ended
+        self.lingers = False  # a keeper's thread goes on
         clock = ServerClock()
         self.runner = Runner(settings, started=report.started, decided=self._decided, freed=self._freed)
         self._admission = Admission(
@@ -120,6 +123,7 @@ class Life:
             await self.runner.pool.ended()
             if works:
                 self._say_stopped(monotonic() - began_s)
+            await self._give_back()
 
     async def _work(self) -> None:
         """Under one id after the other: a worker that was reclaimed starts afresh under a new one."""
@@ -145,7 +149,7 @@ class Life:
             try:
                 await self._work_as(worker_id, keeper)
             finally:
-                await keeper.stop()
+                self.lingers |= not await keeper.stop(within_s=LAST_WORDS_S)
                 self.keeper = None
             if fetcher.stopping or not fetcher.lost.is_set():
                 break

@@ -36,6 +36,7 @@ class Poller:
         self._store = store
         self.worker_id = worker_id
         self._outage = DutyOutage("moving due jobs to their queues", outage)
+        self._deaf = DutyOutage("waiting for news of due jobs", outage)
         self._news = asyncio.Event()
         self._leading = asyncio.Event()
         self._turns = Turns()
@@ -108,9 +109,11 @@ class Poller:
             await self._leading.wait()
             try:
                 came = await self._store.wait_poller_token()
+                self._deaf.end()
                 if came and not self._leading.is_set():
                     await self._store.leave_poller_token()
                 elif came:
                     self._news.set()
-            except StoreError:  # what it would have brought is found by the next look
+            except StoreError as error:  # what it would have brought is found by the next look
+                self._deaf.begin(error)
                 await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311  spread, no secret

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from aiotq import record as records
 from aiotq import splice
+from aiotq.document import LEAST_TTL_MS, outliving
 from aiotq.frames import describe
 from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded, ticket
 from aiotq.store.contract import Ended, Postponed, PutBack
@@ -45,14 +46,14 @@ def _finished(
     assert isinstance(outcome, Succeeded | Failed | Cancelled)
     dead = isinstance(outcome, Failed)
     ttl_ms = settings.failure_ttl_ms if dead else result_ttl_ms(held, settings)
-    if ttl_ms < records.LEAST_TTL_MS and held.record is not None:
-        # The record stays longer than it may be shown, and says itself for how long that is.
-        doc = structs.replace(held.record.doc, result_ttl_ms=ttl_ms)
-        held.record, ttl_ms = structs.replace(held.record, doc=doc), records.LEAST_TTL_MS
+    if held.record is not None:
+        doc, ttl_ms = outliving(held.record.doc, ttl_ms)
+        if doc is not held.record.doc:
+            held.record = structs.replace(held.record, doc=doc)
     return Ended(
         ticket=held.ticket,
         record=_terminal(held, outcome, generation=held.generation, label=label, now_ms=now_ms),
-        ttl_ms=max(ttl_ms, records.LEAST_TTL_MS),
+        ttl_ms=max(ttl_ms, LEAST_TTL_MS),
         dead=dead,
     )
 
@@ -90,7 +91,7 @@ def _succeeded(held: Held, outcome: Succeeded, settings: WorkerSettings, label: 
     if record is None or not data or started_ms is None or held.lost:
         return None
     ttl_ms = result_ttl_ms(held, settings)
-    if ttl_ms < records.LEAST_TTL_MS:
+    if ttl_ms < LEAST_TTL_MS:
         return None
     stored = splice.succeeded(record, data, outcome.result, worker=label, started_ms=started_ms, finished_ms=now_ms)
     return None if stored is None else Ended(ticket=held.ticket, record=stored, ttl_ms=ttl_ms)

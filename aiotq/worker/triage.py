@@ -28,7 +28,7 @@ def triage(  # noqa: PLR0911  a list of reasons, each with its own end
     """Decode and look at a claimed job. None: run it, `held.record` and `held.task` are set. Cost: 2 µs."""
     data = held.data or b""
     try:
-        if len(data) > SMALL or settings.signer is not None:
+        if held.record is None and (len(data) > SMALL or settings.signer is not None):  # else it has been opened
             data = held.data = _opened(held, data, settings)
         held.record = record = splice.claimed(held.job_id, held.generation, data)
     except InvalidRecord as error:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -58,10 +58,12 @@ class Worker:
         registry: Registry,
         settings: WorkerSettings,
         store: Callable[[], Store],
+        give_back: Callable[[], Awaitable[None]],
         lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
     ) -> None:
-        """store: gives the running loop's store, shared with what the tasks enqueue."""
-        self._registry, self._settings, self._make_store, self._lifespan = registry, settings, store, lifespan
+        """store: gives the running loop's store, shared with what the tasks enqueue. give_back: it may go."""
+        self._registry, self._settings, self._lifespan = registry, settings, lifespan
+        self._make_store, self._give_back = store, give_back
         self.label = settings.name or f"{socket.gethostname()}-{secrets.token_hex(2)}"
         self._report = Report()
         self._life: Life | None = None
@@ -106,9 +108,11 @@ class Worker:
 
     @property
     def stuck(self) -> bool:
-        """Whether it has ended, and code of a job goes on that can't be ended: only the end of the process will."""
+        """Whether it has ended, and code goes on that can't be ended: only the end of the process will."""
         life = self._life
-        return life is not None and life.owner is not None and life.owner.done() and bool(life.runner.running)
+        if life is None or life.owner is None or not life.owner.done():
+            return False
+        return bool(life.runner.running) or life.lingers
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -143,6 +147,7 @@ class Worker:
             lifespan=self._lifespan,
             label=self.label,
             report=self._report,
+            give_back=self._give_back,
         )
         if self.supervised is not None:
             life.registered = self.supervised.registered

@@ -112,7 +112,7 @@ async def test_a_whole_life_on_the_servers_own_clock(bench: Bench) -> None:
     async with asyncio.timeout(5):
         while not (reply := await store.exchange("w1", [], queues=["mail"], limit=5)).claimed:
             assert reply.next_due_us is not None
-            await asyncio.sleep(max(0.0, reply.next_due_us / 1e6))
+            await asyncio.sleep(max(0.0, reply.next_due_us / 1e6))  # until it is due, as a poller does
 
     assert ids(reply.claimed) == ["j1"]
     assert started_ms + 30 <= reply.now_ms < started_ms + 5_000

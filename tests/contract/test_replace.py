@@ -180,10 +180,9 @@ async def test_a_running_job_is_marked_and_its_worker_told(bench: Bench) -> None
     await bench.enqueue(job("j1"), job("j2"))
     await bench.claim(2, by="w1")
     news = bench.store.cancellations("w1")
-    waiting = asyncio.ensure_future(anext(news))
     async with asyncio.timeout(5):
-        while not (await bench.raw.pubsub_numsub(bench.key("control:w1")))[0][1]:
-            pass  # it does not listen yet
+        assert await anext(news) is None  # it listens
+    waiting = asyncio.ensure_future(anext(news))
 
     assert await bench.store.cancel("j1", generation="AAAA", lines=LINES)
 

@@ -98,7 +98,7 @@ def _ends(bench: Bench, job_id: str) -> aclosing[AsyncGenerator[bytes | None]]:
     return aclosing(cast("AsyncGenerator[bytes | None]", bench.store.ended(job_id)))
 
 
-async def test_jobs_taken_back_wake_somebody_although_the_vanished_worker_takes_a_token_to_nowhere(bench: Bench) -> None:
+async def test_jobs_taken_back_wake_somebody_although_the_vanished_worker_takes_a_token(bench: Bench) -> None:
     """Frozen or cut off, it has not left: its blocking pop waits at the server, and longest of all."""
     await bench.worker()
     await bench.enqueue(job("j1"))

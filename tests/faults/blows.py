@@ -68,7 +68,7 @@ class Blows:
         until_s = time.monotonic() + STORM_S
         while time.monotonic() < until_s:
             await self._place.raw.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await asyncio.sleep(STORM_EVERY_S)
+            await asyncio.sleep(STORM_EVERY_S)  # the pace of the storm
 
     async def flush(self) -> None:
         """Its scripts are forgotten."""
@@ -77,7 +77,7 @@ class Blows:
     async def restart(self) -> None:
         """SIGKILL, and up again with what is in its file."""
         await self._kill()
-        await asyncio.sleep(self._dice.random())
+        await asyncio.sleep(self._dice.random())  # for so long it is away
         await self._place.start_server()
 
     async def power(self) -> None:
@@ -121,7 +121,7 @@ class Blows:
         seconds, whom = self._dice.choice(AWAY_S), self._dice.choice(["ALL", "WRITE"])
         self._note = f"{whom} for {seconds} s"
         await self._place.raw.execute_command("CLIENT", "PAUSE", int(seconds * 1_000), whom)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # the fault
         await self._place.raw.ping()
 
     async def full(self) -> None:
@@ -186,4 +186,4 @@ class Blows:
     async def _for_a_while(self) -> None:
         seconds: float = self._dice.choice(AWAY_S)
         self._note = f"for {seconds} s"
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # the fault

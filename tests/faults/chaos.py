@@ -20,11 +20,13 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from tests.faults.blows import STEPS_S
 from tests.faults.causes import Causes
 from tests.faults.crew import GRACE_S, LEASE_S, Crew, Member
 from tests.faults.invariants import Load, Took, Violation, meanwhile
@@ -49,6 +51,7 @@ LOOK_EVERY_S = 0.05
 # could renew for a while, whoever comes a heartbeat later than the others is reclaimed.
 STALL_S = LEASE_S * 4 / 15 / 2
 AWAY_S = 2.0
+MOST_BACK_MS = (max(STEPS_S) - min(STEPS_S)) * 1_000
 AHEAD_S = 60  # of every clock before: so all that is scheduled is due
 SPARE_FDS, SPARE_LINKS, MOST_GROWTH = 3, 2, 1.5  # of a worker that has seen it all, beside one that has just come
 
@@ -112,7 +115,7 @@ class Chaos:
         while True:
             before_s = time.monotonic()
             self._place.weigh()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)  # how late it comes back tells of the machine
             late_s = time.monotonic() - before_s - LOOK_EVERY_S
             self._late_s = max(self._late_s, late_s)
             if late_s > STALL_S:  # nobody has reached the store by its proxy, and perhaps others had no turn either
@@ -125,7 +128,7 @@ class Chaos:
         until_s = time.monotonic() + seconds
         sampled_s = time.monotonic()
         while time.monotonic() < until_s:
-            await asyncio.sleep(self._dice.random() * STRIKE_WITHIN_S)
+            await asyncio.sleep(self._dice.random() * STRIKE_WITHIN_S)  # the pace of the faults
             self.struck.append(await strikes.strike(self._dice.choice(faults)))
             if time.monotonic() - sampled_s > SAMPLE_EVERY_S:
                 await self._look()
@@ -134,13 +137,16 @@ class Chaos:
     async def _look(self) -> None:
         await self._place.remind()
         try:
-            sample = await self._place.sample()
+            sample = await self._sample()
         except RedisError:
             return  # it is away just now
         self._samples += 1
         if self._before is not None and self._losses == len(self._causes.losses):
             self.found += meanwhile(self._before, sample)
         self._before, self._losses = sample, len(self._causes.losses)
+
+    async def _sample(self) -> Census:
+        return replace(await self._place.sample(), back_ms=MOST_BACK_MS)
 
     def _repair(self) -> None:
         """From now on nothing is done to anybody."""
@@ -161,7 +167,7 @@ class Chaos:
             waiting = any(data is not None and data[1:2] == b"w" for data in records)
             if not waiting and await raw.zcard(f"{keys}workers") <= len(self._crew.members):
                 break
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # a look at other processes
         # The ticket of a job that was cancelled while it waited lies in its line until a claim comes by.
         brooms = await self._place.enqueue(WORKERS)
         self._account.acked |= {job.id: time.monotonic() for job in brooms}
@@ -181,7 +187,7 @@ class Chaos:
         await self._place.kill_server()
         gone_s = time.monotonic()
         went = [load_of(member.worker) for member in members]
-        await asyncio.sleep(AWAY_S)
+        await asyncio.sleep(AWAY_S)  # the fault
         self._away = [(one, load_of(member.worker)) for one, member in zip(went, members, strict=True)]
         await self._place.start_server()
         if self._place.fsync != "always":
@@ -204,7 +210,7 @@ class Chaos:
 
     async def _judge(self, strikes: Strikes) -> None:
         place, account, causes = self._place, self._account, self._causes
-        sample = await place.sample()
+        sample = await self._sample()
         if self._before is not None and self._losses == len(causes.losses):
             self.found += meanwhile(self._before, sample)
         reckoning = Reckoning(place, account, causes, sample)

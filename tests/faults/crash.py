@@ -16,8 +16,9 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiotq.cli.main import main
-from aiotq.store import scripts, wire
-from aiotq.store.wire import Wire
+from aiotq.store import scripts
+from aiotq.store.connection import wire
+from aiotq.store.connection.wire import Wire
 from aiotq.worker.fetch import Fetcher
 from aiotq.worker.run import Runner
 

@@ -62,7 +62,7 @@ class Producer:
         while not over.is_set():
             self._count += 1
             waiters.create_task(self._one(f"{self._name}-{self._count}"))
-            await asyncio.sleep(SEND_EVERY_S)
+            await asyncio.sleep(SEND_EVERY_S)  # the pace of the load
 
     async def close(self) -> None:
         """Once nobody uses it any more."""
@@ -77,7 +77,7 @@ class Producer:
         if job is None:
             return
         if cancels_after_s is not None:
-            await asyncio.sleep(cancels_after_s)
+            await asyncio.sleep(cancels_after_s)  # a part of the load
             account.cancelled.add(job_id)
             account.kinds["cancelled"] += 1
             try:

@@ -176,7 +176,7 @@ class Place(Rig):
         await new.execute_command("REPLICAOF", "NO", "ONE")
         if demote_for_s is not None:
             await self.raw.execute_command("REPLICAOF", "127.0.0.1", str(port))
-            await asyncio.sleep(demote_for_s)
+            await asyncio.sleep(demote_for_s)  # the fault
         for proxy in self.proxies:
             proxy.upstream = home / "s"
             proxy.cut_all()

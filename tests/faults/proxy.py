@@ -176,7 +176,7 @@ class FaultProxy:
             while piece := await reader.read(CHUNK):
                 await self._pass()
                 if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
+                    await asyncio.sleep(self.delay_s)  # the fault
                 if link.fault is Fault.BLACK_HOLE:
                     continue
                 if link.fault is Fault.HALF_REPLY:

@@ -1,14 +1,16 @@
 """Limits on real time that hold on a busy machine too: what the machine itself kept everybody waiting is not counted.
 
-Linux says for how long somebody has waited for a processor (/proc/pressure/cpu). On a machine that has nothing else to
-do that is next to nothing, and a limit is as strict as it reads.
+Linux says for how long a process has been ready to run and waited for a core (/proc/<pid>/task/*/schedstat), and for
+how long anybody has (/proc/pressure/cpu). On a machine that has nothing else to do that is next to nothing, and a limit
+is as strict as it reads.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.invariants import Took
@@ -17,8 +19,13 @@ PRESSURE = Path("/proc/pressure/cpu")
 MOST_S = 10.0  # by which a limit may be stretched, however busy the machine is
 
 
-def starved_s() -> float:
-    """For how long, since it started, this machine has had too few processors; 0 where it does not tell."""
+def starved_s(*pids: int) -> float:
+    """For how long processes have waited for a core since they started, all in all; of none: for how long anybody has.
+
+    0 where the system does not tell.
+    """
+    if pids:
+        return sum(map(_delayed_s, pids))
     try:
         some, *_ = PRESSURE.read_text().splitlines()
     except OSError:
@@ -26,12 +33,27 @@ def starved_s() -> float:
     return int(some.rpartition("total=")[2]) / 1e6
 
 
-@dataclass(slots=True, kw_only=True)
-class Stopwatch:
-    """Runs from when it is made."""
+def _delayed_s(pid: int) -> float:
+    waited_ns = 0
+    for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # the thread has ended
+            waited_ns += int(stat.read_text().split()[1])
+    return waited_ns / 1e9
 
-    began_s: float = field(default_factory=time.monotonic)  # as in the ledger
-    _starved_s: float = field(default_factory=starved_s)
+
+class Stopwatch:
+    """Counts from when it is made how long something takes some processes and this one; of none: the whole machine."""
+
+    def __init__(self, *pids: int, began_s: float | None = None) -> None:
+        """began_s: it has been running since then, as the ledger counts (monotonic)."""
+        self.began_s = time.monotonic() if began_s is None else began_s
+        self._pids = (*pids, os.getpid()) if pids else ()
+        self._starved_s = starved_s(*self._pids)
+
+    @property
+    def starved_s(self) -> float:
+        """For how long others have had the cores so far."""
+        return max(0.0, starved_s(*self._pids) - self._starved_s)
 
     def took(self, what: str, limit_s: float, *, until_s: float | None = None, lasted_s: float | None = None) -> Took:
         """What took so long; said as well, for who reads along.
@@ -39,6 +61,6 @@ class Stopwatch:
         until_s: until a moment that the ledger names, and not until now. lasted_s: it was a part of that time.
         """
         took_s = lasted_s if lasted_s is not None else (until_s or time.monotonic()) - self.began_s
-        starved = starved_s() - self._starved_s
+        starved = self.starved_s
         sys.stdout.write(f"{what}: {took_s:.2f} s, at most {limit_s:.2f} s; starved for {starved:.2f} s\n")
         return Took(what=what, took_s=took_s, limit_s=limit_s + min(starved, MOST_S))

@@ -93,7 +93,7 @@ class Strikes:
         self._causes.darkness(member.pid, at_s, at_s + seconds)
 
         async def thaw() -> None:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds)  # the fault
             member.send(signal.SIGCONT)
 
         member.send(signal.SIGSTOP)
@@ -117,7 +117,7 @@ class Strikes:
             member.proxy.cut_all()
 
             async def feed() -> None:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(seconds)  # the fault
                 with suppress(ProcessLookupError):
                     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 

@@ -31,8 +31,8 @@ from aiotq.current import CurrentJob
 from aiotq.errors import AiotqError, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from aiotq.source import Source
 from aiotq.store import connect
-from aiotq.store.route import route
-from aiotq.store.sentinel import sentinels
+from aiotq.store.connection.route import route
+from aiotq.store.connection.sentinel import sentinels
 from aiotq.supervisor.words import Registered
 from aiotq.worker.call import Call
 from aiotq.worker.settings import WorkerSettings

@@ -68,7 +68,7 @@ async def senders(rig: Rig, count: int = 3) -> AsyncIterator[Sent]:
             except StoreError as error:
                 sent.failed.append(error)
             sent.longest_s = max(sent.longest_s, time.monotonic() - began_s)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the pace of the load
 
     async with asyncio.TaskGroup() as group:
         for _ in range(count):

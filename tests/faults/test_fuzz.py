@@ -58,7 +58,7 @@ async def comes_true(check: Callable[[], Awaitable[bool]]) -> None:
         while True:
             if await check():
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # a look at the server
 
 
 class Fuzz:

@@ -58,7 +58,7 @@ async def walk(
             for _ in range(number):
                 await asyncio.sleep(0)
         else:
-            await asyncio.sleep((number - STEPS) * step_s)
+            await asyncio.sleep((number - STEPS) * step_s)  # the step at which it is cancelled
         leaving.cancel()
         await marker()
         await asyncio.wait([leaving])
@@ -235,7 +235,7 @@ async def test_a_job_cancelled_in_the_middle_of_its_own_delay_leaves_its_workers
                 for _ in range(number):
                     await asyncio.sleep(0)
             else:
-                await asyncio.sleep((number - STEPS) * STEP_S)
+                await asyncio.sleep((number - STEPS) * STEP_S)  # the step at which it is cancelled
             begun[number].cancel()
             assert await (await note.options(job_id=f"marker-{number}").delay("marker")).result(timeout=10) == "marker"
         for number in range(2 * STEPS):
@@ -254,7 +254,7 @@ async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life_with_jobs_in_
 
     @far.task
     async def nap(number: int) -> int:
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # the work
         ended.append(number)
         return number
 
@@ -271,7 +271,7 @@ async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life_with_jobs_in_
     for number in range(LIVES):
         jobs += await far.enqueue_many([nap.s(len(jobs) + one) for one in range(20)])
         living = asyncio.create_task(live())
-        await asyncio.sleep(number * LIFE_STEP_S)
+        await asyncio.sleep(number * LIFE_STEP_S)  # the moment at which it is cancelled
         living.cancel()
         assert (await far.job(MARKER).info()).arguments["args"] == [-1]
         await asyncio.wait([living])

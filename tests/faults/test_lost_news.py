@@ -14,7 +14,7 @@ import pytest
 
 from aiotq import App
 from aiotq.errors import JobNotFound, ResultTimeout
-from aiotq.store import listen
+from aiotq.store.connection import listen
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.stopwatch import Stopwatch
 from tests.worker.kit import until
@@ -53,7 +53,7 @@ def in_time(took: Took) -> None:
 async def test_results_come_though_the_listeners_connection_is_killed_again_and_again(app: App, keys: Keys) -> None:
     @app.task
     async def echo(number: int) -> int:
-        await asyncio.sleep(number / 50)
+        await asyncio.sleep(number / 50)  # so they end one after the other
         return number
 
     async with app.worker():
@@ -62,7 +62,7 @@ async def test_results_come_though_the_listeners_connection_is_killed_again_and_
         kills = 0
         while not all(task.done() for task in waiting):
             kills += await keys.client.client_kill_filter(_type="pubsub")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # the pace of the fault
         assert [await task for task in waiting] == list(range(20))
     assert kills > 0
     await nobody_listens(keys)
@@ -169,7 +169,7 @@ async def test_a_wait_with_a_timeout_ends_in_time_while_listeners_are_killed_all
     kills = 0
     while not all(task.done() for task in waiting):
         kills += await keys.client.client_kill_filter(_type="pubsub")
-        await asyncio.sleep(KILL_EVERY_S)
+        await asyncio.sleep(KILL_EVERY_S)  # the pace of the fault
     took = watch.took("result(timeout=1) while listeners are killed", PATIENCE_S + MARGIN_S)
     assert kills > 2  # each later than the one before: it pauses longer and longer before it connects
     for task in waiting:

@@ -10,8 +10,8 @@ import asyncio
 import os
 import subprocess
 import sys
-import tarfile
 import time
+import zipfile
 from collections import Counter
 from functools import cache
 from hashlib import sha1
@@ -77,7 +77,7 @@ def _archived() -> bytes | str:
     """The package of the release before, or why there is none."""
     if not (ROOT / ".git").exists():
         return "no git history here: the code of the release before comes out of it"
-    command = ["git", "archive", BEFORE, "aiotq"]
+    command = ["git", "archive", "--format=zip", BEFORE, "aiotq"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     except FileNotFoundError:
@@ -93,8 +93,8 @@ def before(tmp_path: Path) -> Path:
     archive = _archived()
     if isinstance(archive, str):
         pytest.skip(archive)
-    with tarfile.open(fileobj=BytesIO(archive)) as files:
-        files.extractall(tmp_path, filter="data")
+    with zipfile.ZipFile(BytesIO(archive)) as files:
+        files.extractall(tmp_path)
     return tmp_path
 
 

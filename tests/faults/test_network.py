@@ -69,7 +69,7 @@ async def trouble(strike: Callable[[], None], draw: random.Random, *, every_s: f
         while not over.is_set():
             strike()
             struck.append(time.monotonic())
-            await asyncio.sleep(draw.uniform(0.5, 1.5) * every_s)
+            await asyncio.sleep(draw.uniform(0.5, 1.5) * every_s)  # the pace of the fault
 
     async with asyncio.TaskGroup() as group:
         group.create_task(go_on())

@@ -39,7 +39,7 @@ async def test_jobs_of_the_last_second_may_vanish_whole_and_no_other_does(rig: R
         failures[some[-1].id] = 1
         jobs += some
         acked_s |= {job.id: time.monotonic() for job in some}
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # the pace of the load
     await rig.kill_server()
     killed_s = time.monotonic()
     at = max(number for number, (at_s, _) in enumerate(sizes) if at_s <= killed_s - LOSES_S)

@@ -56,7 +56,7 @@ class Stream:
             for job in await self.rig.app.enqueue_many(new):
                 self.jobs.append(job)
                 self.sent_s[job.id] = at_s
-            await asyncio.sleep(STEP_S)
+            await asyncio.sleep(STEP_S)  # the pace of the load
 
     def waited_s(self, since_s: float, until_s: float) -> list[float]:
         """How long each job waited that was sent in between."""

@@ -38,7 +38,7 @@ from tests.faults.states import (
     restarting_slowly,
     stop_process,
 )
-from tests.faults.vitals import Stopwatch
+from tests.faults.stopwatch import Stopwatch
 from tests.process.ledger import until
 from tests.process.tasks import Tasks
 from tools import acl
@@ -87,7 +87,7 @@ async def test_a_worker_is_unready_and_calm_and_says_it_once_and_is_back_at_once
             await refused(rig, stranger, state.error, state.first_code or state.code, or_away=state.hasty)
             while time.monotonic() - began_s < WATCHED_S:
                 await refused(rig, tasks, state.error, state.code, or_away=state.hasty)
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # the pace of the load
         await watched.unready(state.reason)
         assert sum(watched.said().values()) <= 1 + state.hasty
         await state.end(rig)
@@ -239,7 +239,7 @@ async def test_a_full_server_refuses_new_jobs_at_once_and_workers_are_ready_and_
             began_s = time.monotonic()
             while time.monotonic() - began_s < WATCHED_S:
                 await refused(rig, tasks, StoreFull, "OOM")
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # the pace of the load
         rig.open_gate()
         await rig.all_ended([held])
         await watched.probe.until(200, "ok")
@@ -297,7 +297,7 @@ async def test_a_storm_of_killed_connections_does_not_flood_the_log_and_loses_no
         while time.monotonic() - began_s < 2.0:
             await rig.kill_clients()
             kills += 1
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # the pace of the fault
     await rig.all_ended(jobs)
     await watched.probe.until(200, "ok")
     said = watched.said()
@@ -349,7 +349,7 @@ async def later(
     rig: ServerRig, delay_s: float, tasks: Tasks, kind: type[StoreError] = StoreUnavailable, code: str | None = None
 ) -> float:
     """Call after a while; how long the call took, in seconds."""
-    await asyncio.sleep(delay_s)
+    await asyncio.sleep(delay_s)  # the fault begins before or after it
     began_s = time.monotonic()
     await refused(rig, tasks, kind, code, or_away=True)
     return time.monotonic() - began_s
@@ -360,7 +360,7 @@ async def test_a_server_that_refuses_and_then_freezes_does_not_lengthen_the_dead
     tasks = await rig.sender()
     await demote(rig)
     call = asyncio.create_task(later(rig, 0.0, tasks, StoreRefused, "READONLY"))
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.6)  # the fault: for so long it is refused
     await stop_process(rig)
     took_s = await call
     rig.measured(f"READONLY for 0.6 s, then frozen: failed after {took_s:.2f} s")

@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 
 from aiotq import App
 from aiotq.errors import StoreUnavailable, StoreUnusable
-from aiotq.store import connect, tls
+from aiotq.store import connect
+from aiotq.store.connection import tls
 from tests import servers
 from tests.faults.fake_server import answering, sentinel, server
 from tests.faults.sentinel_rig import free_port

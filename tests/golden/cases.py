@@ -17,6 +17,7 @@ from aiotq import record, splice
 from aiotq.document import Document
 from aiotq.errors import Frame
 from aiotq.job import Cancelled, ErrorInfo, Failed, JobStatus, Retried, Succeeded, line, parse_ticket, ticket
+from aiotq.shown import info
 
 FILE = Path(__file__).parent / "format-1.json"
 NOW_MS = 1_795_439_224_123
@@ -98,7 +99,7 @@ def tickets() -> dict[str, str]:
 
 def shown(data: bytes) -> Any:
     """All that is read of a record, as plain JSON."""
-    return json.loads(msgspec.json.encode(record.info(record.decode("j1", data), JobStatus.QUEUED)))
+    return json.loads(msgspec.json.encode(info(record.decode("j1", data), JobStatus.QUEUED)))
 
 
 def taken_apart(text: str) -> list[str]:

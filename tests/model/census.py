@@ -60,6 +60,7 @@ class Census:
     fence: int = 0
     others: set[str] = field(default_factory=set)  # keys that this census knows nothing of
     ttl_ms: dict[str, int] = field(default_factory=dict, compare=False)  # of every key; -1: none
+    back_ms: int = field(default=0, compare=False)  # so far the server's clock may have stepped back: TTLs look longer
 
 
 def pattern(prefix: str) -> str:
@@ -160,7 +161,7 @@ def _ends_of_keys(census: Census) -> list[str]:
                 wanted = "none while it waits, one when it has ended"
             case "wake":
                 ends, wanted = (
-                    0 < ttl_ms <= TOKEN_TTL_MS and census.wake.get(rest) in {1, 2},
+                    0 < ttl_ms <= TOKEN_TTL_MS + census.back_ms and census.wake.get(rest) in {1, 2},
                     "one token, or two, with a minute's TTL",
                 )
             case "poller" | "dead" | "stats":

@@ -108,17 +108,17 @@ class Model(State):
         if self._holder(tickets) is not None:
             return Replaced.HELD
         self.records[wanted.job_id] = wanted.record
-        for text in tickets:
-            self.schedule.pop(text, None)  # the one in a line is left to be dropped
         if wanted.line is None:
             self.forget(wanted.job_id)
-            return Replaced.DONE
-        self.dead.pop(wanted.job_id, None)
-        text = ticket(wanted.line, wanted.new_generation, wanted.job_id)
-        if wanted.delay_ms is None:
-            self._push(text)
         else:
-            self._schedule(text, now_ms + wanted.delay_ms)
+            self.dead.pop(wanted.job_id, None)
+            text = ticket(wanted.line, wanted.new_generation, wanted.job_id)
+            if wanted.delay_ms is None:
+                self._push(text)
+            else:
+                self._schedule(text, now_ms + wanted.delay_ms)
+        for text in tickets:
+            self.schedule.pop(text, None)  # the one in a line is left to be dropped
         return Replaced.DONE
 
     def cancel(self, job_id: str, *, generation: str, lines: Sequence[str]) -> bool:

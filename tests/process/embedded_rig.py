@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiotq.store import embedded
-from aiotq.store import embedded_guard as guard
+from aiotq.store.embedded import guard
 from tests.processes import ROOT
 
 if TYPE_CHECKING:

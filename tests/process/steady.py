@@ -43,7 +43,7 @@ async def steady(rig: Rig, *, every_s: float = EVERY_S) -> AsyncIterator[Steady]
             job = await rig.tasks.note.delay()
             sent.jobs.append(job)
             sent.sent_s[job.id] = sent_s
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(every_s)  # the pace of the load
 
     async with asyncio.TaskGroup() as group:
         group.create_task(send())

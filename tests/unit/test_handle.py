@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from aiotq import App, Job, JobStatus, handle, record
-from aiotq.document import Document
+from aiotq.document import LEAST_TTL_MS, Document
 from aiotq.errors import JobCancelled, JobFailed, JobNotFound, NewerRecord, ResultTimeout, StoreUnavailable
 from aiotq.handle import short
 from aiotq.job import Cancelled, ErrorInfo, Failed, Succeeded
@@ -157,16 +157,26 @@ async def test_the_record_of_a_cancelled_job_has_a_new_generation_and_an_end() -
 
 
 async def test_a_result_ttl_of_the_call_goes_before_that_of_the_task_and_the_app() -> None:
-    data = WAITING[:19] + msgspec.json.encode(Document(task="t", queue="mail", result_ttl_ms=7))
+    data = WAITING[:19] + msgspec.json.encode(Document(task="t", queue="mail", result_ttl_ms=90_000))
     script = Script(reads=[data])
     await job(script).cancel()
-    assert script.replacements[0].ttl_ms == 7
+    assert script.replacements[0].ttl_ms == 90_000
     cancelled = job(script := Script(reads=[WAITING]))
     app = App("redis://nowhere.invalid")
     app.task(lambda: None, name="t", result_ttl=60)
     cancelled._core.registry = app.registry
     await cancelled.cancel()
     assert script.replacements[0].ttl_ms == 60_000
+
+
+@pytest.mark.parametrize("ttl_ms", [0, 7])
+async def test_a_record_that_may_be_shown_for_less_than_a_minute_stays_for_one_for_late_repeats(ttl_ms: int) -> None:
+    data = WAITING[:19] + msgspec.json.encode(Document(task="t", queue="mail", result_ttl_ms=ttl_ms))
+    script = Script(reads=[data])
+    await job(script).cancel()
+    [replacement] = script.replacements
+    assert replacement.ttl_ms == LEAST_TTL_MS
+    assert record.decode("j", replacement.record).doc.result_ttl_ms == max(1, ttl_ms)
 
 
 # --- waiting ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from aiotq.health import CLAIM_WITHIN_S, KEEPER_SILENT_S, WELL, Health, Signs, Stage, judge
 from aiotq.supervisor import fitness
-from aiotq.supervisor.fitness import RELIEF_S, SILENT_S, SeatSigns
+from aiotq.supervisor.fitness import HUNG_S, RELIEF_S, SILENT_S, SeatSigns
 from aiotq.supervisor.words import Doing
 
 GOOD = Signs(stage=Stage.WORKING, max_block_s=60, keeper_silent_s=0.1, lease_good=True, claimed_ago_s=3.9)
@@ -85,10 +85,10 @@ def test_a_supervisor_is_ready_once_every_process_is():
         (AWAY, "the store is away"),
         (DEAD, "the event loop has been blocked"),
         (replace(WORKS, doing=None), "starting"),
-        (replace(WORKS, running=False), "it has ended and is about to be replaced"),
+        (replace(WORKS, running=False), "it has ended"),
         (replace(WORKS, silent_s=SILENT_S + 0.1), "it has said nothing for 6 s"),
         (replace(WORKS, doing=None, relief=True, age_s=RELIEF_S + 0.1), "starting"),
-        (replace(WORKS, doing=None, relief=True, age_s=1, running=False), "it has ended and is about to be replaced"),
+        (replace(WORKS, doing=None, relief=True, age_s=1, running=False), "it has ended"),
     ],
 )
 def test_one_process_that_is_not_ready_is_named_and_makes_all_unready_yet_they_live(second, reason):
@@ -113,3 +113,12 @@ def test_with_no_process_left_that_can_work_a_supervisor_does_not_live():
     assert of(DEAD, DEAD) == Health(live=False, ready=False, reason=reason)
     assert of(DEAD, AWAY).live
     assert of(DEAD, count=2).live
+
+
+def test_processes_that_have_all_said_nothing_for_long_hang():
+    hung = replace(WORKS, silent_s=HUNG_S + 0.1)
+    assert of(hung, hung) == Health(
+        live=False, ready=False, reason="no process can do its work: it has said nothing for 90 s"
+    )
+    assert of(hung, WORKS).live
+    assert of(replace(WORKS, silent_s=HUNG_S - 0.1)).live

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 
-from aiotq.store.link import SocketLink, linked
+from aiotq.store.connection.link import SocketLink, linked
 
 
 class Far:
@@ -118,6 +118,18 @@ async def test_a_connection_that_ends_is_told_once() -> None:
 
     assert near.replies == [b"last"]
     assert isinstance(near.losses[0], ConnectionResetError)
+
+
+async def test_what_is_written_to_a_broken_connection_is_lost_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    async with pair() as (_, near, link):
+        assert isinstance(link, SocketLink)
+        link._transport.abort()
+        for _ in range(20):
+            link.write(b"x")
+        link.write_all([b"x"] * 20)
+        await near.told(0, 1)
+
+    assert not caplog.records
 
 
 async def test_what_is_no_redis_is_told_as_that() -> None:

@@ -11,6 +11,7 @@ from aiotq.document import Document, Unknown
 from aiotq.errors import InvalidRecord, NewerRecord
 from aiotq.frames import describe
 from aiotq.job import Cancelled, ErrorInfo, Failed, JobStatus, Retried, Succeeded
+from aiotq.shown import info, instant
 from tests.unit.records import ERROR, NOW_MS, Outcome, a_record, after, plain, stored
 
 # --- a new record
@@ -172,7 +173,7 @@ def test_a_damaged_record_is_read_or_refused_but_never_anything_else(document: D
         read = record.decode("j1", bytes(whole))
     except InvalidRecord:
         return
-    assert record.info(read, JobStatus.QUEUED).id == "j1"
+    assert info(read, JobStatus.QUEUED).id == "j1"
 
 
 # --- after an outcome
@@ -293,10 +294,10 @@ def test_bytes_that_do_not_decode_become_a_dead_letter_that_keeps_them(data: byt
     dead = record.decode("j1", letter)
     assert dead.status is JobStatus.FAILED
     assert dead.doc.raw == data[: record.MAX_RAW]
-    shown = record.info(dead, None)
+    shown = info(dead, None)
     assert (shown.queue, shown.priority, shown.reason, shown.lost) == ("mail", 2, "invalid record", 1)
-    assert shown.enqueued_at == record.instant(enqueued_ms)
-    assert shown.finished_at == record.instant(NOW_MS + 5)
+    assert shown.enqueued_at == instant(enqueued_ms)
+    assert shown.finished_at == instant(NOW_MS + 5)
     assert shown.worker == "host-3f2a"
     assert shown.error is not None
     assert "job j1 does not decode" in shown.error.message
@@ -307,7 +308,7 @@ def test_a_dead_letter_of_garbage_says_what_reading_it_raised() -> None:
         record.decode("j1", b"garbage")
     error = describe(caught.value)
     dead = record.decode("j1", record.undecodable("j1", b"garbage", generation="abcd", now_ms=1, error=error))
-    shown = record.info(dead, None)
+    shown = info(dead, None)
     assert shown.error is not None
     assert shown.error.type == "InvalidRecord"
     assert "the record begins with b'garbage'" in shown.error.message
@@ -333,7 +334,7 @@ def test_no_outcome_changes_what_was_asked_for(document: Document, life: list[tu
         assert now.doc.attempt == used
         assert len(now.doc.history) == min(used, 10)
         assert now.enqueued_ms == NOW_MS
-        record.info(now, None)
+        info(now, None)
     changing = {"u", "n", "h", "e", "w", "v", "z", "l", "f", "b"}
     assert {key: value for key, value in plain(now.doc).items() if key not in changing} == {
         key: value for key, value in plain(document).items() if key not in changing

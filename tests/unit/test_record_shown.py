@@ -13,6 +13,7 @@ from msgspec import Raw
 from aiotq import record
 from aiotq.document import Document
 from aiotq.job import AttemptInfo, Cancelled, ErrorInfo, Failed, JobInfo, JobStatus, Retried, Succeeded
+from aiotq.shown import info, instant
 from tests.unit.records import ERROR, NOW, NOW_MS, SHORT_ERROR, a_record, after, stored
 
 
@@ -22,7 +23,7 @@ def at(ms: int) -> datetime:
 
 def test_a_waiting_job_is_shown_where_the_store_says_it_is() -> None:
     waiting = a_record(queue="mail", priority=1, kwargs=Raw(b'{"buyer":"b-3"}'), delay_ms=2_000)
-    assert record.info(waiting, JobStatus.SCHEDULED) == JobInfo(
+    assert info(waiting, JobStatus.SCHEDULED) == JobInfo(
         id="j1",
         task="shop.tasks:send",
         queue="mail",
@@ -44,13 +45,13 @@ def test_a_waiting_job_is_shown_where_the_store_says_it_is() -> None:
 
 
 def test_a_running_job_counts_its_running_attempt_and_names_its_worker() -> None:
-    shown = record.info(a_record(), JobStatus.RUNNING, lost=1, worker_label="host-3f2a")
+    shown = info(a_record(), JobStatus.RUNNING, lost=1, worker_label="host-3f2a")
     assert (shown.status, shown.attempt, shown.lost, shown.worker) == (JobStatus.RUNNING, 1, 1, "host-3f2a")
     assert (shown.started_at, shown.finished_at, shown.due_at) == (None, None, None)
 
 
 def test_a_job_between_two_places_is_shown_as_queued() -> None:
-    assert record.info(a_record(), None).status is JobStatus.QUEUED
+    assert info(a_record(), None).status is JobStatus.QUEUED
 
 
 @pytest.mark.parametrize(
@@ -64,13 +65,13 @@ def test_a_job_between_two_places_is_shown_as_queued() -> None:
     ],
 )
 def test_when_a_job_is_due(given: dict[str, Any], place_due_ms: int | None, due: datetime | None) -> None:
-    assert record.info(a_record(**given), JobStatus.SCHEDULED, due_ms=place_due_ms).due_at == due
+    assert info(a_record(**given), JobStatus.SCHEDULED, due_ms=place_due_ms).due_at == due
 
 
 def test_a_finished_job_is_shown_with_its_attempts_and_result() -> None:
     tried = after(a_record(), Retried(delay_ms=5, error=ERROR), due_ms=NOW_MS + 35)
     done = after(tried, Succeeded(result=b'"sent"'), started_ms=NOW_MS + 50, finished_ms=NOW_MS + 70, worker="other")
-    shown = record.info(done, None, lost=7, worker_label="nobody", due_ms=1)
+    shown = info(done, None, lost=7, worker_label="nobody", due_ms=1)
     assert (shown.status, shown.result, shown.reason) == (JobStatus.SUCCEEDED, "sent", None)
     assert (shown.attempt, shown.lost, shown.worker) == (2, 0, "other")
     assert (shown.due_at, shown.started_at, shown.finished_at) == (at(35), at(50), at(70))
@@ -83,7 +84,7 @@ def test_a_finished_job_is_shown_with_its_attempts_and_result() -> None:
 
 def test_only_the_last_attempts_error_is_shown_with_its_frames() -> None:
     tried = after(a_record(), Retried(delay_ms=5, error=ERROR), due_ms=NOW_MS + 35)
-    shown = record.info(after(tried, Failed(error=ERROR)), None)
+    shown = info(after(tried, Failed(error=ERROR)), None)
     assert [past.error for past in shown.attempts] == [SHORT_ERROR, ERROR]
     assert (shown.status, shown.reason, shown.error) == (JobStatus.FAILED, "error", ERROR)
 
@@ -91,7 +92,7 @@ def test_only_the_last_attempts_error_is_shown_with_its_frames() -> None:
 def test_an_error_that_no_attempt_raised_is_not_shown_as_one_of_an_attempt() -> None:
     unknown = ErrorInfo(type="ValueError", message="another one")
     tried = after(a_record(), Retried(delay_ms=5, error=ERROR), due_ms=NOW_MS + 35)
-    shown = record.info(after(tried, Failed(error=unknown, reason="unknown task"), started_ms=None), None)
+    shown = info(after(tried, Failed(error=unknown, reason="unknown task"), started_ms=None), None)
     assert shown.error == unknown
     assert [past.error for past in shown.attempts] == [SHORT_ERROR]
     assert (shown.finished_at, shown.started_at, shown.worker) == (at(30), at(10), "host-3f2a")
@@ -99,27 +100,27 @@ def test_an_error_that_no_attempt_raised_is_not_shown_as_one_of_an_attempt() -> 
 
 def test_a_cancelled_job_keeps_the_error_of_the_attempt_before() -> None:
     tried = after(a_record(), Retried(delay_ms=5, error=ERROR), due_ms=NOW_MS + 35)
-    shown = record.info(after(tried, Cancelled()), None)
+    shown = info(after(tried, Cancelled()), None)
     assert shown.error == ERROR
     assert [past.error and past.error.type for past in shown.attempts] == ["ValueError", record.CANCELLED]
 
 
 def test_two_reads_of_an_unchanged_job_are_equal() -> None:
     data = stored(Document(task="t", args=Raw(b'[1,{"a":[2.5]}]')))
-    first, second = (record.info(record.decode("j1", data), JobStatus.QUEUED) for _ in range(2))
+    first, second = (info(record.decode("j1", data), JobStatus.QUEUED) for _ in range(2))
     assert first == second
     assert first is not second
 
 
 def test_a_job_with_broken_arguments_is_shown_all_the_same() -> None:
-    shown = record.info(a_record(args=Raw(b"[1e999]")), JobStatus.QUEUED)
+    shown = info(a_record(args=Raw(b"[1e999]")), JobStatus.QUEUED)
     assert shown.arguments == {"args": [], "kwargs": {}}
     assert shown.task == "shop.tasks:send"
 
 
 @given(st.integers(0, 2**53))
 def test_every_stored_time_can_be_shown(unix_ms: int) -> None:
-    shown = record.instant(unix_ms)
+    shown = instant(unix_ms)
     assert shown.tzinfo is UTC
     if shown.year < 9999:
         assert (shown - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1) == unix_ms

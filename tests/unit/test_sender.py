@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -302,6 +302,14 @@ def test_a_copied_error_keeps_its_class_and_its_facts() -> None:
     assert type(own) is StoreFull
     assert own is not error
     assert (str(own), own.code, own.url, own.__cause__) == ("full", "OOM", URL, error.__cause__)
+
+
+async def test_a_mistake_of_ours_reaches_each_caller_as_it_is(store: FakeStore, sender: Sender) -> None:
+    mistake = ExceptionGroup("two things", [ValueError("one"), ValueError("other")])
+    store.errors += [cast("Any", mistake)]
+    async with asyncio.timeout(5):
+        for answer in await asyncio.gather(sender.send(a_job("1")), sender.send(a_job("2")), return_exceptions=True):
+            assert answer is mistake
 
 
 async def test_many_jobs_that_fail_midway_say_how_many_were_queued(store: FakeStore, sender: Sender) -> None:

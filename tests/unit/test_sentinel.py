@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from aiotq.errors import StoreRefused, StoreUnavailable, StoreUnusable, UsageError
 from aiotq.store import connect
-from aiotq.store.sentinel import sentinels
+from aiotq.store.connection.sentinel import sentinels
 from tests.faults.fake_server import SILENCE, Error, answering, sentinel, server
 from tests.faults.sentinel_rig import free_port
 
@@ -205,6 +205,19 @@ async def test_sentinels_that_will_never_answer_are_told_to_a_person(harbour: Ha
 
     with pytest.raises(StoreUnusable, match=said):
         await harbour.open(port, free_port())
+
+
+async def test_a_sentinel_that_is_crowded_is_none_and_the_others_are_asked(harbour: Harbour):
+    master = await harbour.master()
+    crowded = await harbour.port(lambda _: Error("ERR max number of clients reached"))
+
+    await harbour.open(
+        crowded, await harbour.port(sentinel(master=master)), await harbour.port(sentinel(master=master))
+    )
+    with pytest.raises(StoreUnavailable, match="no sentinel answers"):
+        await harbour.open(crowded)
+
+    assert harbour.asked == [master[1]]
 
 
 async def test_a_master_that_is_cut_off_from_its_replicas_is_left_for_the_next_one(harbour: Harbour):

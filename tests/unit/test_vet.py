@@ -10,8 +10,8 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from aiotq.errors import StoreUnusable
 from aiotq.store import scripts
+from aiotq.store.connection.wire import Wire
 from aiotq.store.vet import vet, wall_s
-from aiotq.store.wire import Wire
 
 PREFIX, URL = "{shop}:", "redis://h"
 

@@ -110,7 +110,7 @@ async def test_a_cancelled_job_may_clean_up_and_what_it_returns_comes_too_late(a
         try:
             await gate.pass_through()
         except asyncio.CancelledError:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # it takes a while to clean up
             cleaned.set()
         return "too late"
 
@@ -342,7 +342,7 @@ async def test_cancelling_twice_is_as_cancelling_once(app: App) -> None:
             await gate.pass_through()
         except asyncio.CancelledError:
             seen += 1
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # it takes a while to clean up
             raise
 
     async with app.worker():

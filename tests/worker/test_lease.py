@@ -411,7 +411,7 @@ async def test_suspects_run_one_at_a_time_and_others_beside_them(app: App, keys:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the work
         running -= 1
 
     @app.task

@@ -10,6 +10,11 @@ import pytest
 
 from aiotq import App, RetryPolicy
 from aiotq.errors import BadSignature, JobFailed
+from aiotq.job import Cancelled
+from aiotq.store.contract import Claimed
+from aiotq.worker.held import claimed
+from aiotq.worker.settings import WorkerSettings
+from aiotq.worker.triage import triage
 from tests.worker.kit import until
 
 if TYPE_CHECKING:
@@ -229,3 +234,21 @@ async def test_no_key_is_logged(app: App, caplog: pytest.LogCaptureFixture) -> N
         assert await (await shop.greet.delay("Ada")).result(timeout=10) == "Hello, Ada"
         await worker.run_until_empty()
     assert KEY not in caplog.text
+
+
+def test_a_signed_job_that_is_cancelled_while_it_waits_for_a_slot_is_cancelled() -> None:
+    """It is looked at twice: as it was claimed, and as it is cancelled."""
+    app = App("redis://nowhere.invalid", signing_keys=[KEY])
+    job = app.task(lambda: None, name="f").new_job(b"[]", b"{}")
+    record = job.head + b"1800000000000" + job.body
+    held = claimed(
+        Claimed(ticket=f"{job.line}:{job.generation}:{job.job_id}", record=record), number=1, fence=1, now_s=0
+    )
+    settings = WorkerSettings(queues=("default",), signer=app._core.signer)
+
+    def looked_at() -> object:
+        return triage(held, registry=app.registry, settings=settings, now_ms=1_800_000_000_000)
+
+    assert looked_at() is None
+    held.cancelled = True
+    assert looked_at() == Cancelled()

@@ -151,7 +151,7 @@ async def test_a_job_may_clean_up_when_the_grace_is_over_and_one_that_fails_at_i
         try:
             await gate.pass_through()
         finally:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # it takes a while to clean up
             cleaned.append("cleans")
 
     @app.task
@@ -511,7 +511,7 @@ async def test_the_lifespan_ends_after_the_last_job(app: App) -> None:
         try:
             await gate.pass_through()
         finally:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # it takes a while to clean up
             said.append("job ended")
 
     async with living:

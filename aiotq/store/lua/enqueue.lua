@@ -27,37 +27,61 @@ local function place_of(where)
   end
   places[where] = found
 end
+local kinds, n_kinds = {}, 0 -- of commands that put tickets in their places
 for at = 3, #ARGV, 4 do -- before anything is written, as a bad one raises
-  if not places[ARGV[at]] then place_of(ARGV[at]) end
-end
-for at = 2, #ARGV, 4 do
-  local id, head = ARGV[at], ARGV[at + 2]
-  local key, record, generation = jobs .. id, head .. stamp .. ARGV[at + 3], sub(head, 3, 6)
-  local place = places[ARGV[at + 1]]
-  local room = rooms[place.queue]
-  local full = place.most and room.waiting >= place.most and call('EXISTS', key) == 0
-  local new = not full and call('SET', key, record, 'NX')
-  local found = not new and not full and safe('GETRANGE', key, 2, 5)
-  if found == '' then new = call('SET', key, record, 'NX') end -- it was of a wrong type, and has been put aside
-  if full then
-    reply[#reply + 1] = '3'
-  elseif new then
-    local ticket = place.line .. generation .. ':' .. id
-    if place.due_ms then
-      schedule_at(place.due_ms, ticket)
-    else
-      local tickets = place.tickets
-      tickets[#tickets + 1] = ticket
-      if room then room.waiting = room.waiting + 1 end
-    end
-    reply[#reply + 1] = '0'
-  else
-    reply[#reply + 1] = found == generation and '1' or '2'
+  local where = ARGV[at]
+  if not places[where] then
+    place_of(where)
+    local kind = places[where].due_ms and 'ZADD' or to_front(match(where, ':(.)<?%d*$')) and 'LPUSH' or 'RPUSH'
+    if not kinds[kind] then n_kinds = n_kinds + 1 end
+    kinds[kind] = true
   end
 end
-for i = 1, #order do
-  local queue, place = match(order[i].line, '^(.*):(.):$')
-  if #order[i].tickets > 0 then push(to_front(place), queue, place, order[i].tickets, woken) end
+if n_kinds > 1 then -- with one of them refused all are, and the others have to be refused before they have done their part
+  local scratch = prefix .. 'scratch'
+  local function drop() call('DEL', scratch) end
+  or_back(function()
+    for kind in pairs(kinds) do
+      if kind == 'ZADD' then call('ZADD', prefix .. 'nothing', 'XX', 0, '') else call(kind, scratch, '') end
+    end
+  end, drop)
+  drop()
 end
-wake(woken)
+local function put_all()
+  for at = 2, #ARGV, 4 do
+    local id, head = ARGV[at], ARGV[at + 2]
+    local key, record, generation = jobs .. id, head .. stamp .. ARGV[at + 3], sub(head, 3, 6)
+    local place = places[ARGV[at + 1]]
+    local room = rooms[place.queue]
+    local full = place.most and room.waiting >= place.most and call('EXISTS', key) == 0
+    local new = not full and call('SET', key, record, 'NX')
+    local found = not new and not full and safe('GETRANGE', key, 2, 5)
+    if found == '' then new = call('SET', key, record, 'NX') end -- it was of a wrong type, and has been put aside
+    if full then
+      reply[#reply + 1] = '3'
+    elseif new then
+      reply[#reply + 1] = '0'
+      local ticket = place.line .. generation .. ':' .. id
+      if place.due_ms then
+        schedule_at(place.due_ms, ticket)
+      else
+        local tickets = place.tickets
+        tickets[#tickets + 1] = ticket
+        if room then room.waiting = room.waiting + 1 end
+      end
+    else
+      reply[#reply + 1] = found == generation and '1' or '2'
+    end
+  end
+  for i = 1, #order do
+    local queue, place = match(order[i].line, '^(.*):(.):$')
+    if #order[i].tickets > 0 then push(to_front(place), queue, place, order[i].tickets, woken) end
+  end
+  wake(woken)
+end
+or_back(put_all, function() -- a record without a ticket would wait for ever, and a ticket without its record is dropped
+  for i = 1, #reply do
+    if reply[i] == '0' then call('DEL', jobs .. ARGV[i * 4 - 2]) end
+  end
+end)
 return table.concat(reply)

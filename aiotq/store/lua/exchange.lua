@@ -49,8 +49,9 @@ local function other(at)
     return true
   end
   if kind == 'l' then
-    if not call('SET', key, ARGV[at + 2], 'XX') then forget(job_id) return false end
-    schedule_at(now_ms + tonumber(ARGV[at + 3]), ARGV[at + 4])
+    if call('EXISTS', key) == 0 then forget(job_id) return false end
+    schedule_at(now_ms + tonumber(ARGV[at + 3]), ARGV[at + 4]) -- first: should the record not follow, it is dropped
+    call('SET', key, ARGV[at + 2], 'XX')
     return true
   end
   if not store_end(job_id, ARGV[at + 2], ARGV[at + 3]) then return false end
@@ -83,8 +84,11 @@ if n_others > 0 then
       push(true, queue, place, { back[i] }, woken)
       adrift[was[i]] = nil
     end
-  end, function()
-    for ticket in pairs(adrift) do call('SADD', active, ticket) end -- as the outcome will be repeated
+  end, function() -- as the outcome will be repeated
+    for ticket in pairs(adrift) do call('SADD', active, ticket) end
+    for i = 1, #was do
+      if adrift[was[i]] then call('SETRANGE', jobs .. id_of(was[i]), 2, sub(match(was[i], ':.:(....):'), 1, 4)) end
+    end
   end)
 end
 first = first + n_others * 5 -- of the tickets held in doubt
@@ -196,13 +200,13 @@ local function claim()
       if want > 0 then
         local line = prefix .. 'line:' .. queue .. ':' .. place
         local got = safe('LPOP', line, want) or {}
-        if #got < want or call('EXISTS', line) == 0 then call('ZREM', lines, place) end
         if place == 's' and #got > 0 then took_suspect = true end
         local name, n = queue .. ':' .. place .. ':', #tickets
         local source = { queue = queue, place = place, name = name, length = #name }
-        for i = 1, #got do
+        for i = 1, #got do -- at once: what an error from here on would leave in no place is known
           tickets[n + i], sources[n + i] = got[i], source
         end
+        if #got < want or call('EXISTS', line) == 0 then call('ZREM', lines, place) end
       end
     end
   end

@@ -28,6 +28,8 @@ local function or_back(act, undo)
   local ok, reply = pcall(act)
   if ok then return reply end
   pcall(undo)
+  -- Caught, an error is its text alone, and raised again it would be an ERR. Of 6.2 it keeps the text that it had.
+  if type(reply) == 'string' and not match(reply, '^@') then reply = { err = reply } end
   error(reply, 0)
 end
 
@@ -81,14 +83,15 @@ local function put_aside(bytes, key, now_ms)
   garbage[#garbage + 1] = key
 end
 
--- A token on a wake list: "somebody look". There is at most one, or `most`.
-local function token(name, most)
+-- A token on a wake list: "somebody look". There is at most one, or `most`. A hint: where none may be left, nothing fails.
+local function leave_token(name, most)
   local key = prefix .. 'wake:' .. name
   local lacking = (most or 1) - safe('LLEN', key)
   if lacking <= 0 then return end
   for _ = 1, lacking do call('RPUSH', key, '1') end
   call('PEXPIRE', key, TOKEN_TTL_MS)
 end
+local function token(name, most) pcall(leave_token, name, most) end
 local POLLER = ':poller' -- no queue's name has a colon
 
 -- A ticket's queue, place, generation and id; nil if it is none. A place is a priority 0-9, a-j for the front of one, or s.

@@ -8,7 +8,7 @@ local id, now_ms, lease_ms = ARGV[1], clock(ARGV[2]), tonumber(ARGV[3])
 local workers = prefix .. 'workers'
 local lease_end = safe('ZSCORE', workers, id)
 if not lease_end or tonumber(lease_end) <= 0 then return { 0, now_ms } end
-call('ZREM', workers, id) -- first, as Redis allows it over maxmemory and then lets the script run whole
+begin()
 call('ZADD', workers, now_ms + lease_ms, id)
 local reply = {}
 -- A lease end that is no time (infinite, a fraction, below 0) becomes one, so that it can be seen again and reclaimed. What is

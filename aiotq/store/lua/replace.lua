@@ -12,22 +12,22 @@ if found ~= ARGV[3] then return 2 end -- an end keeps the generation, and no end
 local worker, tickets = holder(generation, id, 9)
 if worker then return 1 end
 begin()
-safe('ZREM', prefix .. 'schedule', unpack(tickets))
+local woken = {}
+-- Its new ticket comes first: should the record not follow, it is dropped, and a record without one would wait for ever.
+if ARGV[8] ~= '' then
+  schedule_at(now_ms + tonumber(ARGV[8]), ARGV[7] .. ':' .. wanted .. ':' .. id)
+elseif ARGV[7] ~= '' then
+  local queue, place = match(ARGV[7], '^(.*):(.)$')
+  push(to_front(place), queue, place, { ARGV[7] .. ':' .. wanted .. ':' .. id }, woken)
+end
 if ARGV[6] ~= '' then
   call('SET', key, ARGV[4], 'XX', 'PX', ARGV[6])
   forget(id)
   publish('done:' .. id, #ARGV[4] <= 16384 and ARGV[4] or '')
-  return 0
+else
+  call('SET', key, ARGV[4], 'XX')
+  safe('ZREM', prefix .. 'dead', id)
 end
-call('SET', key, ARGV[4], 'XX')
-safe('ZREM', prefix .. 'dead', id)
-local ticket = ARGV[7] .. ':' .. wanted .. ':' .. id
-if ARGV[8] ~= '' then
-  schedule_at(now_ms + tonumber(ARGV[8]), ticket)
-  return 0
-end
-local woken = {}
-local queue, place = match(ARGV[7], '^(.*):(.)$')
-push(to_front(place), queue, place, { ticket }, woken)
+safe('ZREM', prefix .. 'schedule', unpack(tickets))
 wake(woken)
 return 0

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio.connection import UnixDomainSocketConnection
 
 from aiotq.errors import UsageError
-from aiotq.store import embedded, sentinel
-from aiotq.store.handshake import Route
-from aiotq.store.route import route
+from aiotq.store import embedded
+from aiotq.store.connection import sentinel
+from aiotq.store.connection.handshake import Route
+from aiotq.store.connection.route import route
 from aiotq.store.url import redact
 
 if TYPE_CHECKING:

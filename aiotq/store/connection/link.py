@@ -25,9 +25,8 @@ _Reader: Any = hiredis.Reader  # its own types leave out `replyError`
 class Link(Protocol):
     """A connection in use. `replied` gets each reply in order, `lost` once what ended it, unless `drop` did."""
 
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Sends a packed command."""
+    def write(self, command: bytes) -> None:
+        """Send a packed command."""
         ...
 
     def write_all(self, commands: list[bytes]) -> None:
@@ -69,7 +68,6 @@ class SocketLink(asyncio.Protocol):
         self._transport, self._replied, self._lost = transport, replied, lost
         self._parser = _Reader(protocolError=InvalidResponse, replyError=error_reply)
         self._over = False
-        self.write = transport.write
         transport.set_protocol(self)
         reader = getattr(connection, "_reader", None)
         if transport.is_closing() or (reader is not None and reader.at_eof()):  # nobody will tell this protocol
@@ -77,9 +75,14 @@ class SocketLink(asyncio.Protocol):
         else:
             transport.resume_reading()
 
+    def write(self, command: bytes) -> None:
+        """Send a packed command. If the transport has broken it is lost: asyncio would log each of many."""
+        if not self._transport.is_closing():
+            self._transport.write(command)
+
     def write_all(self, commands: list[bytes]) -> None:
         """Send them in one write."""
-        self._transport.write(b"".join(commands))
+        self.write(b"".join(commands))
 
     def data_received(self, data: bytes) -> None:
         """Parse; a reply each."""

@@ -3,7 +3,7 @@
 # ruff: noqa: TID251  it is a process of its own, without an event loop
 """The guardian: a small process of its own that starts an embedded server, watches it and ends it.
 
-Run as a plain script (`python -I -S embedded_guard.py ...`), so it imports nothing of aiotq and little else: 9 MB, and
+Run as a plain script (`python -I -S guard.py ...`), so it imports nothing of aiotq and little else: 9 MB, and
 one short look a second. Its life:
 
     take `server.lock`, or adopt the server that holds it     a guardian before this one was killed

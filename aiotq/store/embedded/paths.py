@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from aiotq.errors import EmbeddedUnavailable, UsageError
-from aiotq.store import embedded_guard as guard
+from aiotq.store.embedded import guard
 from aiotq.store.url import redact
 
 SCHEME = "embedded://"

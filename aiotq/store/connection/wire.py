@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aiotq.store.answers import LEAVE, code
-from aiotq.store.link import linked
+from aiotq.store.connection.link import linked
 from aiotq.store.words import cause
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-    from aiotq.store.link import Link
+    from aiotq.store.connection.link import Link
 
 _hiredis: Any = hiredis  # its own types leave out what pack_command takes
 _pack: Callable[[tuple[str | bytes | int, ...]], bytes] = _hiredis.pack_command

@@ -18,20 +18,21 @@ from urllib.parse import unquote
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from aiotq.errors import StoreUnusable
-from aiotq.store import tls
+from aiotq.errors import StoreError, StoreUnusable
 from aiotq.store.answers import code
-from aiotq.store.handshake import Route, drop
-from aiotq.store.route import OF_SENTINELS, checked, read, wrong
+from aiotq.store.connection import tls
+from aiotq.store.connection.handshake import Route, drop
+from aiotq.store.connection.route import OF_SENTINELS, checked, read, wrong
+from aiotq.store.connection.wire import BROKEN
 from aiotq.store.url import redact
-from aiotq.store.wire import BROKEN
 from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-log = logging.getLogger("aiotq.store.sentinel")
+log = logging.getLogger("aiotq.store.connection.sentinel")
 
 SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 FORM = "redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db][?sentinel_password=...]"
@@ -81,6 +82,9 @@ class Sentinels:
         try:
             async with asyncio.timeout(server.limit_s):
                 role = await _role(connection)
+        except TimeoutError:
+            await drop(connection)
+            raise RedisTimeoutError(f"{host}:{port}, the master by the sentinels, did not say its role") from None
         except BaseException:
             await drop(connection)
             raise
@@ -127,6 +131,8 @@ class Sentinels:
         except StoreUnusable as error:
             hint = " (the sentinels' own: sentinel_username, sentinel_password)" if "password" in str(error) else ""
             return self._hopeless(f"{error}{hint}")
+        except StoreError as error:  # it has too many clients, or loads
+            return Answer(trouble=f"{at} {cause(str(error))}")
         except (RedisError, OSError) as error:
             return self._refused(at, error)
         except (LookupError, ValueError, TypeError, AttributeError):

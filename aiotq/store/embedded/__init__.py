@@ -1,6 +1,6 @@
 """The embedded server: a real Valkey on a unix socket in a directory, shared by every process of the project.
 
-`ensure` makes it exist: whoever takes `guard.lock` starts a guardian (embedded_guard.py) and hands it the lock; all
+`ensure` makes it exist: whoever takes `guard.lock` starts a guardian (guard.py) and hands it the lock; all
 others wait for the socket. It is called before every connection, so that a server that has crashed, or ended because
 nobody needed it, is started again on the same data. Everything here blocks: call it from a thread. None of it needs
 redis-py.
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiotq.errors import EmbeddedUnavailable, StoreRefused, StoreUnavailable
-from aiotq.store import embedded_guard as guard
-from aiotq.store.embedded_paths import find_server, parse, prepare, python, socket_path, unusable, url_of
-from aiotq.store.embedded_repair import cut_damaged_tail
+from aiotq.store.embedded import guard
+from aiotq.store.embedded.paths import find_server, parse, prepare, python, socket_path, unusable, url_of
+from aiotq.store.embedded.repair import cut_damaged_tail
 
 __all__ = ["ServerStatus", "available", "ensure", "parse", "status", "stop"]
 
@@ -85,8 +85,8 @@ def ensure(directory: Path, *, wait_s: float = 10.0) -> str:
 def status(directory: Path) -> ServerStatus | None:
     """What the server in that directory says of itself; None if none runs. Raises StoreUnavailable if it is silent."""
     directory = directory.resolve()
-    address = _address(directory)
     try:
+        address = _address(directory)
         with closing(guard.Line(address, timeout_s=ANSWER_S)) as line:
             info = {
                 name: value for section in ("server", "clients", "memory") for name, value in line.info(section).items()

@@ -9,8 +9,8 @@ from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.exceptions import RedisError
 
 from aiotq.errors import UsageError
-from aiotq.store import tls
-from aiotq.store.handshake import Route
+from aiotq.store.connection import tls
+from aiotq.store.connection.handshake import Route
 from aiotq.store.url import SHOWN, redact
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from aiotq.errors import StoreUnusable
-from aiotq.store import tls
 from aiotq.store.answers import code, told
+from aiotq.store.connection import tls
+from aiotq.store.connection.wire import BROKEN
 from aiotq.store.url import HIDDEN
-from aiotq.store.wire import BROKEN
 
 GREETINGS = 4  # see tls.greet
 

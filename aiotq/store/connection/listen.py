@@ -15,13 +15,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from aiotq.errors import StoreError, StoreUnavailable, StoreUnusable
 from aiotq.store.answers import told
-from aiotq.store.wire import BROKEN
+from aiotq.store.connection.wire import BROKEN
 from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-    from aiotq.store.dial import Dial
+    from aiotq.store.connection.dial import Dial
 
 PING_EVERY_S = 10.0  # a connection that answers nothing for as long again is dead
 BACKOFF_S, BACKOFF_CAP_S = 0.05, 1.0
@@ -132,6 +132,10 @@ class Listener:
                         self._tell_all(said)
                     backoff_s, self._backoff_s = self._backoff_s, min(self._backoff_s * 2, BACKOFF_CAP_S)
                     await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
+        except Exception as error:
+            # A mistake of ours. Whoever listens would wait for ever.
+            self._tell_all(StoreUnavailable(f"listen: {error!r}", verb="listen", url=self._url, sent=False))
+            raise
         finally:
             self._owner = None
 
@@ -163,7 +167,8 @@ class Listener:
         """Write without waiting; the owner reads the answers."""
         connection = self._connection
         writer = getattr(connection, "_writer", None)
-        if connection is None or writer is None:
+        transport = getattr(writer, "transport", None)  # fakeredis has none
+        if connection is None or writer is None or (transport is not None and transport.is_closing()):
             return  # it broke just now; the owner subscribes anew
         writer.writelines(connection.pack_command(command, *channels))
         if command in ("SUBSCRIBE", "UNSUBSCRIBE"):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-log = logging.getLogger("aiotq.store.tls")
+log = logging.getLogger("aiotq.store.connection.tls")
 
 MOST_CONTEXTS = 8
 # redis-py before 6 does not check the host name by itself.
