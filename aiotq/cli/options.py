@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aiotq.supervisor.processes import cores
 from aiotq.version import __version__
-from aiotq.worker.settings import WorkerSettings
+from aiotq.worker.settings import WorkerSettings, cores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """What a worker says of its jobs. Above 50 jobs a second it says what became of them once a second, in one line.
 
-A job's lines carry `event`, `job_id`, `task`, `queue` and `attempt` as extra; README and docs list the events.
+A job's lines carry `event`, `job_id`, `task`, `queue` and `attempt` as extra; docs/operations.md lists the others.
 """
 
 from __future__ import annotations

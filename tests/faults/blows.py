@@ -28,6 +28,7 @@ SLOWLY = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes",
 PATIENCE_S = 5.0
 STORM_S, STORM_EVERY_S = 1.0, 0.05
 NOT_IN_STEP_S = 2.2  # a server of `everysec` writes so late at most when its disk is slow, and answers all the same
+READ_LATE_S = 0.5  # an answer that a server gave before it was killed is read so much later at most
 OWN_MODE = ("flush_data", "power")
 
 
@@ -86,7 +87,8 @@ class Blows:
         killed_s = time.monotonic()
         since_s = self._place.lose_power()
         self._note = f"{killed_s - since_s:.2f} s lost"
-        self._causes.loss(min(since_s - 0.1, killed_s - NOT_IN_STEP_S), killed_s, spares_durable=True)
+        from_s = min(since_s - 0.1, killed_s - NOT_IN_STEP_S)
+        self._causes.loss(from_s, killed_s + READ_LATE_S, spares_durable=True)
         await self._place.start_server()
 
     async def loading(self) -> None:
@@ -108,7 +110,7 @@ class Blows:
         await self._place.kill_server()
         if self._place.fsync != "always":
             killed_s = time.monotonic()
-            self._causes.loss(killed_s - NOT_IN_STEP_S, killed_s, spares_durable=True)
+            self._causes.loss(killed_s - NOT_IN_STEP_S, killed_s + READ_LATE_S, spares_durable=True)
 
     async def pause(self) -> None:
         """Its process stands still."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SYNCED_WITHIN_S = 30.0
 LOSES_S = 1.0  # with an AOF of `everysec`: what had been written for longer has reached the disk
+# ... and while an fsync is under way, it answers for so long before it writes at all (aof.c postpones that for 2 s).
+POSTPONES_S = 2.0
 BEHIND_S = 0.5  # a replica: what was acknowledged before has reached it
 WAITS_MS = 600_000
 
@@ -148,10 +150,10 @@ class Place(Rig):
         kept = [(at_s, size) for at_s, file, size in self.sizes if file == newest and at_s <= killed_s - LOSES_S]
         self.sizes.clear()
         if not kept:
-            return killed_s - LOSES_S
+            return killed_s - LOSES_S - POSTPONES_S
         at_s, size = max(kept)
         os.truncate(newest, max(0, size - 7))  # in the middle of a command
-        return at_s
+        return at_s - POSTPONES_S
 
     async def fail_over(self, *, demote_for_s: float | None) -> tuple[float, float]:
         """Make a replica, promote it, and lead everybody there. Returns in which while what was acknowledged is lost.

@@ -25,7 +25,7 @@ local heard = some and call('EXISTS', waits_key) > 0
 begin()
 
 -- 1. Outcomes, each behind the fence: whoever removes the ticket from `active` owns it.
-local stored, back, was = {}, {}, {}
+local stored, back, was, buried = {}, {}, {}, 0
 local adrift = {} -- by ticket: out of `active`, and its outcome not stored
 local function store_end(job_id, record, ttl_ms)
   if marks then forget(job_id) end
@@ -55,7 +55,8 @@ local function other(at)
     return true
   end
   if not store_end(job_id, ARGV[at + 2], ARGV[at + 3]) then return false end
-  bury(job_id, now_ms, failure_ttl_ms)
+  safe('ZADD', prefix .. 'dead', now_ms, job_id)
+  buried = buried + 1
   return true
 end
 local first = 10 + n_queues
@@ -91,6 +92,7 @@ if n_others > 0 then
     end
   end)
 end
+if buried > 0 then trim_dead(buried, now_ms, failure_ttl_ms) end
 first = first + n_others * 5 -- of the tickets held in doubt
 
 -- 2. What the claim or the doubt found: tickets, checked against their records.

@@ -59,22 +59,28 @@ local function whole(value)
   return math.floor(math.min(number, MOST))
 end
 
--- Among the dead letters, and their TTL renewed. The two oldest go if their records have gone, or if they are garbage put
--- aside too long ago: so there are never many more than can be read.
-local function bury(member, now_ms, ttl_ms)
+-- Of what was just put among the dead letters: their TTL is renewed, and for each new one the two oldest go if their records
+-- have gone, or if they are garbage put aside too long ago. So there are never many more than can be read.
+local function trim_dead(buried, now_ms, ttl_ms)
   local dead = prefix .. 'dead'
-  safe('ZADD', dead, now_ms, member)
   if call('PTTL', dead) < ttl_ms then call('PEXPIRE', dead, ttl_ms) end
-  local oldest = call('ZRANGE', dead, 0, 1, 'WITHSCORES')
+  local oldest, spared = call('ZRANGE', dead, 0, 2 * buried - 1, 'WITHSCORES'), 0
   for i = 1, #oldest, 2 do
+    if spared == 2 then return end
     local kept
     if sub(oldest[i], 1, 1) == '!' then
       kept = tonumber(oldest[i + 1]) + ASIDE_TTL_MS > now_ms
     else
       kept = call('EXISTS', prefix .. 'job:' .. oldest[i]) == 1
     end
-    if not kept then call('ZREM', dead, oldest[i]) end
+    if kept then spared = spared + 1 else call('ZREM', dead, oldest[i]) end
   end
+end
+
+-- Among the dead letters.
+local function bury(member, now_ms, ttl_ms)
+  safe('ZADD', prefix .. 'dead', now_ms, member)
+  trim_dead(1, now_ms, ttl_ms)
 end
 
 -- Bytes that are no ticket: kept among the dead letters under the key they were found in (an id never holds a "!").
