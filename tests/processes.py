@@ -27,12 +27,12 @@ def die_with_parent() -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def children() -> set[int]:
-    """The pids of this process's children; empty where the system does not tell."""
+def children(pid: int | None = None) -> set[int]:
+    """The pids of a process's children, or of this one's; empty where the system does not tell."""
     found: set[int] = set()
-    for thread in Path("/proc/self/task").glob("*"):
+    for thread in Path(f"/proc/{pid or 'self'}/task").glob("*"):
         try:
-            found.update(int(pid) for pid in (thread / "children").read_text().split())
+            found.update(int(child) for child in (thread / "children").read_text().split())
         except OSError:
             continue  # the thread has ended meanwhile
     return found

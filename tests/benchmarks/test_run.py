@@ -20,7 +20,7 @@ from benchmarks.results import read
 from benchmarks.run import _commit
 from benchmarks.server import redis_server
 from benchmarks.venvs import NotInstalled, install
-from tests.processes import ROOT
+from tests.processes import ROOT, children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,8 +128,7 @@ async def test_ctrl_c_in_mid_run_ends_all_that_was_started_and_keeps_the_figures
 
 def descendants(pid: int) -> set[int]:
     """Children, and theirs."""
-    found: set[int] = set()
-    for thread in Path(f"/proc/{pid}/task").glob("*"):
-        for child in (thread / "children").read_text().split():
-            found |= {int(child)} | descendants(int(child))
+    found = children(pid)
+    for child in tuple(found):
+        found |= descendants(child)
     return found - {os.getpid()}
