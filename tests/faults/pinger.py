@@ -64,12 +64,6 @@ def waited_s(*pids: int) -> float:
         return 0.0
 
 
-def threads_waited_s(pid: int) -> float:
-    """The same of all threads of one process."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(file.read_bytes().split()[1]) / 1e9 for file in tasks)
-
-
 def measure(path: str, server: int) -> list[float]:
     """Ask until standard input ends."""
     over = threading.Event()

@@ -22,8 +22,9 @@ from aiotq.errors import StoreUnavailable
 from aiotq.store import scripts
 from aiotq.store.contract import MAX_CLAIMED, MAX_RECLAIMED, WorkerCard
 from tests.faults.invariants import SPARE_BYTES, Took
-from tests.faults.pinger import p99, pinged, threads_waited_s, waited_s
+from tests.faults.pinger import p99, pinged, waited_s
 from tests.faults.scale import scaled
+from tests.faults.stopwatch import starved_s
 from tests.faults.vitals import load_of
 from tests.meter import LIMIT_MS, Meter
 from tests.process.tasks import Tasks
@@ -299,7 +300,7 @@ async def slower(meter: Meter) -> float:
 
 def queued(rig: Rig, worker: WorkerProcess) -> float:
     """How long the server and a worker have waited for a core so far, in seconds."""
-    return waited_s(rig.pid) + threads_waited_s(worker.pid)
+    return waited_s(rig.pid) + starved_s(worker.pid)
 
 
 async def kill_connections(rig: Rig) -> None:

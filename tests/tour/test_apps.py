@@ -12,6 +12,7 @@ import pytest
 from aiotq import App, Job, JobStatus, current_job
 from aiotq.errors import UsageError
 from aiotq.source import Source, say_aloud
+from tests.worker.kit import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -52,6 +53,22 @@ async def test_a_worker_leaves_an_open_app_open(app: App) -> None:
     [client] = app._core._clients.values()
     assert await job.status() is JobStatus.SUCCEEDED
     assert list(app._core._clients.values()) == [client]
+
+
+async def test_an_app_that_is_left_while_its_worker_starts_leaves_it_its_connection(
+    valkey: servers.Server, namespace: str
+) -> None:
+    app = App(valkey.url, namespace=namespace)
+    worker = app.worker()
+    async with app:
+        starting = asyncio.create_task(worker.start())
+        await asyncio.sleep(0)  # it has its store by then
+    async with asyncio.timeout(10):
+        await starting
+    await until(lambda: worker.ready)
+    worker.stop()
+    assert await worker.run() == 0
+    assert not app._core._clients
 
 
 async def test_two_workers_of_one_app_share_a_loop(app: App) -> None:

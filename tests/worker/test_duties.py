@@ -6,15 +6,21 @@ worker's own loop ends the worker, and `run` raises it: a process ends with exit
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aiotq.health import Health
+from aiotq.store import connect
 from aiotq.store.contract import WorkerCard
 from aiotq.store.redis import RedisStore
 from aiotq.worker import admit
 from aiotq.worker.keeper import Keeper
+from aiotq.worker.outage import Outage
+from aiotq.worker.settings import WorkerSettings
 from tests.faults.stopwatch import Stopwatch
 from tests.worker.kit import fetcher_of, until, within
 
@@ -196,3 +202,27 @@ async def test_a_worker_that_stops_while_a_record_can_not_be_read_gives_the_job_
     assert await keys.workers() == []
     assert await keys.line("default:5") == [job.id]
     await job.cancel()
+
+
+async def test_a_keeper_that_looks_up_a_name_does_not_hold_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> None:
+        asked.set()
+        answer.wait(timeout=20)
+        raise socket.gaierror(-3, "temporary failure")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    store = connect("redis://somewhere.invalid:6379", namespace="test", connect_timeout_s=20)
+    settings = WorkerSettings(queues=("default",), lease_s=LEASE_S)
+    keeper = Keeper(store, settings, Outage(), worker_id="w", lost=lambda: None, running=lambda: "")
+    keeper.start()
+    assert await asyncio.to_thread(asked.wait, 10)
+
+    stops = Stopwatch()
+    assert not await keeper.stop(within_s=0.2)
+    assert stops.took("until it is given up", 1.0).took_s < 5
+
+    answer.set()
+    await asyncio.to_thread(keeper._thread.join, 10)
+    assert not keeper._thread.is_alive()
