@@ -234,7 +234,7 @@ def refusals(answers: Iterable[object]) -> dict[int, QueueFull]:
 
 
 def told(error: E, *, job_id: str) -> E:
-    """A batch's error as one job's own instance, which says what is known of that job; not a mistake of ours."""
+    """A batch's error as one job's own instance, which says what is known of that job. What is no AiotqError stays."""
     if not isinstance(error, AiotqError):
         return error
     own = type(error).__new__(type(error))

@@ -46,15 +46,14 @@ class Admission:
         self._ready, self._decided, self._late = ready, decided, late
         self._readers: dict[Held, asyncio.Task[None]] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self._outage = DutyOutage("reading large records", Outage())
-
-    def duty_of(self, outage: Outage) -> None:
-        """outage: the fetcher's, while which of this duty's trouble nothing is said."""
-        self._outage = DutyOutage("reading large records", outage)
+        self.outage = Outage()  # the worker's view of its store: the fetcher's, and of the duties beside it
+        self._duty = DutyOutage("reading large records", self.outage)
 
     @property
     def reading(self) -> int:
         """How many jobs wait for their record."""
+        if not self._readers:  # as nearly always, and asked for with each job that ends
+            return 0
         return sum(held.why is None for held in self._readers)  # of any other nothing comes any more
 
     def admit(self, held: Held, now_ms: int) -> None:
@@ -95,9 +94,9 @@ class Admission:
                 try:
                     async with self._reads:
                         held.data = await self._store.read(held.job_id, at_most=self._settings.max_record + 1) or b""
-                    self._outage.end()
+                    self._duty.end()
                 except StoreError as error:  # it has been tried for a while; else the fetcher says it aloud
-                    self._outage.begin(error)
+                    self._duty.begin(error)
                     await asyncio.sleep(random.uniform(AGAIN_S / 2, AGAIN_S))  # noqa: S311  spread, no secret
                 except Exception as error:  # noqa: BLE001  a mistake of ours: else nobody would ever look at the job
                     say_of(held, logging.ERROR, "mistake", "can't be read; tried again", error)

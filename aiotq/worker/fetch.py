@@ -21,7 +21,6 @@ from aiotq.worker.bounds import Bounds
 from aiotq.worker.hands import Hands
 from aiotq.worker.held import Why
 from aiotq.worker.log import say, say_garbage, say_of
-from aiotq.worker.outage import Outage
 from aiotq.worker.outbox import Outbox
 from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S
 
@@ -62,9 +61,9 @@ class Fetcher:
         self.stopping, self.allowance = False, Allowance()
         self.thirsty = asyncio.Event()  # there is room, and nothing is known to wait in the queues
         self.idle = asyncio.Event()  # nothing in hand, and the last claim found nothing
-        self.lost, self._wake = asyncio.Event(), asyncio.Event()  # reclaimed: the worker has to start under a new id
-        self.outage, self._outbox, self._bounds = Outage(), Outbox(settings, label=label), Bounds()
-        admission.duty_of(self.outage)
+        self.lost = asyncio.Event()  # reclaimed: the worker has to start under a new id
+        self.outage, self._outbox = admission.outage, Outbox(settings, label=label)
+        self._wake, self._bounds = asyncio.Event(), Bounds()
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
         self.claimed_at_s: float | None = None  # ... for jobs, or while there was no room for any; None: not yet
 

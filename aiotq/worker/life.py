@@ -48,20 +48,18 @@ class Life:
         report: Report,
         give_back: Callable[[], Awaitable[None]],
     ) -> None:
-        """give_back: called once the store is needed no more."""
-        self._loop, self._give_back = asyncio.get_running_loop(), give_back
+        self._loop, self._report = asyncio.get_running_loop(), report
+        self._give_back = give_back  # called once the store is needed no more
         self.settings, self.store, self._lifespan, self._label = settings, store, lifespan, label
-        self._report = report
         self.keeper: Keeper | None = None  # while it stands in the store
         self._working: asyncio.Task[None] | None = None  # the fetcher's run; None: before it, and after it
         self.owner: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self.started: asyncio.Future[None] = self._loop.create_future()  # it works, or what kept it from that
         self.facts: ServerFacts | None = None
-        self.forced = False  # it was told to wait for nothing
+        self.forced = self.lingers = False  # it was told to wait for nothing; a keeper's thread goes on
         self.registered: Callable[[str | None], None] | None = None  # see worker.Supervised
         self.exhausted = False  # every slot holds a job that can't be ended
-        self.lingers = False  # a keeper's thread goes on
         clock = ServerClock()
         self.runner = Runner(settings, started=report.started, decided=self._decided, freed=self._freed)
         self._admission = Admission(
@@ -120,10 +118,12 @@ class Life:
             self.fetcher.ready.clear()  # nothing is started as the running ones end
             self.runner.close()
             self._admission.close()
-            await self.runner.pool.ended()
-            if works:
-                self._say_stopped(monotonic() - began_s)
-            await self._give_back()
+            try:
+                await self.runner.pool.ended()
+                if works:
+                    self._say_stopped(monotonic() - began_s)
+            finally:  # also if it is told meanwhile to go at once
+                await self._give_back()
 
     async def _work(self) -> None:
         """Under one id after the other: a worker that was reclaimed starts afresh under a new one."""

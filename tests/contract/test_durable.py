@@ -160,7 +160,7 @@ async def until_connected(raw: Any) -> None:
     """Until the primary has a replica that is in step."""
     async with asyncio.timeout(20):
         while (await raw.info("replication")).get("slave0", {}).get("state") != "online":  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # a server tells nobody that its replica is in step
 
 
 @pytest_asyncio.fixture(params=REAL)

@@ -105,8 +105,8 @@ async def test_a_worker_without_a_right_ends_with_one_line_that_names_it_and_its
 
     assert await worker.exit() == 1
 
-    assert "may not run BLPOP, HGETALL, HINCRBY" in worker.text
-    assert "ACL SETUSER <user> +blpop +hgetall" in worker.text
+    assert "may not run BLPOP, DEL, HGETALL" in worker.text
+    assert "ACL SETUSER <user> +blpop +del" in worker.text
     assert servers.PASSWORD not in worker.text
     assert "Traceback" not in worker.text
 

@@ -134,10 +134,15 @@ class Listener:
                     await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
         except Exception as error:
             # A mistake of ours. Whoever listens would wait for ever.
-            self._tell_all(StoreUnavailable(f"listen: {error!r}", verb="listen", url=self._url, sent=False))
+            self._tell_all(self._mistaken(error))
             raise
         finally:
             self._owner = None
+
+    def _mistaken(self, error: Exception) -> StoreUnavailable:
+        # Not what it says, which may be secret.
+        said = f"listen: {type(error).__name__}, a mistake in aiotq; see its traceback in the log, and report it"
+        return StoreUnavailable(said, verb="listen", url=self._url, sent=False)
 
     def _told(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):

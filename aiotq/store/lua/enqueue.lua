@@ -4,7 +4,7 @@
 --         "+ms" from now | "@ms" Unix ms) in one, record up to the time (its bytes 3 to 6 are the generation), record after it
 -- RETURNS a byte a job: 0 it was new | 1 this very job was there (its generation) | 2 another one was
 --         | 3 none was, and its queue is full: nothing of it was written
--- COST    a new job at batches of 100: SET, a part of RPUSH
+-- COST    a new job at batches of 100: SET, a part of RPUSH; a batch for several kinds of places: five commands more
 local now_ms = clock(ARGV[1])
 local stamp, jobs = string.format('%013d', now_ms), prefix .. 'job:'
 local reply, woken, order, lines, places, rooms = {}, {}, {}, {}, {}, {}
@@ -37,15 +37,18 @@ for at = 3, #ARGV, 4 do -- before anything is written, as a bad one raises
     kinds[kind] = true
   end
 end
+-- A key goes by a TTL of nothing, which needs no right that a producer has not.
+local function remove(key) call('PEXPIRE', key, 0) end
 if n_kinds > 1 then -- with one of them refused all are, and the others have to be refused before they have done their part
   local scratch = prefix .. 'scratch'
-  local function drop() call('DEL', scratch) end
+  call('ZADD', prefix .. 'nothing', 'XX', 0, '') -- changes nothing; first, as Redis refuses it over maxmemory
+  remove(scratch) -- it is not there: whoever may not remove it makes none
   or_back(function()
     for kind in pairs(kinds) do
-      if kind == 'ZADD' then call('ZADD', prefix .. 'nothing', 'XX', 0, '') else call(kind, scratch, '') end
+      if kind ~= 'ZADD' then call(kind, scratch, '') end
     end
-  end, drop)
-  drop()
+    remove(scratch)
+  end, function() remove(scratch) end)
 end
 local function put_all()
   for at = 2, #ARGV, 4 do
@@ -81,7 +84,7 @@ local function put_all()
 end
 or_back(put_all, function() -- a record without a ticket would wait for ever, and a ticket without its record is dropped
   for i = 1, #reply do
-    if reply[i] == '0' then call('DEL', jobs .. ARGV[i * 4 - 2]) end
+    if reply[i] == '0' then remove(jobs .. ARGV[i * 4 - 2]) end
   end
 end)
 return table.concat(reply)
