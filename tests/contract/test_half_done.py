@@ -126,6 +126,7 @@ async def test_without_any_one_right_each_job_stays_in_one_place_and_the_verb_ca
             except StoreError:
                 refused += 1
             await store.close()
+        assert not await raw.exists(bench.key("scratch")), f"without {command}"
         half = await places(bench)
         assert set(half.values()) <= {1}, f"without {command}: {half}"
         if verb in {"ends", "claims", "promotes", "renews"}:

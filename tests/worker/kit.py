@@ -184,3 +184,13 @@ async def ended(*jobs: Job[Any]) -> None:
         with suppress(JobError):
             await job.result(timeout=WITHIN_S)
         assert (await job.status()).ended
+
+
+@asynccontextmanager
+async def working(worker: Worker) -> AsyncIterator[asyncio.Task[int]]:
+    """A worker that runs as a process's would; the task gives its exit code."""
+    running = asyncio.create_task(worker.run())
+    await until(lambda: worker._life is not None and worker._life.started.done())
+    yield running
+    async with within():
+        await running

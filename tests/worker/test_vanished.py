@@ -1,0 +1,108 @@
+"""What becomes of the jobs of workers that have vanished, and who takes them back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiotq import App
+from aiotq.errors import JobFailed
+from aiotq.store.contract import WorkerCard
+from tests.worker.kit import Gate
+
+if TYPE_CHECKING:
+    from aiotq.store.contract import Store
+    from tests.worker.kit import Events, Keys
+
+SHORT_S = 1  # the shortest lease there is: a heartbeat is 0.27 s
+
+
+def same(app: App, url: str | None = None, **settings: Any) -> App:
+    """Another app on the namespace of `app`, perhaps by another way."""
+    return App(url or app.source().url, namespace=app._core.settings.namespace, **settings)
+
+
+async def ghost(store: Store, *, queues: tuple[str, ...] = ("default",), jobs: int = 1) -> str:
+    """A worker that claims jobs and is never heard of again."""
+    card = WorkerCard(worker_id="ghost", label="ghost", host="nowhere", pid=1, queues=queues, lease_ms=SHORT_S * 1000)
+    assert await store.register(card)
+    reply = await store.exchange("ghost", [], queues=queues, limit=jobs)
+    assert len(reply.claimed) == jobs
+    return "ghost"
+
+
+async def test_the_jobs_of_a_vanished_worker_run_again_soon_after_its_lease(
+    app: App, keys: Keys, events: Events
+) -> None:
+    @app.task
+    async def job(number: int) -> int:
+        return number
+
+    jobs = [await job.delay(number) for number in range(5)]
+    await ghost(app._core.client().store, jobs=5)
+    began_s = time.monotonic()
+    async with app.worker(lease=SHORT_S):
+        assert [await sent.result(timeout=10) for sent in jobs] == list(range(5))
+        # The lease, two heartbeats to be sure, and what a busy machine adds.
+        assert time.monotonic() - began_s < SHORT_S + 2 * 0.27 + 1
+        assert {(await sent.info()).lost for sent in jobs} == {1}
+        assert vars(await events.line("reclaimed"))["worker"] == "ghost"
+        assert len(await keys.workers()) == 1
+
+
+async def test_a_job_whose_worker_vanished_too_often_is_a_dead_letter(app: App, keys: Keys, events: Events) -> None:
+    poisoned = same(app, max_lost=1)
+    ran: list[str] = []
+
+    @poisoned.task
+    async def job() -> None:
+        ran.append("ran")
+
+    async with poisoned:
+        store = poisoned._core.client().store
+        sent = await job.delay()
+        for _ in range(2):
+            await ghost(store)
+            await keys.reclaim(store, "ghost")
+        async with poisoned.worker():
+            with pytest.raises(JobFailed, match="its worker vanished 2 times"):
+                await sent.result(timeout=5)
+        info = await sent.info()
+    assert (info.reason, info.lost, info.attempt) == ("lost", 2, 0)
+    assert not ran
+    assert not await keys.client.exists(f"{keys.prefix}lost")
+
+
+async def test_suspects_run_one_at_a_time_and_others_beside_them(app: App, keys: Keys) -> None:
+    store = app._core.client().store
+    running, most = 0, 0
+    gate = Gate(comers=4)
+
+    @app.task
+    async def suspect() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)  # the work
+        running -= 1
+
+    @app.task
+    async def innocent() -> None:
+        await gate.pass_through()
+
+    suspects = [await suspect.delay() for _ in range(4)]
+    for _ in range(2):
+        await ghost(store, jobs=4)
+        await keys.reclaim(store, "ghost")
+    assert len(await keys.line("default:s")) == 4
+    others = [await innocent.delay() for _ in range(4)]
+    async with app.worker(concurrency=10) as worker:
+        await gate.reached()
+        gate.open()
+        await worker.run_until_empty()
+        assert worker.tally["succeeded"] == 8
+    assert most == 1
+    assert {await job.status() for job in [*suspects, *others]} == {"succeeded"}
