@@ -17,4 +17,4 @@ def scaled(little: T, full: T) -> T:
 
 
 # Of many cases of one kind: those that a default run leaves out.
-only_full = pytest.mark.skipif(not FULL, reason="one of many of its kind, of which others run here: with AIOTQ_FAULTS=full")
+only_full = pytest.mark.skipif(not FULL, reason="others of its kind run here: with AIOTQ_FAULTS=full")
