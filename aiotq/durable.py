@@ -105,11 +105,8 @@ class DurableSender:
                     try:
                         if link is not None:
                             return await self._store.settled(link, timeout_s=until - self._loop.time())
-                    except (
-                        StoreUnavailable,
-                        StoreRefused,
-                    ) as error:  # refused: it is a replica now, or full
-                        last = error
+                    except (StoreUnavailable, StoreRefused) as error:
+                        last = error  # refused: it is a replica now, or full
                     await asyncio.sleep(AGAIN_S)
                     link = await again()
         except TimeoutError as error:

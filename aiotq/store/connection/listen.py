@@ -133,8 +133,9 @@ class Listener:
                     backoff_s, self._backoff_s = self._backoff_s, min(self._backoff_s * 2, BACKOFF_CAP_S)
                     await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311  spread, no secret
         except Exception as error:
-            # A mistake of ours. Whoever listens would wait for ever.
+            # A mistake of ours. Whoever listens would wait for ever, and the connection may be out of step.
             self._tell_all(self._mistaken(error))
+            await self._drop()
             raise
         finally:
             self._owner = None
