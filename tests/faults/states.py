@@ -149,7 +149,7 @@ MISCONF = State(
     reason=refusal("MISCONF"),
     error=StoreRefused,
     code="MISCONF",
-    options=("--save", "900 1"),
+    options=("--save", "900", "1"),
 )
 BUSY = State(
     name="BUSY",

@@ -62,7 +62,7 @@ LOADING = State(
     end=load_at_once,
     reason="the store refuses (LOADING)",
     error=StoreRefused,
-    options=("--save", "900 1"),
+    options=("--save", "900", "1"),
 )
 OOM = State(name="OOM", begin=config(maxmemory=1), end=config(maxmemory=0), reason="ok", error=StoreFull)
 WRONGPASS = replace(

@@ -13,6 +13,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,10 +28,11 @@ from tests.faults.scale import scaled
 from tests.faults.stopwatch import starved_s
 from tests.faults.vitals import load_of
 from tests.meter import LIMIT_MS, Meter
+from tests.process.ledger import until
 from tests.process.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from aiotq import Job
     from tests.process.rig import Rig
@@ -43,7 +45,7 @@ RUN_AFTERWARDS = scaled(10_000, HELD)
 DRAINED = scaled(8_000, 20_000)
 BACKLOG = scaled(100_000, 1_000_000)
 SENDERS = 50
-KILLS = scaled(20, 500)
+KILLS = scaled(20, 200)
 KILL_EVERY_S = 0.1
 CONNECT_TIMEOUT_S = 5.0
 PING_P99_S = 0.010
@@ -251,7 +253,7 @@ async def test_while_all_connections_are_killed_again_and_again_fifty_senders_lo
     async with asyncio.TaskGroup() as group:
         for number in range(SENDERS):
             group.create_task(send(number))
-        await kill_connections(rig)
+        await kill_connections(rig, calls_s)
         over.set()
     await rig.all_ended(jobs)
     rig.measured(
@@ -303,9 +305,15 @@ def queued(rig: Rig, worker: WorkerProcess) -> float:
     return waited_s(rig.pid) + starved_s(worker.pid)
 
 
-async def kill_connections(rig: Rig) -> None:
-    """Kill every connection but the test's own, and again."""
+async def _as_many(found: Sequence[object], count: int) -> bool:
+    return len(found) >= count
+
+
+async def kill_connections(rig: Rig, calls_s: Sequence[float]) -> None:
+    """Kill every connection but the test's own, and again, as soon as there has been an answer a sender in between."""
     for _ in range(KILLS):
         for kind in ("normal", "pubsub"):
             await rig.raw.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        before = len(calls_s)
+        await until(partial(_as_many, calls_s, before + SENDERS), "answers")
         await asyncio.sleep(KILL_EVERY_S)  # so that something may be under way when they are killed again

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from aiotq.job import parse_ticket
 from aiotq.store.scripts import RETIRE
+from tests import servers
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.scale import only_full, scaled
 from tests.faults.server_rig import SLOWLY
@@ -332,6 +333,7 @@ async def frozen(rig: Rig) -> Callable[[], Awaitable[None]]:
 
 async def loading(rig: Rig) -> Callable[[], Awaitable[None]]:
     """The server starts again, and takes long to load what it has."""
+    servers.skip_if_it_loads_in_one_go("valkey")
     await rig.raw.execute_command("DEBUG", "POPULATE", 20_000, "other", 30)  # a millisecond each
     await rig.raw.save()
     await rig.kill_server()
