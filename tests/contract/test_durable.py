@@ -116,12 +116,15 @@ async def test_all_that_wait_at_once_share_the_questions(server_folder: Path) ->
         async with opened(server.url) as store, Redis.from_url(server.url) as raw:
             await make_safe(store, "first")
             await raw.config_resetstat()
+            began_s = disk.now_s()
             await asyncio.gather(*[make_safe(store, f"job-{number}") for number in range(200)])
             stats = await raw.info("commandstats")
-            assert stats["cmdstat_info"]["calls"] < 60, "20 looks a second, whoever waits"
+            looks = 20 * (disk.now_s() - began_s) + 10
+            assert stats["cmdstat_info"]["calls"] < looks, "20 looks a second, whoever waits"
 
 
-async def test_a_wait_holds_up_no_other_verb(server_folder: Path) -> None:
+async def test_a_wait_holds_up_no_other_verb(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "EVERYSEC_S", 60)  # for so long it does not look
     with disk.watched("valkey", server_folder, "--appendfsync", "everysec") as server:
         async with opened(server.url) as store:
             _, link = await store.enqueue_durably([job("j1")])
@@ -129,7 +132,8 @@ async def test_a_wait_holds_up_no_other_verb(server_folder: Path) -> None:
             for number in range(100):
                 await store.enqueue([job(f"other-{number}")])
             assert not waiting.done()
-            await waiting
+            waiting.cancel()
+            await asyncio.wait([waiting])
 
 
 # --- on a replica

@@ -55,14 +55,14 @@ async def test_an_enqueue_that_may_have_come_stays_unknown_though_its_repetition
 ) -> None:
     user = "aiotq_worker" if server.kind == "acl" else "default"
     proxy.arm(Fault.DROP_REPLY, scripts.ENQUEUE.sha)
-    proxy.delay_s = 0.3  # the answer gets lost once the right is gone
     enqueuing = asyncio.create_task(fails(far.enqueue(job("j1"))))
     await proxy.struck()
+    proxy.freeze()  # the answer gets lost once the right is gone
     while await bench.waiting() != ["j1"]:  # noqa: ASYNC110  another process sets no event
         await asyncio.sleep(0)
     async with Redis.from_url(server.admin) as operator:
         await operator.execute_command("ACL", "SETUSER", user, "-evalsha")
-        proxy.delay_s = 0.0
+        proxy.thaw()
         try:
             error = await enqueuing
         finally:

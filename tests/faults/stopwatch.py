@@ -1,8 +1,8 @@
 """Limits on real time that hold on a busy machine too: what the machine itself kept everybody waiting is not counted.
 
 Linux says for how long a process has been ready to run and waited for a core (/proc/<pid>/task/*/schedstat), and for
-how long anybody has (/proc/pressure/cpu). On a machine that has nothing else to do that is next to nothing, and a limit
-is as strict as it reads.
+how long anybody has (/proc/pressure/cpu), and for how long a virtual machine had no core under it (/proc/stat). On a
+machine that has nothing else to do that is next to nothing, and a limit is as strict as it reads.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from tests.faults.invariants import Took
 
 PRESSURE = Path("/proc/pressure/cpu")
+STAT = Path("/proc/stat")
+STOLEN = 8  # the field of its first line that says it, in ticks of all cores
 MOST_S = 10.0  # by which a limit may be stretched, however busy the machine is
 
 
@@ -33,6 +35,15 @@ def starved_s(*pids: int) -> float:
     return int(some.rpartition("total=")[2]) / 1e6
 
 
+def stolen_s() -> float:
+    """For how long other machines on the same hardware have had this one's cores, all in all; 0 where nobody tells."""
+    try:
+        total = STAT.read_text().partition("\n")[0].split()
+        return int(total[STOLEN]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError):
+        return 0.0
+
+
 def _delayed_s(pid: int) -> float:
     waited_ns = 0
     for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -48,12 +59,15 @@ class Stopwatch:
         """began_s: it has been running since then, as the ledger counts (monotonic)."""
         self.began_s = time.monotonic() if began_s is None else began_s
         self._pids = (*pids, os.getpid()) if pids else ()
-        self._starved_s = starved_s(*self._pids)
+        self._starved_s = self._waited_s()
 
     @property
     def starved_s(self) -> float:
         """For how long others have had the cores so far."""
-        return max(0.0, starved_s(*self._pids) - self._starved_s)
+        return max(0.0, self._waited_s() - self._starved_s)
+
+    def _waited_s(self) -> float:
+        return starved_s(*self._pids) + stolen_s()
 
     def took(self, what: str, limit_s: float, *, until_s: float | None = None, lasted_s: float | None = None) -> Took:
         """What took so long; said as well, for who reads along.

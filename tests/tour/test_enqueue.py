@@ -318,7 +318,7 @@ async def test_without_a_server_delay_fails_in_time_and_says_that_nothing_was_qu
     began_s = loop.time()
     with pytest.raises(StoreUnavailable, match="the job was not queued") as raised:
         await greet.delay("Ada")
-    assert loop.time() - began_s < 0.6
+    assert loop.time() - began_s < 3  # by default it is 5 s
     assert not raised.value.sent
     assert f"127.0.0.1:{closed_port} (connection refused)" in str(raised.value)
     assert "secret" not in str(raised.value) + repr(raised.value)
@@ -332,18 +332,18 @@ async def test_without_a_server_delay_fails_in_time_and_says_that_nothing_was_qu
     await app._core.close()
 
 
-async def test_a_server_that_is_silent_is_given_up_in_time(closed_port: int) -> None:
+async def test_a_server_that_is_silent_is_given_up_in_time() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(silent, "127.0.0.1", closed_port):
-        app = App(f"redis://127.0.0.1:{closed_port}", connect_timeout=0.3)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        app = App(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", connect_timeout=0.3)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         with pytest.raises(StoreError):
             await declare(app).delay("Ada")
-        assert loop.time() - began_s < 0.6
+        assert loop.time() - began_s < 3  # by default it is 5 s
         await app._core.close()
 
 

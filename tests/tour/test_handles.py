@@ -176,7 +176,7 @@ async def test_a_timeout_says_that_the_job_is_not_due(app: App) -> None:
     async def later() -> None: ...
 
     job = await later.options(countdown=60).delay()
-    with pytest.raises(ResultTimeout, match=r"its next attempt is due in (59\.\d|60\.0) s"):
+    with pytest.raises(ResultTimeout, match=r"its next attempt is due in (5\d\.\d|60\.0) s"):
         await job.result(timeout=timedelta(milliseconds=50))
     await job.cancel()
 
@@ -320,7 +320,7 @@ async def test_a_running_job_is_cancelled_at_its_next_await_wherever_its_worker_
         asked_s = loop.time()
         assert await job.cancel() is True
         await ended.wait()
-        assert loop.time() - asked_s < 0.1
+        assert loop.time() - asked_s < 2  # a few milliseconds, if the machine has nothing else to do
         with pytest.raises(JobCancelled):
             await job.result(timeout=5)
 
@@ -367,7 +367,7 @@ async def test_a_job_that_has_not_started_in_time_is_expired(app: App) -> None:
 
 
 async def test_a_result_is_gone_after_its_ttl_and_its_id_is_not_free_at_once(app: App) -> None:
-    @app.task(result_ttl=0.2)
+    @app.task(result_ttl=1)
     async def brief() -> str:
         return "soon gone"
 

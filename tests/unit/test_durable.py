@@ -125,7 +125,12 @@ async def store() -> FakeStore:
 
 @pytest.fixture
 async def sender(store: FakeStore) -> DurableSender:
-    return DurableSender(store, timeout_s=0.5)  # pyright: ignore[reportArgumentType]
+    return DurableSender(store, timeout_s=5)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture
+async def hasty(store: FakeStore) -> DurableSender:
+    return DurableSender(store, timeout_s=0.3)  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_caller_goes_on_once_the_job_is_safe(store: FakeStore, sender: DurableSender) -> None:
@@ -153,24 +158,22 @@ async def test_after_a_broken_connection_the_job_is_enqueued_again_and_asked_abo
 
 
 async def test_what_is_not_known_in_time_is_said_to_be_queued_and_safe_to_repeat(
-    store: FakeStore, sender: DurableSender
+    store: FakeStore, hasty: DurableSender
 ) -> None:
     store.gate.clear()
     with pytest.raises(
         DurabilityUnknown, match=r"job 1 is queued at .* repeating it with the same job_id is safe"
     ) as caught:
-        await sender.send(a_job("1"))
+        await hasty.send(a_job("1"))
     assert (caught.value.sent, caught.value.job_id, caught.value.verb, caught.value.url) == (True, "1", "enqueue", URL)
     store.gate.set()
-    assert await sender.send(a_job("1")) is Enqueued.SAME
+    assert await hasty.send(a_job("1")) is Enqueued.SAME
 
 
-async def test_a_server_that_breaks_again_and_again_is_given_up_in_time(
-    store: FakeStore, sender: DurableSender
-) -> None:
+async def test_a_server_that_breaks_again_and_again_is_given_up_in_time(store: FakeStore, hasty: DurableSender) -> None:
     store.errors += [lost() for _ in range(1_000)]
     with pytest.raises(DurabilityUnknown, match="no answer"):
-        await sender.send(a_job("1"))
+        await hasty.send(a_job("1"))
 
 
 async def test_a_refusal_after_the_job_was_queued_does_not_hide_that_it_is(
@@ -207,14 +210,14 @@ async def test_many_jobs_go_out_in_batches_and_are_asked_about_once(store: FakeS
 
 
 async def test_many_jobs_of_a_connection_that_broke_are_all_enqueued_again(
-    store: FakeStore, sender: DurableSender
+    store: FakeStore, sender: DurableSender, hasty: DurableSender
 ) -> None:
     store.errors.append(lost())
     assert await sender.send_many(a_job(name) for name in "ab") == [Enqueued.NEW] * 2
     assert store.batches == [["a", "b"], ["a", "b"]]
     store.gate.clear()
     with pytest.raises(DurabilityUnknown, match="all of these jobs are queued"):
-        await sender.send_many([a_job("c")])
+        await hasty.send_many([a_job("c")])
 
 
 async def test_a_job_that_does_not_fit_its_queue_is_not_waited_for(store: FakeStore, sender: DurableSender) -> None:

@@ -216,13 +216,13 @@ async def test_a_failure_without_an_error_has_its_reason() -> None:
 
 
 async def test_a_timeout_while_the_server_is_away_says_no_more_than_is_known() -> None:
-    script = Script(reads=[WAITING, WAITING, AWAY])
+    script = Script(reads=[WAITING, AWAY], news=())
     with pytest.raises(ResultTimeout, match=r"^job j has not ended within 0\.01 s$"):
         await job(script).result(timeout=0.01)
 
 
 async def test_a_timeout_of_a_job_that_just_ended_says_to_look_again() -> None:
-    script = Script(reads=[WAITING, WAITING, after(Succeeded(result=b"1"))])
+    script = Script(reads=[WAITING, after(Succeeded(result=b"1"))], news=())
     with pytest.raises(ResultTimeout, match="look again"):
         await job(script).result(timeout=0.01)
 

@@ -152,7 +152,7 @@ def test_one_who_sends_nothing_is_ended_in_time(port, monkeypatch):
         with closing(port.connect()) as line:
             line.sendall(start)
             assert read(line) == b""
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < 4
 
 
 def test_one_who_sends_a_byte_at_a_time_does_not_get_longer(port, monkeypatch):

@@ -11,14 +11,14 @@ import pytest_asyncio
 
 from aiotq.errors import StoreRefused, StoreUnavailable, StoreUnusable, UsageError
 from aiotq.store import connect
-from aiotq.store.connection.sentinel import sentinels
+from aiotq.store.connection.sentinel import ASK_S, sentinels
 from tests.faults.fake_server import SILENCE, Error, answering, sentinel, server
 from tests.faults.sentinel_rig import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 5
 
 
 # --- the URL --------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ async def test_one_sentinel_of_three_is_enough_and_a_silent_one_holds_nobody_up(
 
     await harbour.open(silent, one, other)
 
-    assert asyncio.get_running_loop().time() - began_s < TIMEOUT_S
+    assert asyncio.get_running_loop().time() - began_s < ASK_S  # which the silent one would cost
     await harbour.open(free_port(), free_port(), one)
     assert harbour.asked == [master[1]] * 2
 

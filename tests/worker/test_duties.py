@@ -22,7 +22,7 @@ from aiotq.worker.keeper import Keeper
 from aiotq.worker.outage import Outage
 from aiotq.worker.settings import WorkerSettings
 from tests.faults.stopwatch import Stopwatch
-from tests.worker.kit import fetcher_of, until, within
+from tests.worker.kit import WITHIN_S, fetcher_of, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,9 +128,9 @@ async def test_a_poller_that_fails_for_ever_is_said_again_and_again_and_due_jobs
     fails(monkeypatch, RedisStore, name, times=FOR_EVER)
     async with app.worker(lease=LEASE_S) as worker:
         delayed = await job.options(countdown=0.1).delay()
-        assert await delayed.result(timeout=6) == "ran"
+        assert await delayed.result(timeout=WITHIN_S) == "ran"
         await until(lambda: len(events.of("mistake")) > 1)
-        assert worker.ready
+        await until(lambda: worker.ready)
 
 
 async def test_a_reclaim_that_fails_for_ever_is_said_and_costs_the_worker_no_lease(
@@ -141,7 +141,7 @@ async def test_a_reclaim_that_fails_for_ever_is_said_and_costs_the_worker_no_lea
         async with app.worker(lease=3.0) as worker:
             await a_ghost(app, keys)
             await until(lambda: len(events.of("mistake")) > 1)
-            assert worker.ready
+            await until(lambda: worker.ready)
             assert events.of("lease_lost") == []
     await keys.reclaim(app._core.client().store, "ghost")
 

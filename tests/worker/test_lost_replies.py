@@ -11,6 +11,7 @@ import pytest
 from aiotq import App
 from aiotq.store import scripts
 from aiotq.store.contract import WorkerCard
+from aiotq.worker import life
 from tests.faults.proxy import Fault
 from tests.worker.kit import WITHIN_S, Gate, until, within
 
@@ -221,8 +222,17 @@ async def test_a_queue_is_paused_and_resumed_though_the_answers_are_lost(
 @FAULTS
 @TIMES
 async def test_a_worker_that_stops_passes_its_token_on_though_the_answer_is_lost(
-    app: App, behind: App, taught: Store, proxy: FaultProxy, keys: Keys, fault: Fault, times: int
+    app: App,
+    behind: App,
+    taught: Store,
+    proxy: FaultProxy,
+    keys: Keys,
+    fault: Fault,
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(life, "LAST_WORDS_S", WITHIN_S)
+
     @app.task
     async def quick() -> str:
         return "done"

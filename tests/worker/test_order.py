@@ -121,7 +121,7 @@ async def test_a_paused_queue_is_not_served_and_resume_wakes_an_idle_worker(app:
             await fetcher_of(worker).idle.wait()
             await fetcher_of(worker).thirsty.wait()
         await store.resume("slow")
-        assert await held_back.result(timeout=1) == "ran"  # at once, not after the 4 s for which a worker sleeps
+        assert await held_back.result(timeout=3) == "ran"  # at once, not after the 4 s for which a worker sleeps
 
 
 async def test_a_job_of_a_higher_priority_overtakes_what_waits_in_its_queue(app: App) -> None:

@@ -105,7 +105,7 @@ async def test_retry_asks_for_another_attempt_after_its_own_delay_and_uses_one_u
     assert failed.error_type == "Retry"
     assert failed.error_message == "not yet"
     assert len(at_s) == 3
-    assert all(0.19 <= later - before < 1 for before, later in itertools.pairwise(at_s))
+    assert all(0.19 <= later - before < 30 for before, later in itertools.pairwise(at_s))
 
 
 async def test_reject_ends_the_job_at_once(app: App) -> None:

@@ -199,7 +199,7 @@ async def test_heartbeats_that_are_never_answered_do_not_end_the_lease_while_the
     async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy, within():
         behind = App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=connect_timeout)
         proxy.arm(Fault.BLACK_HOLE, scripts.RENEW.sha, times=times)
-        async with behind, behind.worker(lease=2) as worker:
+        async with behind, behind.worker(lease=6) as worker:
             assert worker._life is not None
             keeper = worker._life.keeper
             assert keeper is not None

@@ -118,7 +118,7 @@ async def test_a_returned_job_is_run_at_once_by_another_worker(app: App) -> None
         async with app.worker() as other:
             await until(fetcher_of(other).thirsty.is_set)
             one.stop()
-            assert await sent.result(timeout=2) == "by the other"
+            assert await sent.result(timeout=3) == "by the other"
             assert other.tally["succeeded"] == 1
     assert (await sent.info()).attempt == 1
 
@@ -224,7 +224,7 @@ async def test_a_forced_stop_puts_back_what_runs_at_once_in_its_order(app: App, 
         worker.stop(now=True)
         async with within():
             assert await running == 130
-        assert loop.time() - began_s < 1
+        assert loop.time() - began_s < 5  # none was waited for, that would not end
     assert sorted(cancelled) == [0, 1, 2]
     assert worker.tally["returned"] == 3
     assert await keys.line("default:5") == [f"job-{number}" for number in range(5)]
@@ -250,7 +250,7 @@ async def test_a_second_stop_forces_the_first(app: App) -> None:
         await asyncio.sleep(0)
         assert not running.done()
         worker.stop(now=True)
-        async with within(2):
+        async with within(4):
             assert await running == 130
     assert await sent.status() == "queued"
     await sent.cancel()
@@ -274,7 +274,7 @@ async def test_a_forced_stop_does_not_wait_for_a_job_that_will_not_end(app: App)
         job = await stubborn.delay()
         await gate.reached()
         worker.stop(now=True)
-        async with within(3):
+        async with within(4):
             assert await running == 130
     assert worker.stuck
     assert await job.status() == "queued"
