@@ -303,6 +303,11 @@ class App:
 
 def _bound(lifespan: Callable[..., AbstractAsyncContextManager[Any]], app: App) -> Life:
     """A lifespan without parameters. It is looked at when the app is made, so that a mistake is found then."""
+    if inspect.isasyncgenfunction(lifespan) or inspect.isgeneratorfunction(lifespan):
+        raise UsageError(
+            f"lifespan={checks.shown(lifespan)} is no context manager, and an async one was expected; "
+            "write @asynccontextmanager over it"
+        )
     if callable(lifespan):
         try:
             signature = inspect.signature(lifespan)

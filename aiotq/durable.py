@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.errors import DurabilityUnknown, QueueFull, StoreError, StoreRefused, StoreUnavailable
 from aiotq.sender import Sender
+from aiotq.store.contract import REPEATS_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -43,7 +44,7 @@ class DurableSender:
 
     def __init__(self, store: Store, *, timeout_s: float) -> None:
         """timeout_s: how long a job may take until it is known to be safe."""
-        self._store, self._timeout_s = store, timeout_s
+        self._store, self._timeout_s = store, min(timeout_s, REPEATS_S)
         self._loop = asyncio.get_running_loop()
         self._sender = Sender(_Durably(store), timeout_s=timeout_s)
         self._asking: set[asyncio.Future[None]] = set()  # one for each caller whose job is queued

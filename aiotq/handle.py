@@ -33,6 +33,7 @@ T = TypeVar("T")
 LOOK_AGAIN_S = 30.0
 LOOK_S = 1.0  # how long the first look, and the one that explains a time-out, may take
 TRIES = 20  # how often a job is read again that changed between two reads
+SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
 
 
 class Job(Generic[R_co]):
@@ -183,7 +184,8 @@ class Job(Generic[R_co]):
                 return f"has not ended within {timeout_s:g} s: its next attempt is due in {due_s:.1f} s; wait longer"
             case JobStatus.QUEUED:
                 workers = await store.live_workers()
-                return f"has waited {timeout_s:g} s in queue {queue!r}; {_who_serves(queue, workers)}"
+                who = _who_serves(queue, workers, suspect=place.lost >= SUSPECT_FROM)
+                return f"has waited {timeout_s:g} s in queue {queue!r}; {who}"
             case _:
                 return f"had not ended within {timeout_s:g} s; look again"
 
@@ -255,11 +257,16 @@ def short(job_id: str) -> str:
     return job_id[-6:] if generated else job_id
 
 
-def _who_serves(queue: str, workers: Mapping[str, Sequence[str]]) -> str:
+def _who_serves(queue: str, workers: Mapping[str, Sequence[str]], *, suspect: bool) -> str:
     serving = sum(queue in queues for queues in workers.values())
     if serving:
         who = f"{serving} live workers serve" if serving > 1 else "1 live worker serves"
-        return f"{who} {queue!r} and had no free slot for it; start more, or wait longer"
+        if suspect:
+            return f"{who} {queue!r}, and runs jobs whose workers vanished twice one at a time; wait longer"
+        return (
+            f"{who} {queue!r} and had no free slot for it, or the queue is paused, or somebody has deleted its place "
+            "there; start more, or wait longer"
+        )
     others = ", ".join(sorted({name for queues in workers.values() for name in queues}))
     alive = f"{len(workers)} serve{'s' if len(workers) == 1 else ''}: {others}" if workers else "none is alive"
     return f"no live worker serves {queue!r} ({alive}); start one: python -m aiotq module:app -q {queue}"

@@ -136,6 +136,7 @@ class Enqueuer(Generic[P, R_co]):
         head, body, generation = first.new(args_json, kwargs_json, job_id=new_id, generation=generation)
         return NewJob(
             job_id=new_id,
+            named=options.job_id is not None,
             line=self._line,
             generation=generation,
             head=head,
@@ -294,7 +295,7 @@ class Enqueuing(Coroutine[Any, Any, Job[Any]]):
             raise RuntimeError(f"{self._registered.fn.__name__}.delay(...) was awaited already; call delay() again")
         client = self._core.client()
         answer = yield from (client.durable.send(new).__await__() if self._durably else client.sender.send(new))
-        return Job(self._core, new.job_id, existed=answer is Enqueued.EXISTED)
+        return Job(self._core, new.job_id, existed=new.named and answer is Enqueued.EXISTED)
 
     def send(self, value: Any) -> Any:
         """As a coroutine's."""
@@ -342,12 +343,12 @@ async def enqueue_many(core: Core, signatures: Iterable[Signature[R]]) -> list[J
     for call in calls:
         if not isinstance(call, Signature) or call.of.core is not core:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns")
-    ids: list[str] = []
+    ids: list[tuple[str, bool]] = []
 
     def new_jobs() -> Iterable[NewJob]:
         for call in calls:
             new = call.of.new_job(call.args, call.kwargs)
-            ids.append(new.job_id)
+            ids.append((new.job_id, new.named))
             yield new
 
     client = core.client()
@@ -362,7 +363,10 @@ async def enqueue_many(core: Core, signatures: Iterable[Signature[R]]) -> list[J
             "`refused` has the places of those that were not"
         )
         raise error
-    return [Job(core, job_id, existed=answer is Enqueued.EXISTED) for job_id, answer in zip(ids, answers, strict=True)]
+    return [
+        Job(core, job_id, existed=named and answer is Enqueued.EXISTED)
+        for (job_id, named), answer in zip(ids, answers, strict=True)
+    ]
 
 
 def _line_at(code: CodeType, at: int) -> int:

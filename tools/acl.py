@@ -29,8 +29,8 @@ USES: dict[str, frozenset[str] | None] = {
 }
 # A right to look that a user may do without. Only a worker makes use of what it would see.
 LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
-# One that no user is given: it is as good as a right to change.
-NEVER = frozenset({"CONFIG GET"})
+# Those that no user is given: one is as good as a right to change, the other is for those who come by sentinels alone.
+NEVER = frozenset({"CONFIG GET", "ROLE"})
 # What scripts do with a key of a wrong type; a reader is told NOPERM instead.
 MENDS = frozenset({"RENAME", "PEXPIRE", "ZADD"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals

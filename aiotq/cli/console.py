@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aiotq.cli.event import event_of
-from aiotq.cli.lines import HINT, MAX_TASK_WIDTH, Layout, event_lines, short_names, store_down
+from aiotq.cli.lines import MAX_TASK_WIDTH, Layout, event_lines, short_names, start_one, store_down
 from aiotq.cli.rate import Rate, rate_line
 from aiotq.job import ErrorInfo
 
@@ -85,12 +85,9 @@ class Console(logging.Handler):
         if event.name in {"ready", "built_in"}:
             return  # the banner says it
         if event.name == "store_down" and self._source is not None:
-            self._paper.write(
-                [
-                    (("error:", "bold red"), (f" {store_down(event)}", "")),
-                    ((f"{self._source}; {HINT}", ""),),
-                ]
-            )
+            said = store_down(event)
+            hint = start_one(event.url or "", said)
+            self._paper.write([(("error:", "bold red"), (f" {said}", "")), ((f"{self._source}; {hint}", ""),)])
             return
         layout = replace(self._layout, width=self._paper.width)
         clock = datetime.fromtimestamp(created_s).strftime(self._clock_form)  # noqa: DTZ006  a person's own time

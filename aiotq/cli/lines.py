@@ -100,6 +100,18 @@ def store_down(event: Event) -> str:
     return printable(f"no Redis at {event.url}{f' ({why})' if why else ''}, trying again")
 
 
+def start_one(url: str, why: str) -> str:
+    """What to do where no server answers. why: what has been met there."""
+    scheme = url.partition("://")[0]
+    if scheme.endswith("+sentinel"):
+        return "see that most of these sentinels run and know the service, or correct the URL"
+    if scheme == "redis" and "reset" in why:
+        return f"if it speaks TLS, write rediss://; else {HINT}"
+    if scheme == "rediss" and "no answer" in why:
+        return f"if it speaks no TLS, write redis://; else {HINT}"
+    return HINT
+
+
 def mark(event: Event, look: Look) -> Span:
     """The mark of an event, one character or WORD_WIDTH of them."""
     level, by_level = next((word, span) for least, word, span in _LEVELS if event.level >= least)

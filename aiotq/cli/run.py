@@ -18,7 +18,7 @@ from aiotq.app import App
 from aiotq.cli import heap, logs, port
 from aiotq.cli.banner import BannerFacts, banner, server_text, source_text
 from aiotq.cli.console import Console
-from aiotq.cli.lines import HINT
+from aiotq.cli.lines import start_one
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.loops import loop_factory
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
@@ -169,7 +169,7 @@ class _Process:
                 raise Mistake("starting the worker failed", detail=told, exit_code=EXIT_FAILURE) from error
             raise Mistake(
                 f"no Redis at {printable(error.url)} ({reason(str(error))}), given up after {duration(give_up_s)}",
-                f"{source_text(self.app.source())}; {HINT}",
+                f"{source_text(self.app.source())}; {start_one(error.url, str(error))}",
                 exit_code=EXIT_FAILURE,
             ) from error
         except StoreError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from aiotq.store import scripts
 from aiotq.store.answers import LEAVE, code, told
 from aiotq.store.connection.sentinel import SCHEMES as SENTINEL_SCHEMES
 from aiotq.store.connection.wire import Wire, WireBroken
+from aiotq.store.contract import REPEATS_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,10 +82,10 @@ class Asker:
         for _ in range(scripts.LOAD_TRIES):
             both = wire.calls(("SCRIPT", "LOAD", script.text), command)
             loaded, answer = await asyncio.gather(*both, return_exceptions=True)
+            if not isinstance(answer, NoScriptError):
+                break  # also where this user may not load it: somebody else has, just now
             if isinstance(loaded, BaseException):
                 raise loaded
-            if not isinstance(answer, NoScriptError):
-                break
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -120,11 +122,13 @@ class Asker:
         backoff_s, unknown = 0.02, False
         failed: StoreError | None = None
         while True:
+            began_s = loop.time()
             try:
                 if end - loop.time() >= self._bounded_s:  # then the wire's own limit is enough
                     return await attempt()
                 return await self._by(end + self._least_s, attempt, verb=verb, sent=sent)
             except StoreUnavailable as error:
+                end = min(end, began_s + (REPEATS_S if error.sent and not unknown else math.inf))
                 unknown = error.sent = error.sent or unknown
                 if failed is not None and not unknown and loop.time() >= end:
                     raise failed from None  # this one was cut off before it was sent: what is known was said before

@@ -30,6 +30,7 @@ MAX_BATCH_BYTES = 1 << 20
 
 BLOCK_S = 4.0  # how long `wait_token` blocks; a lost token costs at most this
 POLLER_LEASE_MS = 5_000
+REPEATS_S = 50.0  # an enqueue whose answer was lost is repeated for less long than the record of an ended job is kept
 WAITS_MS = 90_000  # for so long after somebody has begun to wait for a job's end all ends are published
 
 
@@ -44,6 +45,7 @@ class NewJob(Struct, frozen=True, kw_only=True, gc=False):
     delay_ms: int | None = None  # in the schedule, this long from now
     due_ms: int | None = None  # ... or until this instant
     max_len: int | None = None  # of one that is not to be scheduled: only if fewer wait in its queue
+    named: bool = False  # by its caller; else nobody else has its id
 
     @property
     def size(self) -> int:
@@ -110,6 +112,7 @@ class Exchanged(Struct, frozen=True, kw_only=True, gc=False):
     garbage: Sequence[str] = ()  # keys in which something was found that is not ours, and put aside
     now_ms: int = 0  # Redis's clock
     next_due_us: int | None = None  # from now to the next due job; 0 or less: at once; None: the schedule is empty
+    epoch: int = 0  # as Renewed's
 
 
 class Promoted(Struct, frozen=True, kw_only=True):
@@ -126,6 +129,7 @@ class Peer(Struct, frozen=True, kw_only=True):
 
     worker_id: str
     lease_end_ms: int
+    lease_ms: int  # its lease
 
 
 class Renewed(Struct, frozen=True, kw_only=True):
@@ -156,9 +160,7 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     pid: int
     queues: Sequence[str]
     lease_ms: int
-    former: Sequence[
-        str
-    ] = ()  # ids under which it has lost its lease: what they still hold is reclaimed, if nobody knows them
+    former: Sequence[str] = ()  # ids that lost their lease: what they still hold is reclaimed, if nobody knows them
 
 
 class Place(Struct, frozen=True, kw_only=True):

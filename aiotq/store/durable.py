@@ -21,7 +21,7 @@ import os
 import sys
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import RedisError
 
@@ -42,7 +42,10 @@ EVERYSEC_S = 1.2
 SLICE_MS = 50  # how long a WAIT holds up what is enqueued meanwhile (the server's timer makes up to 100 of it)
 MARK_AGAIN_S = 1.0  # for so long newcomers join those for whom the server is asked already
 MARK_TTL_MS = 60_000
-_POLICY = ("CONFIG", "GET", "appendfsync")
+_POLICY = ("CONFIG", "GET", "*appendfsync*")
+PAUSES = (
+    "pauses"  # no-appendfsync-on-rewrite: for as long as a child writes nothing is brought to disk, nor called pending
+)
 
 
 class Means(Enum):
@@ -55,7 +58,7 @@ class Means(Enum):
 
 
 def choose(fields: Mapping[str, str], *, policy: str | None, built_in: bool) -> Means | None:
-    """By a server's INFO, and its `appendfsync` (None: it may not be read). None: see `why_not`."""
+    """By a server's INFO, and its `appendfsync` (None: it may not be read; or PAUSES). None: see `why_not`."""
     kind, _, numbers = facts.which(fields)
     if fields.get("aof_enabled") == "1":
         if built_in and (kind == "Valkey" or numbers >= (7,)):
@@ -76,6 +79,11 @@ def why_not(fields: Mapping[str, str], *, policy: str | None, built_in: bool) ->
         return f"{kind} {version} keeps its file in a way that can't be made safe from here; install aiotq[embedded]"
     if fields.get("aof_enabled") != "1":
         return "its append-only file is off and it has no replica; set appendonly yes there, or use embedded://"
+    if policy == PAUSES:
+        return (
+            "it brings nothing to disk while it rewrites its file or saves a snapshot (no-appendfsync-on-rewrite yes); "
+            "set that to no there"
+        )
     if policy == "no":
         return "it never brings its file to disk by itself (appendfsync no); set appendfsync everysec or always there"
     return (
@@ -280,12 +288,13 @@ class Durable:
 
 
 def _policy(reply: Any) -> str | None:
-    """What CONFIG GET answered; None if it may not be asked."""
-    match reply:
-        case [bytes(), bytes(policy)]:
-            return policy.decode()
-        case _:
-            return None
+    """What CONFIG GET answered, or PAUSES; None if it may not be asked."""
+    if not isinstance(reply, list):
+        return None
+    words = [word.decode() for word in cast("list[bytes]", reply)]
+    found = dict(zip(words[::2], words[1::2], strict=False))
+    policy = found.get("appendfsync")
+    return PAUSES if found.get("no-appendfsync-on-rewrite") == "yes" and policy != "no" else policy
 
 
 def bring_to_disk(directory: Path, done: dict[int, tuple[int, int]]) -> None:

@@ -17,6 +17,7 @@ from msgspec import structs
 from aiotq.store import scripts, shapes
 from aiotq.store.callers import CallerVerbs
 from aiotq.store.connection.dial import dialler
+from aiotq.store.connection.sentinel import SCHEMES as SENTINEL_SCHEMES
 from aiotq.store.connection.wire import Wire, WireBroken
 from aiotq.store.contract import (
     BLOCK_S,
@@ -80,7 +81,8 @@ class RedisStore(CallerVerbs):
             return facts
         wire = Wire(self._dial, limit_s=self._answer_s)  # its last words there make it a listener
         try:
-            found = await vet(wire, prefix=self._keys.prefix, url=self.url)
+            by_sentinels = self.url.startswith(SENTINEL_SCHEMES)
+            found = await vet(wire, prefix=self._keys.prefix, url=self.url, role_counts=by_sentinels)
         except WireBroken as error:
             raise self._unavailable("connect", error) from None
         finally:
@@ -148,7 +150,7 @@ class RedisStore(CallerVerbs):
             *outcomes,
             *(held or ()),
         )
-        return shapes.exchanged(reply, order=order)
+        return shapes.exchanged(reply, order=order, epoch=self._wire.epoch)
 
     async def renew(self, worker_id: str, *, lease_ms: int, now_ms: int = 0) -> Renewed:
         alive, now, *more = await self._run(scripts.RENEW, worker_id, now_ms, lease_ms)
@@ -156,7 +158,10 @@ class RedisStore(CallerVerbs):
         return Renewed(
             alive=bool(alive),
             now_ms=now,
-            suspicious=[Peer(worker_id=odd[i].decode(), lease_end_ms=odd[i + 1]) for i in range(0, len(odd), 2)],
+            suspicious=[
+                Peer(worker_id=odd[i].decode(), lease_end_ms=odd[i + 1], lease_ms=odd[i + 2])
+                for i in range(0, len(odd), 3)
+            ],
             garbage=shapes.words(garbage),
             epoch=self._wire.epoch,
         )

@@ -80,10 +80,10 @@ def _claimed(rows: list[bytes], known: list[Any]) -> list[Claimed]:
     return claimed
 
 
-def exchanged(reply: list[Any], *, order: list[int] | None) -> Exchanged:
+def exchanged(reply: list[Any], *, order: list[int] | None, epoch: int) -> Exchanged:
     """order: as `outcomes` gave it."""
     if not reply[0]:
-        return Exchanged(alive=False)
+        return Exchanged(alive=False, epoch=epoch)
     _, flags, fence, active, now, due_us, dropped, rows, known, gone, cancels, garbage = reply
     stored = [byte == 49 for byte in flags]
     if order is not None:
@@ -100,4 +100,5 @@ def exchanged(reply: list[Any], *, order: list[int] | None) -> Exchanged:
         garbage=words(garbage),
         now_ms=now,
         next_due_us=due_us,
+        epoch=epoch,
     )

@@ -31,23 +31,28 @@ _HINTS = frozenset({"PING", "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE"})
 _OF_KEYS = re.compile(r"\bkeys?\b")
 
 
-async def vet(wire: Wire, *, prefix: str, url: str) -> Sequence[str]:
+async def vet(wire: Wire, *, prefix: str, url: str, role_counts: bool) -> Sequence[str]:
     """What would hurt later, one line each with its cure. `wire` is used for nothing else, before or after.
+
+    role_counts: it was reached by sentinels, and is asked whether it is a master.
 
     Raises StoreUnusable if a right is missing without which no job can be run, StoreRefused if the server will not do
     anything now, WireBroken.
     """
     before_s = wall_s()
-    said = await _ask(wire, prefix=prefix)
+    said = await _ask(wire, prefix=prefix, role_counts=role_counts)
     for _ in range(scripts.LOAD_TRIES):
         if not isinstance(said["EVALSHA"], NoScriptError) or _denied(said["SCRIPT LOAD"]):
             break
-        said = await _ask(wire, prefix=prefix)  # somebody's SCRIPT FLUSH came between
+        said = await _ask(wire, prefix=prefix, role_counts=role_counts)  # somebody's SCRIPT FLUSH came between
     after_s = wall_s()
     _raise_if_it_serves_nobody(said.values(), url=url)
     missing = _missing(said, url=url)
     _refuse(missing, url=url, prefix=prefix)
     found = [*_late(missing, url=url, prefix=prefix)]
+    if _denied(said.get("ROLE")):
+        told_late = f"the Redis user may not run ROLE at {url}, so that a master that is none any more is noticed late"
+        found.append(f"{told_late}; run ACL SETUSER <user> +role")
     if isinstance(said["EVALSHA"], list) and said["EVALSHA"][0]:
         seconds, micros = cast("list[Any]", said["EVALSHA"][0])
         found += clock(float(seconds) + float(micros) / 1e6, before_s=before_s, after_s=after_s, url=url)
@@ -73,7 +78,7 @@ def clock(server_s: float, *, before_s: float, after_s: float, url: str) -> list
     return [f"{far}: what is enqueued here with an eta starts so much too {when}; set both clocks by NTP"]
 
 
-async def _ask(wire: Wire, *, prefix: str) -> dict[str, Any]:
+async def _ask(wire: Wire, *, prefix: str, role_counts: bool) -> dict[str, Any]:
     """The answers to all that is tried, in one write: by command, errors among them."""
     name = secrets.token_hex(8)
     own = f"{prefix}vet:{name}"
@@ -81,6 +86,7 @@ async def _ask(wire: Wire, *, prefix: str) -> dict[str, Any]:
         "INFO": ("INFO", "persistence"),
         "CONFIG GET": ("CONFIG", "GET", "save"),
         "PING": ("PING",),
+        **({"ROLE": ("ROLE",)} if role_counts else {}),
         "BLPOP": ("BLPOP", own, "never"),  # no number: refused for that alone by whoever may block
         "SCRIPT EXISTS": ("SCRIPT", "EXISTS", *(script.sha for script in scripts.ALL)),
         "SCRIPT LOAD": ("SCRIPT", "LOAD", scripts.VET.text),
@@ -104,7 +110,7 @@ def _raise_if_it_serves_nobody(answers: Iterable[Any], *, url: str) -> None:
 def _missing(said: Mapping[str, Any], *, url: str) -> dict[str, str]:
     """What this user may not do: commands, and what the server said. Raises StoreUnusable if no script can run."""
     errors = {word: str(answer) for word, answer in said.items() if _denied(answer)}
-    for word in ("INFO", "CONFIG GET", "SCRIPT EXISTS"):  # they serve this look alone
+    for word in ("INFO", "CONFIG GET", "SCRIPT EXISTS", "ROLE"):  # they serve this look alone
         errors.pop(word, None)
     if errors.pop("SCRIPT LOAD", None) is not None and "EVALSHA" not in errors:
         _refuse_unloaded(said, url=url)  # somebody else has loaded the scripts, or should have

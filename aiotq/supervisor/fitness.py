@@ -37,7 +37,7 @@ def judge(seats: Mapping[int, SeatSigns], *, count: int, stopping: bool) -> Heal
         return Health(live=True, ready=False, reason="stopping")
     if len(seats) == count and all(_dead(signs) for signs in seats.values()):
         one = seats[1].doing
-        why = one.reason if one and not one.live else f"it has said nothing for {HUNG_S:g} s"
+        why = one.reason if one and not one.live else f"it has said nothing for more than {HUNG_S:g} s"
         reason = f"no process can do its work: {why}"
         return Health(live=False, ready=False, reason=reason)
     reasons = [(number, _unready(seats.get(number))) for number in range(1, count + 1)]
@@ -62,5 +62,5 @@ def _unready(signs: SeatSigns | None) -> str | None:
     if signs.doing is None:
         return "starting"
     if signs.silent_s > SILENT_S:
-        return f"it has said nothing for {SILENT_S:g} s"
+        return f"it has said nothing for more than {SILENT_S:g} s"
     return None if signs.doing.ready else signs.doing.reason or "not ready"

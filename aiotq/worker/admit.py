@@ -68,6 +68,9 @@ class Admission:
             say_of(held, logging.ERROR, "mistake", "can't be looked at; see the dead letters", error)
             outcome = Failed(error=describe(error), reason="invalid record")
         if outcome is None:
+            if held.suspect:
+                told = f"was in the hands of {held.lost} workers that vanished; such jobs are run one at a time"
+                say_of(held, logging.WARNING, "suspect", told)
             self._ready(held)
         else:
             held.outcome = outcome

@@ -199,8 +199,7 @@ class Fetcher:
                 failure_ttl_ms=self._settings.failure_ttl_ms,
             )
         except BaseException:
-            # Its effect is unknown: the outcomes are repeated (the fence drops those already stored), and all that is
-            # held is named, so that what a lost reply claimed comes to light.
+            # Its effect is unknown: outcomes are repeated (the fence drops those stored already), and held ones named.
             self.doubt = self.hungry = True
             self._outbox.again(batch)
             raise
@@ -232,7 +231,7 @@ class Fetcher:
         for held in self._hands.take(reply):
             self._admission.admit(held, now_ms)
         self.allowance.claimed(len(reply.claimed))
-        self.doubt |= reply.active != len(self.held)
+        self.doubt |= self._hands.came_anew(reply) or reply.active != len(self.held)
         self.hungry |= in_doubt or reply.dropped > 0 or len(reply.claimed) >= limit
         if self.held:
             self.idle.clear()
@@ -271,6 +270,7 @@ class Fetcher:
         held = self._hands.let_go(ticket)
         if held is not None:
             self._runner.cancel(held, Why.LOST)
+            self._outbox.forget(held)
             held.why = Why.LOST
             if held in self.ready:
                 self.ready.remove(held)

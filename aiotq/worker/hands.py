@@ -23,6 +23,7 @@ class Hands:
         self._suspects: set[str] = set()  # of the tickets held; one at most, but for what a doubt brings
         self._stops: set[str] = set()  # ids of jobs that shall stop and are not in hand: perhaps on their way
         self._numbers = count()
+        self._epoch: int | None = None  # of the connection by which the last answer came
 
     def take(self, reply: Exchanged) -> Iterator[Held]:
         """Take in hand what was claimed. Cost: 1 µs a job."""
@@ -36,6 +37,11 @@ class Hands:
             if taken.place == SUSPECT:
                 self._suspects.add(taken.ticket)
             yield taken
+
+    def came_anew(self, reply: Exchanged) -> bool:
+        """Whether it is the first answer over another connection: who answers there may have lost its last moments."""
+        before, self._epoch = self._epoch, reply.epoch
+        return before not in (None, reply.epoch)
 
     def let_go(self, ticket: str) -> Held | None:
         """Its outcome is acknowledged, or it is another worker's now."""

@@ -20,6 +20,7 @@ from aiotq.worker.log import say, say_garbage
 from aiotq.worker.outage import DutyOutage, Outage
 from aiotq.worker.poll import Poller
 from aiotq.worker.run import blocking_stack
+from aiotq.worker.settings import HEARTBEATS_A_LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -208,8 +209,9 @@ class Keeper:
             else (peer.lease_end_ms, now_s)
             for peer in odd
         }
+        patience_s = {peer.worker_id: self._patience_s(peer) for peer in odd}
         for worker_id, (lease_end_ms, since_s) in list(self._seen.items()):
-            if now_s - since_s < 0.9 * self._settings.heartbeat_s:
+            if now_s - since_s < patience_s[worker_id]:
                 continue
             del self._seen[worker_id]
             seen_ms = lease_end_ms
@@ -223,6 +225,13 @@ class Keeper:
                     worker_id,
                     worker=worker_id,
                 )
+
+    def _patience_s(self, peer: Peer) -> float:
+        """How long a worker has to renew an ended lease: its heartbeat, which may be longer than this one's."""
+        heartbeat_s = peer.lease_ms / 1000 / HEARTBEATS_A_LEASE
+        if heartbeat_s > self._settings.heartbeat_s:  # else no look falls between the two beats
+            return 1.1 * heartbeat_s + AGAIN_CAP_S
+        return 0.9 * self._settings.heartbeat_s
 
     # --- a task that blocks the loop ----------------------------------------------------------------------------
 

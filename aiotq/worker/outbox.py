@@ -77,6 +77,11 @@ class Outbox:
             self.again(batch)
             raise
 
+    def forget(self, held: Held) -> None:
+        """Of a job that is another worker's now nothing is said any more."""
+        self._over = deque(entry for entry in self._over if entry[0] is not held)
+        self._back = [entry for entry in self._back if entry[0] is not held]
+
     def clear(self) -> None:
         """Forget all: they are another worker's jobs now."""
         self._over.clear()

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 REAL = ("valkey", "redis")  # a worker of the kind "acl" enqueues nothing durably
+PAUSING = (
+    "--appendonly",
+    "yes",
+    "--no-appendfsync-on-rewrite",
+    "yes",
+)  # while a child writes, nothing is brought to disk
 
 
 @asynccontextmanager
@@ -229,6 +235,8 @@ async def test_those_who_come_while_a_replica_is_waited_for_are_not_held_up(
     [
         (("--appendonly", "no"), "append-only file is off and it has no replica; set appendonly yes"),
         (("--appendonly", "yes", "--appendfsync", "no"), r"appendfsync no\); set appendfsync everysec or always"),
+        (PAUSING, r"no-appendfsync-on-rewrite yes\); set that to no there"),
+        ((*PAUSING, "--appendfsync", "always"), r"no-appendfsync-on-rewrite yes\); set that to no there"),
     ],
 )
 async def test_where_nothing_can_be_made_safe_nothing_is_sent(

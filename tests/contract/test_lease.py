@@ -68,17 +68,23 @@ async def test_a_late_worker_is_alive_until_somebody_reclaims_it(bench: Bench) -
 async def test_renewing_names_workers_whose_lease_has_ended_or_ends_too_far_ahead(bench: Bench) -> None:
     start_ms = bench.clock.now_ms()
     await bench.worker("late")
-    await bench.worker("far", lease_ms=100 * LEASE_MS)
+    await bench.worker("far")
+    await bench.raw.zadd(bench.key("workers"), {"far": start_ms + 100 * LEASE_MS})
+    await bench.worker("long", lease_ms=2 * LEASE_MS)
     bench.clock.advance(ms=LEASE_MS)
+    await bench.worker("longer", lease_ms=100 * LEASE_MS)
     await bench.worker("good")
     await bench.worker("me")
 
     reply = await bench.renew("me")
 
     assert set(reply.suspicious) == {
-        Peer(worker_id="late", lease_end_ms=start_ms + LEASE_MS),
-        Peer(worker_id="far", lease_end_ms=start_ms + 100 * LEASE_MS),
+        Peer(worker_id="late", lease_end_ms=start_ms + LEASE_MS, lease_ms=LEASE_MS),
+        Peer(worker_id="far", lease_end_ms=start_ms + 100 * LEASE_MS, lease_ms=LEASE_MS),
     }
+    bench.clock.advance(ms=LEASE_MS)
+    late = {peer.worker_id: peer.lease_ms for peer in (await bench.renew("me")).suspicious}
+    assert late["long"] == 2 * LEASE_MS
 
 
 async def test_a_thousand_dead_workers_are_named_bit_by_bit(bench: Bench) -> None:
@@ -188,7 +194,7 @@ async def test_a_worker_in_the_middle_of_being_reclaimed_is_named_to_the_others(
     await bench.reclaim("w1", seen_ms=end_ms, limit=1)
     await bench.worker("w2")
 
-    assert list((await bench.renew("w2")).suspicious) == [Peer(worker_id="w1", lease_end_ms=0)]
+    assert list((await bench.renew("w2")).suspicious) == [Peer(worker_id="w1", lease_end_ms=0, lease_ms=LEASE_MS)]
 
 
 async def test_a_worker_whose_lease_ran_out_and_was_reclaimed_stores_nothing(bench: Bench) -> None:
@@ -230,7 +236,7 @@ async def test_what_an_id_held_that_workers_names_no_more_is_reclaimed_once_its_
     await bench.store.register(card("w2", former=["w0", "w1"]), now_ms=bench.clock.now_ms())
 
     assert not (await bench.exchange(by="w1")).alive
-    assert (await bench.renew("w2")).suspicious == [Peer(worker_id="w1", lease_end_ms=0)]
+    assert (await bench.renew("w2")).suspicious == [Peer(worker_id="w1", lease_end_ms=0, lease_ms=LEASE_MS)]
     assert await bench.reclaim("w1", seen_ms=0) is Reclaimed.DONE
     seen = await bench.census()
     back = sorted(parse_ticket(ticket).job_id for ticket in seen.lines["mail:5"])

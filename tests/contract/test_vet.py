@@ -124,6 +124,19 @@ async def test_channels_that_may_not_be_used_are_a_warning(site: Site) -> None:
     assert warning.endswith(f"ACL SETUSER <user> &{site.prefix}*")
 
 
+async def test_who_comes_by_sentinels_and_may_not_ask_for_the_role_is_warned(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiotq.store.redis.SENTINEL_SCHEMES", ("unix://",))  # as if it came by them
+    async with site.store() as store:
+        facts = await store.vet()
+    async with site.store({*acl.commands("worker"), "ROLE"}) as store:
+        assert about((await store.vet()).warnings, "ROLE") == []
+
+    [warning] = about(facts.warnings, "ROLE")
+    assert warning.endswith("so that a master that is none any more is noticed late; run ACL SETUSER <user> +role")
+
+
 async def test_who_may_not_look_at_the_server_is_not_troubled(site: Site) -> None:
     async with site.store(without(*acl.LOOKS)) as store:
         facts = await store.vet()

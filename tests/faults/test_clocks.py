@@ -50,10 +50,13 @@ async def jumping(rig: Rig, clock: ShiftedClock) -> AsyncIterator[Rig]:
 
 
 @STEPS
-async def test_no_worker_loses_its_lease_when_the_servers_clock_jumps(jumping: Rig, clock: ShiftedClock, step_s: int):
+@pytest.mark.parametrize("other", [LEASE, ("--lease", f"{4 * LEASE_S:g}")], ids=["one lease", "another lease"])
+async def test_no_worker_loses_its_lease_when_the_servers_clock_jumps(
+    jumping: Rig, clock: ShiftedClock, step_s: int, other: tuple[str, ...]
+):
     rig = jumping
     await rig.watch_ends()
-    workers = await rig.workers(2, *LEASE, "-c", "5")
+    workers = await asyncio.gather(*(rig.worker(*lease, "-c", "5") for lease in (LEASE, other)))
     jobs = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(10)])
     await rig.ledger.until(10)
     await rig.baseline()

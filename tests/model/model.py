@@ -179,7 +179,7 @@ class Model(State):
             return Renewed(alive=False)
         self.workers[worker] = now_ms + lease_ms
         odd = [
-            Peer(worker_id=name, lease_end_ms=end)
+            Peer(worker_id=name, lease_end_ms=end, lease_ms=self.cards[name].lease_ms)
             for name, end in self.workers.items()
             if name != worker and not now_ms < end <= now_ms + self.cards[name].lease_ms
         ]

@@ -144,7 +144,7 @@ async def test_a_supervisor_is_ready_once_all_of_its_processes_are_and_names_the
     await probe.until(200, "ok")
     assert await probe.get("livez") == Answer(status=200, text="ok")
     os.kill(pids[1], signal.SIGSTOP)
-    reasons = {f"process {seat}: it has said nothing for 6 s" for seat in (1, 2)}
+    reasons = {f"process {seat}: it has said nothing for more than 6 s" for seat in (1, 2)}
     answers: set[Answer] = set()
 
     async def unready() -> None:

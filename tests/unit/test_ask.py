@@ -6,8 +6,10 @@ import asyncio
 import time
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from aiotq.errors import StoreUnavailable
+from aiotq.store import ask, scripts
 from aiotq.store.ask import Asker
 
 
@@ -34,6 +36,36 @@ async def test_a_request_whose_answer_comes_in_the_turn_in_which_its_time_is_ove
     with pytest.raises(StoreUnavailable) as caught:
         await asks._by(end, attempt, verb="enqueue")
     assert caught.value.sent
+
+
+async def test_what_may_have_come_is_not_repeated_for_longer_than_an_ended_job_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ask, "REPEATS_S", 0.2)
+    asks = asker()
+
+    async def attempt() -> None:
+        raise StoreUnavailable("no answer", verb="enqueue", url="redis://here", sent=True)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreUnavailable) as caught:
+            await asks._repeat(attempt, verb="enqueue", timeout_s=120)
+    assert caught.value.sent
+
+
+async def test_a_script_that_somebody_else_loads_just_now_counts_though_this_user_may_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asks, loop = asker(), asyncio.get_running_loop()
+
+    def calls(*_: object) -> list[asyncio.Future[bytes]]:
+        loaded, answer = loop.create_future(), loop.create_future()
+        loaded.set_exception(NoPermissionError("no permissions to run the 'script|load' command"))
+        answer.set_result(b"0")
+        return [loaded, answer]
+
+    monkeypatch.setattr(asks._wire, "calls", calls)
+    assert await asks._teach(scripts.ENQUEUE, ("EVALSHA",), asks._wire) == b"0"
 
 
 async def test_a_request_that_never_got_a_connection_counts_as_unsent() -> None:

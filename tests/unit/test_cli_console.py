@@ -56,6 +56,21 @@ def test_events_become_lines(desk):
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "error", "hint"),
+    [
+        ("redis+sentinel://h:1/jobs", "no sentinel that answers knows a service 'jobs'", "see that most of these sent"),
+        ("redis://h:1", "Connection reset by peer", "if it speaks TLS, write rediss://; else start Redis"),
+        ("rediss://h:1", "no answer in time", "if it speaks no TLS, write redis://; else start Redis"),
+        ("rediss://h:1", "[Errno 111] Connect failed", "start Redis, or use --url embedded://"),
+    ],
+)
+def test_what_to_do_about_a_missing_server_depends_on_what_was_met(desk, url, error, hint):
+    desk.console.starting(tasks=[], source="from --url")
+    desk.log("store_down", logging.ERROR, url=url, error=error)
+    assert desk.lines()[1].startswith(f"from --url; {hint}")
+
+
 def test_before_the_worker_is_ready_a_missing_server_is_a_mistake_that_says_what_to_do(desk):
     desk.console.starting(tasks=[], source="from AIOTQ_URL")
     desk.log("store_down", logging.ERROR, url="redis://:secret@h:1", error="[Errno 111] Connect failed")

@@ -234,7 +234,10 @@ async def test_a_timeout_of_a_job_that_just_ended_says_to_look_again() -> None:
         ({"a": ["default"]}, r"no live worker serves 'mail' \(1 serves: default\)"),
         ({"a": ["high", "default"], "b": ["default"]}, r"no live worker serves 'mail' \(2 serve: default, high\)"),
         ({"a": ["mail"], "b": ["default"]}, r"1 live worker serves 'mail' and had no free slot"),
-        ({"a": ["mail"], "b": ["mail"]}, r"2 live workers serve 'mail' and had no free slot"),
+        (
+            {"a": ["mail"], "b": ["mail"]},
+            r"2 live workers serve 'mail' and had no free slot for it, or the queue is pa",
+        ),
     ],
 )
 async def test_a_timeout_says_who_serves_the_queue(workers: dict[str, list[str]], said: str) -> None:

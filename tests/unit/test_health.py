@@ -86,7 +86,7 @@ def test_a_supervisor_is_ready_once_every_process_is():
         (DEAD, "the event loop has been blocked"),
         (replace(WORKS, doing=None), "starting"),
         (replace(WORKS, running=False), "it has ended"),
-        (replace(WORKS, silent_s=SILENT_S + 0.1), "it has said nothing for 6 s"),
+        (replace(WORKS, silent_s=SILENT_S + 0.1), "it has said nothing for more than 6 s"),
         (replace(WORKS, doing=None, relief=True, age_s=RELIEF_S + 0.1), "starting"),
         (replace(WORKS, doing=None, relief=True, age_s=1, running=False), "it has ended"),
     ],
@@ -118,7 +118,7 @@ def test_with_no_process_left_that_can_work_a_supervisor_does_not_live():
 def test_processes_that_have_all_said_nothing_for_long_hang():
     hung = replace(WORKS, silent_s=HUNG_S + 0.1)
     assert of(hung, hung) == Health(
-        live=False, ready=False, reason="no process can do its work: it has said nothing for 90 s"
+        live=False, ready=False, reason="no process can do its work: it has said nothing for more than 90 s"
     )
     assert of(hung, WORKS).live
     assert of(replace(WORKS, silent_s=HUNG_S - 0.1)).live

@@ -5,6 +5,7 @@ import gc
 import inspect
 import socket
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 
 from aiotq import App, Signature
 from aiotq.errors import PayloadTooLarge, SerializationError, UsageError
-from aiotq.store.contract import NewJob
+from aiotq.store.contract import Enqueued, NewJob
 
 app = App("redis://nowhere.invalid", max_payload=1000)
 
@@ -198,3 +199,26 @@ async def test_no_signatures_are_no_jobs() -> None:
 async def test_delay_sync_refuses_to_block_a_running_loop() -> None:
     with pytest.raises(UsageError, match=r"would block it; write: await greet\.delay\(\.\.\.\)"):
         greet.delay_sync("Ada")
+
+
+@pytest.mark.parametrize(
+    ("call", "existed"), [(greet, False), (greet.options(job_id="mine"), True)], ids=["own", "given"]
+)
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_job_of_an_id_that_nobody_else_can_have_did_not_exist(
+    call: Any, *, existed: bool, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the repetition of a lost answer has found it, and with another generation, since it had been retried."""
+
+    class Sender:
+        def send(self, new: NewJob) -> asyncio.Future[Enqueued]:
+            answer: asyncio.Future[Enqueued] = asyncio.get_running_loop().create_future()
+            answer.set_result(Enqueued.EXISTED)
+            return answer
+
+        async def send_many(self, jobs: Any) -> list[Enqueued]:
+            return [Enqueued.EXISTED for _ in jobs]
+
+    monkeypatch.setattr(app._core, "client", lambda: SimpleNamespace(sender=Sender()))
+    [job] = await app.enqueue_many([call.s("Ada")]) if many else [await call.delay("Ada")]
+    assert job.existed is existed

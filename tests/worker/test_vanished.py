@@ -11,10 +11,11 @@ from aiotq import App
 from aiotq.errors import JobFailed
 from aiotq.store.contract import WorkerCard
 from tests.faults.stopwatch import Stopwatch
-from tests.worker.kit import WITHIN_S, Gate
+from tests.worker.kit import WITHIN_S, Gate, until
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Store
+    from tests.faults.proxy import FaultProxy
     from tests.worker.kit import Events, Keys
 
 SHORT_S = 1  # the shortest lease there is: a heartbeat is 0.27 s
@@ -76,7 +77,7 @@ async def test_a_job_whose_worker_vanished_too_often_is_a_dead_letter(app: App, 
     assert not await keys.client.exists(f"{keys.prefix}lost")
 
 
-async def test_suspects_run_one_at_a_time_and_others_beside_them(app: App, keys: Keys) -> None:
+async def test_suspects_run_one_at_a_time_and_others_beside_them(app: App, keys: Keys, events: Events) -> None:
     store = app._core.client().store
     running, most = 0, 0
     gate = Gate(comers=4)
@@ -106,3 +107,42 @@ async def test_suspects_run_one_at_a_time_and_others_beside_them(app: App, keys:
         assert worker.tally["succeeded"] == 8
     assert most == 1
     assert {await job.status() for job in [*suspects, *others]} == {"succeeded"}
+    said = events.of("suspect")
+    assert {vars(line)["job_id"] for line in said} == {job.id for job in suspects}
+    assert all("was in the hands of 2 workers that vanished" in line.getMessage() for line in said)
+
+
+async def test_a_server_that_has_lost_its_last_moments_is_asked_what_is_in_hand_though_the_numbers_agree(
+    app: App, keys: Keys, events: Events, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover: what this worker claimed last has been forgotten there, and an outcome of it as well."""
+    monkeypatch.setattr("aiotq.worker.fetch.LOOK_S", 3_600)
+    gate = Gate(comers=2)
+    behind = App(proxy.url, namespace=app._core.settings.namespace)
+
+    @behind.task
+    async def job(name: str) -> str:
+        await gate.pass_through()
+        return name
+
+    async with behind.worker(concurrency=3):
+        forgotten = await job.delay("its claim is lost")
+        await until(lambda: len(gate.here) == 1)
+        [ticket] = await keys.active()
+        [worker_id] = await keys.workers()
+        active = f"{keys.prefix}active:{worker_id}"
+        later = await job.options(countdown=3_600).delay("its postponement is lost")
+        [scheduled] = [entry.decode() for entry in await keys.client.zrange(f"{keys.prefix}schedule", 0, -1)]
+        async with keys.client.pipeline(transaction=True) as pipe:
+            pipe.zrem(f"{keys.prefix}schedule", scheduled).srem(active, ticket).sadd(active, scheduled)
+            await pipe.execute()
+        proxy.cut_all()
+        await gate.reached()  # the one that lay in its hands runs
+        await events.line("lost", job_id=forgotten.id)  # and what it runs no more is stopped
+        gate.open()
+        assert await later.result(timeout=WITHIN_S) == "its postponement is lost"
+        assert await keys.client.rpush(f"{keys.prefix}line:default:5", ticket)  # where the other server has it
+        await keys.client.zadd(f"{keys.prefix}lines:default", {"5": 5})
+        await keys.client.rpush(f"{keys.prefix}wake:default", "1")
+        assert await forgotten.result(timeout=WITHIN_S) == "its claim is lost"
+    await behind._core.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.exceptions import RedisError
@@ -37,21 +39,45 @@ _SECRET = frozenset({"password", "sentinel_password", "ssl_ca_data", "ssl_passwo
 _KNOWN = SHOWN | _SECRET
 OF_SENTINELS = frozenset({"sentinel_username", "sentinel_password"})
 _CERT_REQS = ("required", "optional", "none")
+_NUMBER = re.compile(r"\d{1,9}")
+_PORT = re.compile(r":([^:\]]*)$")  # behind a name, or an address in brackets
 
 
 def route(url: str, *, limit_s: float) -> Route:
     """How to connect to a redis://, rediss:// or unix:// URL. Raises UsageError for one that can't be right."""
     if "://" not in url:
-        meant = redact(f"redis://{url}")
-        raise UsageError(f"the URL {meant.removeprefix('redis://')!r} has no scheme; did you mean {meant}?")
+        scheme = "unix://" if url.startswith("/") else "redis://"
+        meant = redact(f"{scheme}{url}")
+        raise UsageError(f"the URL {meant.removeprefix(scheme)!r} has no scheme; did you mean {meant}?")
     if not url.startswith(SCHEMES):
         raise UsageError(
             f"the URL {redact(url)!r} is not one that aiotq knows; it starts with one of {', '.join(SCHEMES)}"
         )
+    _check(url)
     kind, options = read(url, url)
     for name in OF_SENTINELS & options.keys():
         raise wrong(url, f"{name} is for redis+sentinel://")
     return checked(Route(kind=kind, options=options, url=redact(url), limit_s=limit_s), url)
+
+
+def _check(url: str) -> None:
+    """Refuse what redis-py takes for something else without a word: a path that is none, a port that can't be."""
+    head, _, query = url.partition("?")
+    scheme, _, rest = head.partition("://")
+    authority, slash, path = rest.partition("/")
+    place = authority.rpartition("@")[2]
+    for value in parse_qs(query).get("db", []):
+        if not _NUMBER.fullmatch(value):
+            raise wrong(url, "db is the number of a database")
+    if scheme == "unix":
+        if place or not path:
+            raise wrong(url, "it needs the whole path of a socket, from the root, as in unix:///run/redis.sock")
+        return
+    port = _PORT.search(place)
+    if port is not None and not (port[1].isdecimal() and 0 < int(port[1]) < 1 << 16):
+        raise wrong(url, f"what follows the host is a port, 1 to 65535, as in {FORM}")
+    if slash and path and not _NUMBER.fullmatch(path):
+        raise wrong(url, f"what follows the / is the number of a database, as in {FORM}")
 
 
 def read(url: str, given: str, *, form: str = FORM) -> tuple[type[AbstractConnection], dict[str, Any]]:

@@ -11,7 +11,7 @@
 -- COST    a job, finished and claimed at batches of 100: SET, a part of SREM, SADD, LPOP and MGET; PUBLISH if anybody waits
 local id, limit, failure_ttl_ms = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local n_queues, n_ended, n_others, doubt = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1'
-local CHUNK, HALF_BATCH, LARGE = 64, 524288, 16384 -- 64 records of at most 16 KiB are 1 MiB
+local CHUNK, HALF_BATCH, LARGE, CANCELS = 64, 524288, 16384, 300 -- 64 records of at most 16 KiB are 1 MiB
 local find, AFTER_LINE = string.find, '^' .. REST
 local active, jobs = prefix .. 'active:' .. id, prefix .. 'job:'
 local lease_end = safe('ZSCORE', prefix .. 'workers', id)
@@ -251,7 +251,15 @@ if #taken > 0 then
   end
 end
 local cancels = {}
-if marks and safe('HLEN', cancels_key) <= 300 then -- more: they come by the channel
+local many = marks and safe('HLEN', cancels_key) or 0
+if many > CANCELS then -- they come by the channel; of a part of what is in hand, another one each time, it is looked up
+  local members, ids = safe('SMEMBERS', active), {}
+  for i = 1, math.min(CANCELS, #members) do ids[i] = id_of(members[(now_us + i) % #members + 1]) end
+  local found = #ids > 0 and call('HMGET', cancels_key, unpack(ids)) or {}
+  for i = 1, #ids do
+    if found[i] == id then cancels[#cancels + 1] = ids[i] end
+  end
+elseif many > 0 then
   local all = call('HGETALL', cancels_key)
   for i = 1, #all, 2 do
     if all[i + 1] == id then cancels[#cancels + 1] = all[i] end

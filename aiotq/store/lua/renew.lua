@@ -1,8 +1,8 @@
 -- renew.lua: a heartbeat. Lengthens the lease of a worker that is alive (late is not dead: only reclaim ends a worker).
 -- KEYS    1 prefix
 -- ARGV    1 worker id   2 now, Unix ms or 0   3 lease, ms
--- RETURNS {1, now, {odd...}, {garbage keys...}} renewed; odd: id, lease end of workers whose lease has ended or ends too far
---         ahead, at most 100
+-- RETURNS {1, now, {odd...}, {garbage keys...}} renewed; odd: id, lease end and lease of workers whose lease has ended or ends
+--         further ahead than that, at most 100
 --         {0, now} reclaimed: drop what is in hand and start under a new id
 local id, now_ms, lease_ms = ARGV[1], clock(ARGV[2]), tonumber(ARGV[3])
 local workers = prefix .. 'workers'
@@ -21,7 +21,12 @@ local function add(odd)
       put_aside(member, workers, now_ms)
     else
       if tonumber(odd[i + 1]) ~= end_ms then call('ZADD', workers, end_ms, member) end
-      reply[#reply + 1], reply[#reply + 2] = member, end_ms
+      local own_ms = safe('HGET', prefix .. 'worker:' .. member, 'lease_ms') -- each may have been given another
+      own_ms = own_ms and whole(own_ms) or lease_ms
+      if end_ms <= now_ms or end_ms > now_ms + own_ms then
+        local n = #reply
+        reply[n + 1], reply[n + 2], reply[n + 3] = member, end_ms, own_ms
+      end
     end
   end
 end
