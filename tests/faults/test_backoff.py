@@ -6,6 +6,7 @@ Each worker comes through a proxy of its own, which notes when a connection is a
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from contextlib import AsyncExitStack
@@ -19,7 +20,7 @@ from aiotq import App
 from tests.faults.proxy import FaultProxy
 from tests.faults.scale import scaled
 from tests.faults.server_rig import DURABLE, SLOWLY, ServerRig
-from tests.faults.stopwatch import Stopwatch, starved_s
+from tests.faults.stopwatch import Stopwatch, starved_s, stolen_s
 from tests.faults.vitals import load_of
 
 if TYPE_CHECKING:
@@ -79,14 +80,14 @@ async def test_tries_are_few_and_out_of_step_and_all_are_back_within_a_second(ri
         rig.open_gate()  # each has an outcome to store, and so tries
         for worker in workers:
             await worker.line("store_down")
-        before_s = starved_s(*[worker.pid for worker in workers])
+        before_s = starved_s(os.getpid(), *[worker.pid for worker in workers]) + stolen_s()
         loading = asyncio.create_task(rig.start_server(*SLOWLY)) if state == "LOADING" else None
         if loading is not None:
             await rig.until_loading()
         began_s, loads = time.monotonic(), [load_of(worker) for worker in workers]
         await (asyncio.sleep(AWAY_S) if loading is None else loading)  # the length of the fault
         ended_s, later = time.monotonic(), [load_of(worker) for worker in workers]
-        others_s = starved_s(*[worker.pid for worker in workers]) - before_s
+        others_s = starved_s(os.getpid(), *[worker.pid for worker in workers]) + stolen_s() - before_s
         if loading is None:
             await rig.start_server(*DURABLE)
         back = Stopwatch(rig.pid, *(worker.pid for worker in workers))

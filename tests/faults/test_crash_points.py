@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aiotq.store import scripts
 from tests.faults.crash import WHENS
-from tests.faults.invariants import Took
+from tests.faults.stopwatch import Stopwatch
 from tests.process.ledger import until
 
 if TYPE_CHECKING:
@@ -56,15 +55,13 @@ async def rescued(rig: Rig, jobs: list[Job[Any]], dead: list[WorkerProcess], fai
     known = await rig.raw.zcard(f"{rig.prefix}workers")
     await rig.raw.delete(f"{rig.prefix}poller")  # as its lease's end would, 5 s later (test_leader.py)
     rig.open_gate()
-    killed_s = time.monotonic()
     rescuer = await rig.worker(*QUICK, "-q", ",".join(WHENS))
+    watch = Stopwatch()
     await rig.all_ended(jobs)
     await reclaimed(rig, 1)
-    took_s = time.monotonic() - killed_s
-    rig.measured(f"{len(dead)} killed, {known} of them known to the store; all over {took_s:.2f} s later")
+    times = [watch.took("recovery, from when another worker is ready", LEASE_S + 2 * HEARTBEAT_S + MARGIN_S)]
+    rig.measured(f"{len(dead)} killed, {known} of them known to the store; all over {times[0].took_s:.2f} s later")
     await rig.stop(rescuer)
-    limit_s = LEASE_S + 2 * HEARTBEAT_S + MARGIN_S
-    times = [Took(what="recovery", took_s=took_s, limit_s=limit_s)]
     await rig.check(jobs, excused={worker.pid for worker in dead}, failures=failures, times=times)
 
 

@@ -19,6 +19,7 @@ from aiotq.errors import StoreError
 from tests import servers
 from tests.faults.proxy import FaultProxy
 from tests.faults.sentinel_rig import SERVICE, Fleet, fleet, free_port, scripts_run
+from tests.faults.stopwatch import Stopwatch
 from tests.process.ledger import until
 from tests.process.rig import Rig
 
@@ -142,11 +143,12 @@ async def test_workers_and_senders_follow_their_service_when_its_master_is_kille
             await more_ends(rig, 100)
             ships.kill_master()
             promoted_s = await ships.promoted()
+            watch = Stopwatch()
             again_s = await first_start_of(rig, sent, promoted_s) - promoted_s
             rig.measured(
                 f"promoted {promoted_s - ships.killed_s:.2f} s after the kill, consuming {again_s:.2f} s later"
             )
-            assert again_s < SOON_S
+            assert again_s < SOON_S + watch.starved_s
             await ships.agree()
             ships.old.start()  # with nothing, and in the belief that it is the master
             await ships.follows(ships.old)
@@ -175,12 +177,13 @@ async def test_workers_and_senders_follow_a_failover_that_somebody_asked_for(rig
             await ships.follows(ships.old)
             ended_s = time.monotonic()
             before = await scripts_run(ships.old)
+            watch = Stopwatch()
             again_s = await first_start_of(rig, sent, ended_s) - ended_s
             rig.measured(
                 f"promoted {promoted_s - began_s:.2f} s after it was asked for, the old master follows "
                 f"{ended_s - promoted_s:.2f} s later; consuming {again_s:.2f} s after that"
             )
-            assert again_s < SOON_S
+            assert again_s < SOON_S + watch.starved_s
             await more_ends(rig, 50)
         await rig.all_ended([job for _, job in sent.acked.values()])
         await rig.stop(*workers)
@@ -217,9 +220,10 @@ async def test_roles_changed_by_hand_while_writes_wait_lose_nothing_and_repeat_n
                 await rig.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
                 await rig.raw.execute_command("CLIENT", "UNPAUSE")  # they are told READONLY now
                 ended_s = time.monotonic()
+                watch = Stopwatch()
                 again_s = await first_start_of(rig, sent, ended_s) - ended_s
                 rig.measured(f"changed within {ended_s - began_s:.2f} s, consuming {again_s:.2f} s later")
-                assert again_s < SOON_S
+                assert again_s < SOON_S + watch.starved_s
                 await more_ends(rig, 100)
             rig.open_gate()
             await rig.raw.aclose()
@@ -258,12 +262,11 @@ async def test_an_idle_worker_and_one_who_waits_follow_their_address_when_roles_
             await new.execute_command("REPLICAOF", "NO", "ONE")
             proxy.upstream = folder / "s"
             await rig.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
-            at_s = time.monotonic()
+            watch = Stopwatch()
             job = await rig.tasks.note.delay()
             assert await job.result(timeout=10) == worker.pid
-            took_s = time.monotonic() - at_s
-            rig.measured(f"a job on the new master done {took_s:.2f} s after the change")
-            assert took_s < SOON_S
+            took = watch.took("a job on the new master, from the change to its end", SOON_S)
+            assert took.took_s < took.limit_s
             rig.open_gate()
             assert await waiting == worker.pid
             await rig.stop(worker)

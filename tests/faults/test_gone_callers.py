@@ -16,7 +16,7 @@ from aiotq import App
 from tests import servers
 from tests.faults.proxy import FaultProxy
 from tests.faults.scale import scaled
-from tests.worker.kit import until
+from tests.worker.kit import until, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -251,11 +251,13 @@ async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life_with_jobs_in_
 ) -> None:
     """`async with app.worker()` in a task that is cancelled: what it holds ends, and it goes."""
     ended: list[int] = []
+    worked = asyncio.Event()
 
     @far.task
     async def nap(number: int) -> int:
         await asyncio.sleep(0.005)  # the work
         ended.append(number)
+        worked.set()
         return number
 
     await nap.options(job_id=MARKER, queue="unserved").delay(-1)
@@ -272,6 +274,9 @@ async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life_with_jobs_in_
         jobs += await far.enqueue_many([nap.s(len(jobs) + one) for one in range(20)])
         living = asyncio.create_task(live())
         await asyncio.sleep(number * LIFE_STEP_S)  # the moment at which it is cancelled
+        if number == LIVES - 1:
+            async with within():
+                await worked.wait()  # one at least has had jobs
         living.cancel()
         assert (await far.job(MARKER).info()).arguments["args"] == [-1]
         await asyncio.wait([living])

@@ -180,10 +180,12 @@ def test_until_empty_gives_up_on_a_server_that_is_not_there(aiotq, folder):
     ended = aiotq("hasty:app", "--until-empty", AIOTQ_URL=NOBODY)
     where = "no Redis at redis://:***@127.0.0.1:1/0 (connection refused)"
     assert ended.returncode == 1
-    assert ended.stderr.splitlines() == [
-        *[f"error: {where}, trying again", "from AIOTQ_URL; start Redis, or use --url embedded://"],
-        *[f"error: {where}, given up after 500 ms", "from AIOTQ_URL; start Redis, or use --url embedded://"],
+    *trying, end, hint = ended.stderr.splitlines()
+    assert [end, hint] == [
+        f"error: {where}, given up after 500 ms",
+        "from AIOTQ_URL; start Redis, or use --url embedded://",
     ]
+    assert trying in ([], [f"error: {where}, trying again", hint])  # none, if the first try took all that time
 
 
 def test_in_json_a_start_that_fails_is_an_object_too(aiotq, folder):
@@ -191,5 +193,5 @@ def test_in_json_a_start_that_fails_is_an_object_too(aiotq, folder):
     ended = aiotq("hasty:app", "--until-empty", "--log-format", "json", AIOTQ_URL=NOBODY)
     assert ended.returncode == 1
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
-    assert [line["event"] for line in lines] == ["store_down", "gave_up"]
-    assert "--url embedded://" in lines[1]["message"]
+    assert [line["event"] for line in lines] in (["store_down", "gave_up"], ["gave_up"])  # if that took all the time
+    assert "--url embedded://" in lines[-1]["message"]

@@ -16,6 +16,7 @@ import pytest
 
 from aiotq.version import __version__
 from tests.process.shell import NOBODY, environment, folder, of_jobs, start, task
+from tests.process.team import taken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,7 +216,7 @@ async def test_the_third_ends_a_process_whose_event_loop_is_blocked(start, app):
     await worker.line("started", job_id=held.id)
     for _ in range(3):
         worker.send_signal(signal.SIGINT)
-        await asyncio.sleep(0.3)  # signals of one kind that wait together are one
+        await taken(worker.pid, signal.SIGINT)  # signals of one kind that wait together are one
     assert await worker.exit(timeout_s=5) == 130
 
 

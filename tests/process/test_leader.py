@@ -8,6 +8,7 @@ import time
 import pytest
 
 from aiotq.store.contract import POLLER_LEASE_MS
+from tests.faults.stopwatch import Stopwatch
 from tests.process.rig import Rig
 
 MARGIN_S = 1.5  # for a machine that has other things to do
@@ -22,10 +23,11 @@ async def test_delayed_jobs_are_late_by_no_more_than_the_lease_of_a_poller_that_
     leader = await rig.worker("-q", "elsewhere")  # it takes no token that is another worker's
     await rig.until_leads(leader)
     worker = await rig.worker()
-    jobs, due_s = [], {}
+    jobs, due_s, watch = [], {}, Stopwatch()
     for tenths in range(2, 52, 5):
+        sent_s = time.monotonic()
         job = await rig.tasks.note.options(countdown=tenths / 10).delay()
-        due_s[job.id] = time.monotonic() + tenths / 10
+        due_s[job.id] = sent_s + tenths / 10  # at the earliest
         jobs.append(job)
     leader.send_signal(number)
     await rig.all_ended(jobs)
@@ -33,8 +35,8 @@ async def test_delayed_jobs_are_late_by_no_more_than_the_lease_of_a_poller_that_
     rig.measured(
         f"{number.name}: late by {max(late_s):.2f} s at most, {sorted(late_s)[len(late_s) // 2]:.4f} s in the median"
     )
-    assert max(late_s) <= POLLER_LEASE_MS / 1000 + MARGIN_S
-    assert min(late_s) > -0.05
+    assert max(late_s) <= POLLER_LEASE_MS / 1000 + MARGIN_S + watch.starved_s
+    assert min(late_s) > -0.01
     await rig.until_leads(worker)
     if number is signal.SIGSTOP:
         leader.send_signal(signal.SIGCONT)

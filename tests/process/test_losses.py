@@ -150,7 +150,7 @@ async def test_a_task_that_blocks_the_loop_for_three_leases_loses_no_lease(rig: 
     other = await rig.worker("--lease", "1", "-q", "elsewhere")
     job = await rig.tasks.block.delay(3.5)
     assert await job.result(timeout=20) == blocked.pid
-    said = await blocked.line("blocked")
+    said = await blocked.line("blocked", jobs="block")
     assert said["blocked_s"] > 2.5
     assert "time.sleep(seconds)" in said["stack"]
     rig.open_gate()

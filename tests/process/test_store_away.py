@@ -81,7 +81,7 @@ async def test_a_restart_of_the_server_in_mid_drain_loses_nothing_and_repeats_no
     samples.append(await rig.sample())
     await rig.all_ended(jobs)
     after = [load_of(worker) for worker in workers]
-    assert len(await rig.raw.client_list()) <= clients + 1  # one may not have been there yet
+    assert len(await rig.raw.client_list()) <= clients + 2  # two may not have been there yet
     await rig.stop(*workers)
     assert [(said(worker, "store_down"), said(worker, "store_up")) for worker in workers] == [(1, 1)] * 2
     await rig.check(
@@ -95,12 +95,13 @@ async def test_a_restart_of_the_server_in_mid_drain_loses_nothing_and_repeats_no
 
 async def test_the_first_worker_back_after_a_long_outage_takes_no_other_workers_jobs(rig: Rig):
     await rig.start_server(*DURABLE)
-    workers = await rig.workers(3, "--lease", f"{LEASE_S:g}", "-c", "5")
+    lease_s = 3 * LEASE_S  # who comes back half a heartbeat later than another one is taken for dead
+    workers = await rig.workers(3, "--lease", f"{lease_s:g}", "-c", "5")
     jobs = await rig.app.enqueue_many([rig.tasks.hold.s() for _ in range(15)])
     await rig.ledger.until(15)
     await rig.baseline()
     await rig.kill_server()
-    await asyncio.sleep(1.2 * LEASE_S)  # every lease has ended
+    await asyncio.sleep(1.2 * lease_s)  # every lease has ended
     await rig.start_server(*DURABLE)
     for worker in workers:
         await rig.heartbeats_of(worker, 2)
