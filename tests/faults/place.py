@@ -161,7 +161,7 @@ class Place(Rig):
         demote_for_s: for so long the old master is a replica of the new one, and everybody still talks to it.
         """
         home, port, stack = self._new_home(), free_port(), ExitStack()
-        starting = self._start(home, port, "--replicaof", f"127.0.0.1 {self._port}")
+        starting = self._start(home, port, "--replicaof", "127.0.0.1", str(self._port))
         server = await asyncio.to_thread(stack.enter_context, starting)
         assert server.pid is not None
         new = self._client(home)

@@ -198,7 +198,7 @@ async def test_roles_changed_by_hand_while_writes_wait_lose_nothing_and_repeat_n
     await rig.start_server("--port", str(port), "--bind", "127.0.0.1")
     folder = rig.folder / "new"
     folder.mkdir()
-    with servers.running("valkey", folder, "--replicaof", f"127.0.0.1 {port}", "--repl-diskless-sync-delay", "0"):
+    with servers.running("valkey", folder, "--replicaof", "127.0.0.1", str(port), "--repl-diskless-sync-delay", "0"):
         new: Any = Redis(unix_socket_path=str(folder / "s"))
         async with FaultProxy(rig.folder / "s", rig.folder / "p") as proxy, new:
             await rig.send_through(proxy.url)
