@@ -37,6 +37,8 @@ _DENIED = re.compile(r"ACL failure in script|user executing the script can't")
 _CODE = re.compile(r"[A-Z][A-Z0-9]{1,30}\b")
 # "ERR max number of clients reached", then the connection ends; on a cluster it says a little more.
 _CROWDED = re.compile(r"(?:ERR )?max number of clients\b")
+# An older server takes no long command from one who has not said a password, and says this instead of NOAUTH.
+_STRANGER = re.compile(r"(?:ERR )?Protocol error: unauthenticated\b")
 # The server will serve again by itself, or another one will behind the same address: connect anew.
 RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "UNBLOCKED", "MAXCLIENTS"})
 # ... and this: cut off from its replicas, it may have been replaced by one of them. Asked again, it costs no time.
@@ -67,6 +69,8 @@ def code(error: RedisError) -> str:
         return "NOPERM"
     if _CROWDED.match(text):
         return "MAXCLIENTS"
+    if _STRANGER.match(text):
+        return "NOAUTH"
     found = _CODE.match(text)
     return found.group() if found else "ERR"
 
