@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 WATCH_EVERY_S = 0.25
 BLOCKED_AFTER_S = 0.5
+STILL_BLOCKED_S = 5.0  # then it is said while it lasts
 # Of a heartbeat, after the first that failed: an answer waited for in vain has cost seconds of the lease already. Twice
 # as long after each further one, up to AGAIN_CAP_S or half a heartbeat.
 AGAIN_SHARE = 0.05
@@ -237,8 +238,9 @@ class Keeper:
 
     async def _watch(self) -> None:
         since_s: float | None = None  # blocked since then
-        stack, jobs, said = "", "", False
-        main = self._main
+        stack, jobs, said = "", "", 0
+        main, max_block_s = self._main, self._settings.max_block_s
+        says_s = (STILL_BLOCKED_S, max_block_s) if max_block_s > STILL_BLOCKED_S else (max_block_s,)
         while main is not None:
             await asyncio.sleep(WATCH_EVERY_S)
             now_s, asked_at_s = monotonic(), self._asked_at_s
@@ -252,20 +254,25 @@ class Keeper:
                     return
                 main.call_soon_threadsafe(self._pong)
             elif since_s is None and now_s - asked_at_s >= BLOCKED_AFTER_S:
-                since_s, said = asked_at_s, False
+                since_s, said = asked_at_s, 0
                 stack, jobs = blocking_stack(self._main_thread), self._running()
-            elif since_s is not None and not said and now_s - since_s >= self._settings.max_block_s:
-                said = True  # while it lasts, as it may never end
-                self._say_blocked(now_s - since_s, blocking_stack(self._main_thread), jobs)
+            elif since_s is not None and said < len(says_s) and now_s - since_s >= says_s[said]:
+                said += 1  # while it lasts, as it may never end
+                self._say_blocked(now_s - since_s, blocking_stack(self._main_thread), jobs, still=True)
 
     def _pong(self) -> None:
         self._asked_at_s, self._alive_at_s = None, monotonic()
 
-    def _say_blocked(self, blocked_s: float, stack: str, jobs: str) -> None:
+    def _say_blocked(self, blocked_s: float, stack: str, jobs: str, *, still: bool = False) -> None:
+        said = "%s blocked the event loop for %.1f s; write a plain 'def' to run it in a thread; it was at:\n%s"
+        if still:
+            said = "%s has blocked the event loop for %.1f s; write a plain 'def' to run it in a thread; it is at:\n%s"
+            if blocked_s >= self._settings.max_block_s:
+                said = "%s has blocked the event loop for %.1f s: its jobs go to others (max_block); it is at:\n%s"
         say(
             logging.WARNING,
             "blocked",
-            "%s blocked the event loop for %.1f s; write a plain 'def' to run it in a thread; it was at:\n%s",
+            said,
             jobs,
             blocked_s,
             stack,

@@ -11,7 +11,7 @@ import pytest
 
 from aiotq import App, current_job
 from aiotq.store.contract import WorkerCard
-from aiotq.worker import fetch
+from aiotq.worker import fetch, keeper
 from aiotq.worker.keeper import BLOCKED_AFTER_S, Keeper
 from tests.faults.proxy import FaultProxy
 from tests.worker.kit import Gate, fetcher_of, until, within
@@ -291,6 +291,36 @@ async def test_a_task_that_blocks_the_loop_keeps_its_lease_is_named_and_delays_n
     assert "time.sleep(1.6 * SHORT_S)" in line.getMessage()
     assert len(ran_s) == 1
     assert ran_s[0] < unblocked_s[0]
+
+
+async def test_a_loop_that_stays_blocked_is_said_while_it_lasts_and_where_it_stands(
+    app: App, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "STILL_BLOCKED_S", 0.8)
+    over = threading.Event()
+
+    @app.task
+    async def block() -> None:
+        over.wait(20)
+
+    def end_it() -> None:
+        end_s = time.monotonic() + 20
+        while not events.of("blocked") and time.monotonic() < end_s:
+            time.sleep(0.01)
+        over.set()
+
+    async with app.worker():
+        sent = await block.delay()
+        watching = threading.Thread(target=end_it)
+        watching.start()
+        await sent.result(timeout=30)
+        watching.join()
+        await until(lambda: len(events.of("blocked")) == 2)
+    still, ended = events.of("blocked")
+    assert "block has blocked the event loop for" in still.getMessage()
+    assert "it is at:" in still.getMessage()
+    assert "over.wait(20)" in still.getMessage()
+    assert "block blocked the event loop for" in ended.getMessage()
 
 
 async def _enqueue_later(task: Any, after_s: float) -> None:
