@@ -21,7 +21,6 @@ from aiotq.worker.bounds import Bounds
 from aiotq.worker.hands import Hands
 from aiotq.worker.held import Why
 from aiotq.worker.log import say, say_garbage, say_of
-from aiotq.worker.outbox import Outbox
 from aiotq.worker.settings import GIVE_BACK_S, LOOK_S, READ_AHEAD_S
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from aiotq.worker.admit import Admission
     from aiotq.worker.clock import ServerClock
     from aiotq.worker.held import Held
-    from aiotq.worker.outbox import Decided
+    from aiotq.worker.outbox import Decided, Outbox
     from aiotq.worker.run import Runner
     from aiotq.worker.settings import WorkerSettings
 
@@ -47,7 +46,7 @@ class Fetcher:
         settings: WorkerSettings,
         clock: ServerClock,
         *,
-        label: str,
+        outbox: Outbox,
         admission: Admission,
         runner: Runner,
         lease_good: Callable[[], bool],
@@ -62,7 +61,7 @@ class Fetcher:
         self.thirsty = asyncio.Event()  # there is room, and nothing is known to wait in the queues
         self.idle = asyncio.Event()  # nothing in hand, and the last claim found nothing
         self.lost = asyncio.Event()  # reclaimed: the worker has to start under a new id
-        self.outage, self._outbox = admission.outage, Outbox(settings, label=label)
+        self.outage, self._outbox = admission.outage, outbox
         self._wake, self._bounds = asyncio.Event(), Bounds()
         self._asked_at_s = 0.0  # when the store was last asked, and said that this worker is alive
         self.claimed_at_s: float | None = None  # ... for jobs, or while there was no room for any; None: not yet
@@ -224,7 +223,7 @@ class Fetcher:
         for (held, _), stored in zip(batch, reply.stored, strict=True):
             self._hands.let_go(held.ticket)
             if not stored and not in_doubt:
-                say_of(held, logging.WARNING, "refused", "ended too late: it is no longer this worker's, or has gone")
+                self._outbox.refused(held)
         for ticket in reply.gone:
             self._drop(ticket)
         now_ms = self._clock.now_ms()

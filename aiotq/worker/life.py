@@ -18,6 +18,7 @@ from aiotq.worker.held import Held, Why
 from aiotq.worker.join import LAST_WORDS_S, reach, register
 from aiotq.worker.keeper import Keeper
 from aiotq.worker.log import say
+from aiotq.worker.outbox import Outbox
 from aiotq.worker.run import Runner
 from aiotq.worker.settings import STUCK_AFTER_S
 
@@ -70,7 +71,7 @@ class Life:
             store,
             settings,
             clock,
-            label=label,
+            outbox=Outbox(settings, label=label, void=report.void),
             admission=self._admission,
             runner=self.runner,
             lease_good=self._lease_good,

@@ -13,7 +13,7 @@ from aiotq.worker.log import say_of
 from aiotq.worker.settle import settle, unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from aiotq.store.contract import Finished, Postponed
     from aiotq.worker.held import Held
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class Outbox:
     """Of the jobs that are put back the last go out first: each batch lands in front of the one before it."""
 
-    def __init__(self, settings: WorkerSettings, *, label: str) -> None:
-        """label: the worker's."""
-        self._settings, self._label = settings, label
+    def __init__(self, settings: WorkerSettings, *, label: str, void: Callable[[Held], None]) -> None:
+        """label: the worker's. void: called with a job whose outcome will never be stored."""
+        self._settings, self._label, self._void = settings, label, void
         self._over: deque[tuple[Held, Ended | Postponed]] = deque()
         self._back: list[tuple[Held, PutBack]] = []
 
@@ -78,9 +78,17 @@ class Outbox:
             raise
 
     def forget(self, held: Held) -> None:
-        """Of a job that is another worker's now nothing is said any more."""
+        """Of a job that is another worker's now nothing is stored any more."""
+        before = len(self._over) + len(self._back)
         self._over = deque(entry for entry in self._over if entry[0] is not held)
         self._back = [entry for entry in self._back if entry[0] is not held]
+        if len(self._over) + len(self._back) < before:
+            self._void(held)
+
+    def refused(self, held: Held) -> None:
+        """The store did not take its outcome."""
+        self._void(held)
+        say_of(held, logging.WARNING, "refused", "ended too late: it is no longer this worker's, or has gone")
 
     def clear(self) -> None:
         """Forget all: they are another worker's jobs now."""

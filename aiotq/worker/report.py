@@ -11,11 +11,18 @@ from aiotq.worker import discreet
 from aiotq.worker.log import LOG, JobLog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiotq.worker.held import Held
 
 COUNTED = ("succeeded", "failed", "retried", "returned", "cancelled")
+_COUNTED_AS: Mapping[type, str] = {
+    Succeeded: "succeeded",
+    Failed: "failed",
+    Retried: "retried",
+    Returned: "returned",
+    Cancelled: "cancelled",
+}
 
 
 class Report:
@@ -83,6 +90,16 @@ class Report:
                 self._log.job(logging.INFO, "returned", held, "%s %s put back to its queue", held.name, held.job_id)
             case _:
                 pass  # put back before it had started: nobody has seen it here
+
+    def void(self, held: Held) -> None:
+        """What was counted of it does not count: it was another worker's by then."""
+        match held.outcome:
+            case Retried() if not held.outcome.counts:
+                return
+            case Returned() if held.handle is None:
+                return
+            case _:
+                self.tally[_COUNTED_AS[type(held.outcome)]] -= 1
 
     def flush(self) -> None:
         """Say what is still to be said of the last second."""

@@ -298,3 +298,22 @@ async def test_a_busy_server_that_refuses_for_a_while_is_waited_for(app: App, be
     async with behind.worker():
         assert await (await job.delay()).result(timeout=10) == "ran"
     assert refusals == 0
+
+
+async def test_an_end_that_the_store_refuses_is_said_and_does_not_count(app: App, keys: Keys, events: Events) -> None:
+    gate = Gate()
+
+    @app.task
+    async def job() -> None:
+        await gate.pass_through()
+
+    async with app.worker() as worker:
+        sent = await job.delay()
+        await gate.reached()
+        [ticket] = await keys.active()
+        [worker_id] = await keys.workers()
+        await keys.client.srem(f"{keys.prefix}active:{worker_id}", ticket)  # as if it had been reclaimed
+        gate.open()
+        await events.line("refused", job_id=sent.id)
+        assert worker.tally["succeeded"] == 0
+    await keys.client.delete(f"{keys.prefix}job:{sent.id}")
