@@ -151,6 +151,7 @@ async def test_a_hundred_thousand_jobs_of_a_dead_worker_come_back_in_time_and_al
     reclaimer = await rig.worker("--lease", f"{LEASE_S:g}", "-q", "elsewhere")
     async with measured(rig) as storm:
         used_ms, queued_s, ended_s = await meter.cpu_ms(), queued(rig, reclaimer), time.monotonic()
+        await rig.raw.hset(f"{rig.prefix}worker:dead", "lease_ms", int(LEASE_S * 1000))
         await rig.raw.zadd(f"{rig.prefix}workers", {"dead": 1})  # its lease has ended long ago
         await reclaimer.line("reclaimed", timeout_s=WITHIN_S)
         took_s, used_ms = time.monotonic() - ended_s, await meter.cpu_ms() - used_ms

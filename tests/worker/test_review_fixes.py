@@ -217,8 +217,8 @@ async def test_who_was_seen_late_on_a_connection_that_broke_since_is_given_anoth
     app: App, keys: Keys, valkey: Server, server_folder: Path
 ) -> None:
     store = app._core.client().store
-    for worker_id in ("late", "w1"):
-        card = WorkerCard(worker_id=worker_id, label="", host="", pid=1, queues=("default",), lease_ms=10_000)
+    for worker_id, lease_ms in (("late", 1), ("w1", 10_000)):
+        card = WorkerCard(worker_id=worker_id, label="", host="", pid=1, queues=("default",), lease_ms=lease_ms)
         assert await store.register(card)
     await keys.end_lease("late")
     async with FaultProxy(valkey.url.removeprefix("unix://"), server_folder / "p") as proxy, within():
