@@ -252,7 +252,7 @@ class App:
                 threads=checks.whole("threads", threads, least=1),
                 pool_processes=pool,
                 grace_s=seconds(grace, name="grace"),
-                lease_s=own.lease_s if lease is None else seconds(lease, name="lease", minimum=1),
+                lease_s=own.lease_s if lease is None else settings.lease_s(lease),
                 name=None if name is None else checks.word("name", name),
                 result_ttl_ms=round(own.result_ttl_s * 1000),
                 failure_ttl_ms=round(own.failure_ttl_s * 1000),

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from aiotq import checks, signing
+from aiotq.errors import UsageError
 from aiotq.job import DEFAULT_QUEUE
 from aiotq.retry import Duration, seconds
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MIB = 1 << 20
+LONGEST_LEASE_S = 86_400.0  # as the scripts take it (lib.lua)
 FAILURE_TTL = timedelta(days=30)
 
 
@@ -66,13 +68,24 @@ def checked(
         max_payload=checks.whole("max_payload", max_payload, least=1),
         max_result=checks.whole("max_result", max_result, least=1),
         connect_timeout_s=seconds(connect_timeout, name="connect_timeout", exclusive=True),
-        lease_s=seconds(lease, name="lease", minimum=1),
+        lease_s=lease_s(lease),
         unknown_for_s=seconds(unknown_for, name="unknown_for"),
         max_lost=checks.whole("max_lost", max_lost, least=0),
         max_block_s=seconds(max_block, name="max_block", exclusive=True),
         signing_keys=None if signing_keys is None else signing.checked("signing_keys", signing_keys),
         max_len=_lengths(max_len),
     )
+
+
+def lease_s(value: object) -> float:
+    """A lease in seconds. Raises UsageError for what no worker may be given."""
+    found = seconds(value, name="lease", minimum=1)
+    if found > LONGEST_LEASE_S:
+        raise UsageError(
+            f"lease={checks.shown(value)} is not allowed; a day is the longest, since what a dead worker held waits "
+            "for that; pass 1 to 86,400 seconds"
+        )
+    return found
 
 
 def _lengths(max_len: object) -> int | Mapping[str, int] | None:

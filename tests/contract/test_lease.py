@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from aiotq.job import parse_ticket
 from aiotq.store.contract import Peer, Reclaimed, WorkerCard
 from tests.contract.kit import LEASE_MS, ids, job, replacement, retried, returned, succeeded
@@ -429,3 +431,24 @@ async def test_a_heartbeat_between_a_look_and_a_reclaim_keeps_a_worker_its_jobs(
     assert await bench.store.reclaim("w1", seen_ms=seen_ms, now_ms=seen_ms) is Reclaimed.CHANGED
 
     assert await bench.store.lease_end("w1") == seen_ms + 10
+
+
+@pytest.mark.parametrize("spoiled", ["1e300", "junk", "-1", "", "999999999999"])
+async def test_a_card_whose_lease_nobody_can_have_been_given_keeps_no_dead_workers_jobs(
+    bench: Bench, spoiled: str
+) -> None:
+    await bench.worker("w1")
+    await bench.enqueue(job("j1"))
+    await bench.claim()
+    await bench.raw.hset(bench.key("worker:w1"), "lease_ms", spoiled)
+    far_ms = bench.clock.now_ms() + 1_000 * LEASE_MS
+    await bench.raw.zadd(bench.key("workers"), {"w1": far_ms})
+    await bench.worker("w2")
+
+    [odd] = (await bench.renew("w2")).suspicious
+    assert odd == Peer(worker_id="w1", lease_end_ms=far_ms, lease_ms=LEASE_MS)
+    assert await bench.reclaim("w1", seen_ms=far_ms) is Reclaimed.PULLED_IN
+    end_ms = (await bench.census()).workers["w1"]
+    bench.clock.advance(ms=LEASE_MS)
+    assert await bench.reclaim("w1", seen_ms=end_ms) is Reclaimed.DONE
+    assert await bench.waiting() == ["j1"]

@@ -254,7 +254,9 @@ local cancels = {}
 local many = marks and safe('HLEN', cancels_key) or 0
 if many > CANCELS then -- they come by the channel; of a part of what is in hand, another one each time, it is looked up
   local members, ids = safe('SMEMBERS', active), {}
-  for i = 1, math.min(CANCELS, #members) do ids[i] = id_of(members[(now_us + i) % #members + 1]) end
+  for i = 1, math.min(CANCELS, #members) do
+    ids[i] = match(members[(now_us + i) % #members + 1], ':.:....:(.+)$') or '' -- another hand may have put anything there
+  end
   local found = #ids > 0 and call('HMGET', cancels_key, unpack(ids)) or {}
   for i = 1, #ids do
     if found[i] == id then cancels[#cancels + 1] = ids[i] end

@@ -8,6 +8,7 @@ local TOKEN_TTL_MS = 60000
 local ASIDE_TTL_MS = 2592000000 -- 30 days
 local MOST = 9007199254740991   -- the largest whole number up to which a double has them all
 local LAST_MS = 253402300800000 -- the end of the year 9999: nothing that aiotq writes is due later
+local LONGEST_LEASE_MS = 86400000 -- a day
 local LONGEST_TICKET = 200      -- a queue of 64, an id of 128, a generation of 4, a place, three colons
 local garbage = {}              -- keys in which something was found that is not ours
 
@@ -219,6 +220,12 @@ local function publish(channel, message) redis.pcall('PUBLISH', prefix .. channe
 local function forget(id)
   safe('HDEL', prefix .. 'lost', id)
   safe('HDEL', prefix .. 'cancels', id)
+end
+
+-- A worker's lease by its card, ms. What nobody can have been given, by another hand, counts as `usual`.
+local function lease_of(id, usual)
+  local ms = whole(safe('HGET', prefix .. 'worker:' .. id, 'lease_ms'))
+  return ms >= 1 and ms <= LONGEST_LEASE_MS and ms or usual
 end
 
 -- Which worker holds a job: its id, or nil. ARGV from `first` on: the lines that its ticket may name.

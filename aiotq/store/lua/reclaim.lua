@@ -6,10 +6,11 @@
 --         3 its lease ended further ahead than a lease (the clock stepped back): pulled in
 local id, now_ms, seen_ms, limit = ARGV[1], clock(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local workers, active, card = prefix .. 'workers', prefix .. 'active:' .. id, prefix .. 'worker:' .. id
+local USUAL_LEASE_MS = 15000
 local lease_end = safe('ZSCORE', workers, id)
 if not lease_end or tonumber(lease_end) ~= seen_ms then return 0 end
 if seen_ms > now_ms then
-  local latest_ms = now_ms + whole(safe('HGET', card, 'lease_ms'))
+  local latest_ms = now_ms + lease_of(id, USUAL_LEASE_MS)
   if seen_ms <= latest_ms then return 0 end
   begin()
   call('ZADD', workers, latest_ms, id)
