@@ -43,10 +43,11 @@ class DurableSender:
     """The way of durable jobs to the store. Used from one event loop."""
 
     def __init__(self, store: Store, *, timeout_s: float) -> None:
-        """timeout_s: how long a job may take until it is known to be safe."""
-        self._store, self._timeout_s = store, min(timeout_s, REPEATS_S)
+        """timeout_s: how long a job may take until it is known to be safe; REPEATS_S / 2 at most."""
+        # Half of it: as it is about to be over, a job may be handed to the sender anew, which takes as long again.
+        self._store, self._timeout_s = store, min(timeout_s, REPEATS_S / 2)
         self._loop = asyncio.get_running_loop()
-        self._sender = Sender(_Durably(store), timeout_s=timeout_s)
+        self._sender = Sender(_Durably(store), timeout_s=self._timeout_s)
         self._asking: set[asyncio.Future[None]] = set()  # one for each caller whose job is queued
 
     async def send(self, job: NewJob) -> Enqueued:

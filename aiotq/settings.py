@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MIB = 1 << 20
-LONGEST_LEASE_S = 86_400.0  # as the scripts take it (lib.lua)
+LONGEST_LEASE_S = 3_600.0  # as the scripts take it (lib.lua)
 FAILURE_TTL = timedelta(days=30)
 
 
@@ -82,8 +82,8 @@ def lease_s(value: object) -> float:
     found = seconds(value, name="lease", minimum=1)
     if found > LONGEST_LEASE_S:
         raise UsageError(
-            f"lease={checks.shown(value)} is not allowed; a day is the longest, since what a dead worker held waits "
-            "for that; pass 1 to 86,400 seconds"
+            f"lease={checks.shown(value)} is not allowed; an hour is the longest, since what a dead worker held waits "
+            "for that; pass 1 to 3,600 seconds"
         )
     return found
 

@@ -169,7 +169,7 @@ class _Process:
                 raise Mistake("starting the worker failed", detail=told, exit_code=EXIT_FAILURE) from error
             raise Mistake(
                 f"no Redis at {printable(error.url)} ({reason(str(error))}), given up after {duration(give_up_s)}",
-                f"{source_text(self.app.source())}; {start_one(error.url, str(error))}",
+                f"{source_text(self.app.source())}; {start_one(error.url, reason(str(error)))}",
                 exit_code=EXIT_FAILURE,
             ) from error
         except StoreError as error:

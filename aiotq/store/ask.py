@@ -119,7 +119,7 @@ class Asker:
         """Repeat what is safe to repeat until it is answered or its time is over. sent: see `_by`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
-        backoff_s, unknown = 0.02, False
+        backoff_s, unknown, repeats_s = 0.02, False, REPEATS_S if verb == "enqueue" else math.inf
         failed: StoreError | None = None
         while True:
             began_s = loop.time()
@@ -128,7 +128,7 @@ class Asker:
                     return await attempt()
                 return await self._by(end + self._least_s, attempt, verb=verb, sent=sent)
             except StoreUnavailable as error:
-                end = min(end, began_s + (REPEATS_S if error.sent and not unknown else math.inf))
+                end = min(end, began_s + (repeats_s if error.sent and not unknown else math.inf))
                 unknown = error.sent = error.sent or unknown
                 if failed is not None and not unknown and loop.time() >= end:
                     raise failed from None  # this one was cut off before it was sent: what is known was said before

@@ -209,7 +209,7 @@ class Fetcher:
                 self.claimed_at_s = sent_at_s
             self._take(reply, batch, in_doubt=in_doubt, limit=limit)
         else:
-            self._lost_all()
+            self._lost_all(batch)
 
     async def flush(self) -> None:
         """Store the outcomes at hand and claim nothing: a forced stop's last words. May be repeated if it fails."""
@@ -275,12 +275,12 @@ class Fetcher:
                 self.ready.remove(held)
             say_of(held, logging.WARNING, "lost", "is another worker's now; what becomes of it here is dropped")
 
-    def _lost_all(self) -> None:
-        """Reclaimed: all that was in hand is another worker's now."""
+    def _lost_all(self, batch: Iterable[Decided]) -> None:
+        """Reclaimed: all that was in hand is another worker's now, with what was on its way to be stored."""
         jobs = len(self.held)
+        self._outbox.clear(batch)
         for ticket in list(self.held):
             self._drop(ticket)
-        self._outbox.clear()
         self._hands.forget_stops()
         said = "this worker's lease had ended and its %d jobs went to others; starting afresh"
         say(logging.ERROR, "lease_lost", said, jobs, jobs=jobs)

@@ -64,8 +64,14 @@ class Outbox:
 
     def again(self, batch: Iterable[Decided]) -> None:
         """Take a batch back whose call failed."""
+        over: list[tuple[Held, Ended | Postponed]] = []
         for held, finished in batch:
-            self._add(held, finished)
+            if isinstance(finished, PutBack):
+                self._back.append((held, finished))
+            else:
+                over.append((held, finished))
+        # First of all, so that they are the next batch: some may be stored, and the others are asked about with it.
+        self._over.extendleft(reversed(over))
 
     @contextmanager
     def leaving(self) -> Generator[list[Finished]]:
@@ -90,8 +96,10 @@ class Outbox:
         self._void(held)
         say_of(held, logging.WARNING, "refused", "ended too late: it is no longer this worker's, or has gone")
 
-    def clear(self) -> None:
-        """Forget all: they are another worker's jobs now."""
+    def clear(self, batch: Iterable[Decided]) -> None:
+        """Forget all, and a batch that was taken out: they are another worker's jobs now."""
+        for held, _ in (*batch, *self._over, *self._back):
+            self._void(held)
         self._over.clear()
         self._back.clear()
 

@@ -148,7 +148,7 @@ async def test_workers_and_senders_follow_their_service_when_its_master_is_kille
             rig.measured(
                 f"promoted {promoted_s - ships.killed_s:.2f} s after the kill, consuming {again_s:.2f} s later"
             )
-            assert again_s < SOON_S + watch.starved_s
+            assert again_s < SOON_S + min(watch.starved_s, 3.0)
             await ships.agree()
             ships.old.start()  # with nothing, and in the belief that it is the master
             await ships.follows(ships.old)
@@ -183,7 +183,7 @@ async def test_workers_and_senders_follow_a_failover_that_somebody_asked_for(rig
                 f"promoted {promoted_s - began_s:.2f} s after it was asked for, the old master follows "
                 f"{ended_s - promoted_s:.2f} s later; consuming {again_s:.2f} s after that"
             )
-            assert again_s < SOON_S + watch.starved_s
+            assert again_s < SOON_S + min(watch.starved_s, 3.0)
             await more_ends(rig, 50)
         await rig.all_ended([job for _, job in sent.acked.values()])
         await rig.stop(*workers)
@@ -223,7 +223,7 @@ async def test_roles_changed_by_hand_while_writes_wait_lose_nothing_and_repeat_n
                 watch = Stopwatch()
                 again_s = await first_start_of(rig, sent, ended_s) - ended_s
                 rig.measured(f"changed within {ended_s - began_s:.2f} s, consuming {again_s:.2f} s later")
-                assert again_s < SOON_S + watch.starved_s
+                assert again_s < SOON_S + min(watch.starved_s, 3.0)
                 await more_ends(rig, 100)
             rig.open_gate()
             await rig.raw.aclose()

@@ -35,7 +35,7 @@ async def test_delayed_jobs_are_late_by_no_more_than_the_lease_of_a_poller_that_
     rig.measured(
         f"{number.name}: late by {max(late_s):.2f} s at most, {sorted(late_s)[len(late_s) // 2]:.4f} s in the median"
     )
-    assert max(late_s) <= POLLER_LEASE_MS / 1000 + MARGIN_S + watch.starved_s
+    assert max(late_s) <= POLLER_LEASE_MS / 1000 + MARGIN_S + min(watch.starved_s, 3.0)
     assert min(late_s) > -0.01
     await rig.until_leads(worker)
     if number is signal.SIGSTOP:

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import pytest
 
-from tests.faults.stopwatch import Stopwatch
 from tests.process.rig import Rig
 from tests.process.team import LONG, MARGIN_S, gone, next_pid, start, starts_of, taken
 
@@ -199,7 +198,7 @@ async def test_a_process_killed_while_all_stop_is_told_by_the_exit_code_and_its_
     team.kill(team.pids[0])
     assert await team.supervisor.exit() == 128 + signal.SIGKILL
     assert "starting another" not in team.supervisor.text
-    if "reclaimed" in team.supervisor.text:  # else its process got no core for so long, and the lease has to end
+    if '"event":"reclaimed"' in team.supervisor.text:  # else who hands back got no core, and the lease has to end
         assert ((await job.info()).status, (await job.info()).lost) == ("queued", 1)
     rig.open_gate()
     other = await rig.worker()
@@ -247,12 +246,14 @@ async def test_no_job_waits_in_one_workers_hands_while_another_has_a_free_slot(r
     team = await start(rig, "-c", "5")
     short = await rig.enqueue(2_000)
     await rig.all_ended(short)
-    watch = Stopwatch()
     long = await rig.app.enqueue_many([rig.tasks.nap.s(1.0) for _ in range(10)])
     await rig.all_ended(long)
     started_s = sorted(entry.at_s for entry in rig.ledger.starts(*long))
     rig.measured(f"10 jobs of 1 s on 2 x 5 slots: all started within {(started_s[-1] - started_s[0]) * 1000:.0f} ms")
-    assert started_s[-1] - started_s[0] < 0.9 + watch.starved_s  # none has waited for another one's end
+    for pid in team.pids:  # none has waited for another one's end
+        assert max(entry.at_s for entry in rig.ledger.starts(*long, pid=pid)) < min(
+            entry.at_s for entry in rig.ledger.ends(*long, pid=pid)
+        )
     assert [len(rig.ledger.starts(*long, pid=pid)) for pid in team.pids] == [5, 5]
     await rig.stop(team.supervisor)
     await rig.check([*short, *long])

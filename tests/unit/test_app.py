@@ -94,7 +94,7 @@ def test_the_module_level_decorator_is_the_default_apps() -> None:
         ("connect_timeout", 0),
         ("connect_timeout", "5"),
         ("lease", 0.5),
-        ("lease", 90_000),
+        ("lease", 3_601),
         ("unknown_for", -1),
         ("max_lost", -1),
         ("max_block", 0),

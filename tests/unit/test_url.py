@@ -6,6 +6,7 @@ import pytest
 
 from aiotq.errors import UsageError
 from aiotq.store import connect, redact
+from aiotq.store.connection.route import route
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
         ("redsi://h:1", r"the URL 'redsi://h:1' is not one .*; it starts with one of redis://, "),
         ("redis://h:port", r"the URL 'redis://h:\*\*\*' can't be used: what follows the host is a port, 1 to 65535"),
         ("redis://h:99999", r"'redis://h:99999' can't be used: what follows the host is a port, 1 to 65535"),
-        ("redis://h:1 ", "what follows the host is a port"),
+        ("redis://h:1 2", "what follows the host is a port"),
         ("redis://ada:secret", "what follows the host is a port"),
         ("redis://[h", "can't be read; expected redis://.*; write special characters"),
         ("redis://h?db=x", "db is the number of a database"),
@@ -87,3 +88,26 @@ def test_a_url_that_cant_be_right_is_shown_with_what_was_expected(url: str, said
 @pytest.mark.parametrize("query", ["max_connections=20", "socket_timeout=3", "decode_responses=true", "protocol=3"])
 def test_parameters_that_redis_py_knows_and_aiotq_needs_not_are_no_mistake(query: str) -> None:
     connect(f"redis://h?{query}", namespace="test", connect_timeout_s=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "db"),
+    [
+        ("redis://h", 6379, 0),
+        ("redis://h:7/", 7, 0),
+        ("redis://h:7/3\n", 7, 3),
+        (" redis://h:7/3 ", 7, 3),
+        ("redis://h:/3", 6379, 3),
+        ("redis://h:7/3/", 7, 3),
+        ("redis://h:7//", 7, 0),
+        ("redis://h:7/3#x", 7, 3),
+        ("redis://ada:a%2Fb%3Fc%40d@h:7/3?client_name=x", 7, 3),
+        ("redis://ada:a@b@h:7/3", 7, 3),
+        ("redis://[::1]:7/3", 7, 3),
+        ("redis://[::1]", 6379, 0),
+        ("redis://h:7?db=3", 7, 3),
+    ],
+)
+def test_a_url_that_is_right_is_read(url: str, port: int, db: int) -> None:
+    options = route(url, limit_s=1).options
+    assert (options.get("port", 6379), int(options.get("db", 0))) == (port, db)

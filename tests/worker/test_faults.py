@@ -15,7 +15,7 @@ from aiotq.errors import JobError
 from aiotq.store import scripts
 from tests.faults.proxy import Fault, FaultProxy
 from tests.worker.conftest import LIMIT_S
-from tests.worker.kit import Gate, fetcher_of, until, within
+from tests.worker.kit import WITHIN_S, Gate, fetcher_of, until, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -317,3 +317,25 @@ async def test_an_end_that_the_store_refuses_is_said_and_does_not_count(app: App
         await events.line("refused", job_id=sent.id)
         assert worker.tally["succeeded"] == 0
     await keys.client.delete(f"{keys.prefix}job:{sent.id}")
+
+
+async def test_an_end_on_its_way_as_a_worker_is_told_that_it_was_reclaimed_does_not_count(
+    app: App, keys: Keys, events: Events
+) -> None:
+    gate = Gate()
+
+    @app.task
+    async def job() -> None:
+        await gate.pass_through()
+
+    async with app.worker(concurrency=1) as worker:
+        sent = await job.delay()
+        await gate.reached()
+        [worker_id] = await keys.workers()
+        await keys.reclaim(app._core.client().store, worker_id)
+        gate.open()  # its exchange has the end with it, and is told
+        await events.line("lease_lost")
+        await sent.result(timeout=WITHIN_S)  # run again, by this worker under its new id
+        await until(lambda: worker.tally["succeeded"] == 1)
+    assert worker.tally["succeeded"] == 1
+    assert (await sent.info()).lost == 1

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiotq.errors import JobExpired
+from aiotq.worker import poll
 from tests.worker.kit import Gate, until
 
 if TYPE_CHECKING:
     from aiotq import App
     from tests.worker.kit import Keys
 
-LATE_S = 2.0  # the machine may be busy (benchmarks/ has the figure); where news are lost it is 4 s
+LATE_S = 3.0  # the machine may be busy (benchmarks/ has the figure); nobody looks by himself before 4 s are over
 
 
 @pytest.mark.parametrize("way", ["countdown", "eta"])
@@ -56,14 +57,18 @@ async def test_delayed_jobs_run_in_the_order_of_their_due_times(app: App) -> Non
     assert ran == sorted(delays_s)
 
 
-async def test_an_earlier_job_is_not_late_because_a_later_one_was_scheduled_first(app: App) -> None:
+async def test_an_earlier_job_is_not_late_because_a_later_one_was_scheduled_first(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll, "KEEP_LEASE_S", 3_600)  # it hears of it, and does not just look
+
     @app.task
     async def note() -> float:
         return asyncio.get_running_loop().time()
 
     async with app.worker():
         later = await note.options(countdown=60).delay()
-        await (await note.options(countdown=0.1).delay()).result(timeout=30)
+        await (await note.options(countdown=0.1).delay()).result(timeout=0.1 + LATE_S)
         assert await later.status() == "scheduled"
         await later.cancel()
 
@@ -93,6 +98,7 @@ async def test_a_thousand_jobs_due_at_once_all_start_soon(app: App) -> None:
         await worker.run_until_empty()
     assert len(at_s) == 1_000
     assert min(at_s) >= due_s - 0.01
+    assert max(at_s) < due_s + LATE_S
 
 
 async def test_a_scheduled_job_keeps_its_queue_and_priority(app: App) -> None:

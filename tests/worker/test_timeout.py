@@ -83,7 +83,7 @@ async def test_each_job_of_many_gets_its_own_timeout(app: App) -> None:
     async def slow() -> None:
         await asyncio.Event().wait()
 
-    limits_s = [0.3, 0.05, 0.2, 0.1, 0.25]
+    limits_s = [2.0, 0.05, 1.5, 0.1, 1.75]
     async with app.worker():
         jobs = await app.enqueue_many([slow.options(timeout=limit_s).s() for limit_s in limits_s])
         for job, limit_s in zip(jobs, limits_s, strict=True):
@@ -91,7 +91,7 @@ async def test_each_job_of_many_gets_its_own_timeout(app: App) -> None:
             [attempt] = (await job.info()).attempts
             took_s = (attempt.finished_at - attempt.started_at).total_seconds()
             assert failed.error_message.count(f"{limit_s:g} s") == 1
-            assert took_s >= limit_s - 0.005
+            assert limit_s - 0.005 <= took_s < limit_s + 1.2  # a short one does not wait for a long one's
 
 
 async def test_long_timeouts_of_short_jobs_do_not_pile_up(app: App, keys: Keys) -> None:

@@ -39,12 +39,14 @@ _SECRET = frozenset({"password", "sentinel_password", "ssl_ca_data", "ssl_passwo
 _KNOWN = SHOWN | _SECRET
 OF_SENTINELS = frozenset({"sentinel_username", "sentinel_password"})
 _CERT_REQS = ("required", "optional", "none")
+_BREAKS = re.compile(r"[\t\r\n]")  # redis-py reads over them
 _NUMBER = re.compile(r"\d{1,9}")
 _PORT = re.compile(r":([^:\]]*)$")  # behind a name, or an address in brackets
 
 
 def route(url: str, *, limit_s: float) -> Route:
     """How to connect to a redis://, rediss:// or unix:// URL. Raises UsageError for one that can't be right."""
+    url = _BREAKS.sub("", url).strip()  # as a file, or a shell, may have left at its end
     if "://" not in url:
         scheme = "unix://" if url.startswith("/") else "redis://"
         meant = redact(f"{scheme}{url}")
@@ -62,7 +64,7 @@ def route(url: str, *, limit_s: float) -> Route:
 
 def _check(url: str) -> None:
     """Refuse what redis-py takes for something else without a word: a path that is none, a port that can't be."""
-    head, _, query = url.partition("?")
+    head, _, query = url.partition("#")[0].partition("?")
     scheme, _, rest = head.partition("://")
     authority, slash, path = rest.partition("/")
     place = authority.rpartition("@")[2]
@@ -74,9 +76,9 @@ def _check(url: str) -> None:
             raise wrong(url, "it needs the whole path of a socket, from the root, as in unix:///run/redis.sock")
         return
     port = _PORT.search(place)
-    if port is not None and not (port[1].isdecimal() and 0 < int(port[1]) < 1 << 16):
+    if port is not None and port[1] and not (port[1].isdecimal() and 0 < int(port[1]) < 1 << 16):
         raise wrong(url, f"what follows the host is a port, 1 to 65535, as in {FORM}")
-    if slash and path and not _NUMBER.fullmatch(path):
+    if slash and path.strip("/") and not _NUMBER.fullmatch(path.rstrip("/")):
         raise wrong(url, f"what follows the / is the number of a database, as in {FORM}")
 
 

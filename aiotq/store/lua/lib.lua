@@ -8,7 +8,7 @@ local TOKEN_TTL_MS = 60000
 local ASIDE_TTL_MS = 2592000000 -- 30 days
 local MOST = 9007199254740991   -- the largest whole number up to which a double has them all
 local LAST_MS = 253402300800000 -- the end of the year 9999: nothing that aiotq writes is due later
-local LONGEST_LEASE_MS = 86400000 -- a day
+local LONGEST_LEASE_MS = 3600000 -- an hour
 local LONGEST_TICKET = 200      -- a queue of 64, an id of 128, a generation of 4, a place, three colons
 local garbage = {}              -- keys in which something was found that is not ours
 
