@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from aiotq.worker.settings import WorkerSettings
 
 GOODBYE_AGAIN_S = 0.05
-STOPPING = "stopping: %d jobs still running, waiting up to %g s"
 FORMER = 16  # ids of its own that a worker names as it comes anew
 
 
@@ -214,9 +213,9 @@ class Life:
             self._loop.call_later(grace_s, self._grace_over),
             self._loop.call_later(grace_s + STUCK_AFTER_S + LAST_WORDS_S, self.abandon),
         ]
-        running = len(self.runner.running)
-        if not self.exhausted:  # then nobody is waited for
-            say(logging.INFO, "stopping", STOPPING, running, grace_s, running=running, grace_s=grace_s)
+        running = 0 if self.exhausted else len(self.runner.running)  # those are waited for no more
+        said = "stopping: %d jobs still running, waiting up to %g s"
+        say(logging.INFO, "stopping", said, running, grace_s, running=running, grace_s=grace_s)
 
     def drain(self) -> None:
         """Claim nothing more, and end once all that is in hand has ended."""

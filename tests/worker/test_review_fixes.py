@@ -63,11 +63,14 @@ async def test_a_worker_whose_slots_are_all_stuck_ends_though_work_is_left_to_do
         await stubborn.task()
     worker = app.worker(concurrency=2)
 
-    async with within():
-        assert await worker.run(until_empty=True) == 1
+    try:
+        async with within():
+            assert await worker.run(until_empty=True) == 1
 
-    assert len(events.of("stopping")) == 1
-    await stubborn.let_go(worker)
+        [line] = events.of("stopping")
+        assert vars(line)["running"] == 0
+    finally:
+        await stubborn.let_go(worker)
 
 
 async def test_a_worker_whose_slots_are_all_stuck_with_jobs_that_are_others_by_now_ends(
@@ -76,17 +79,19 @@ async def test_a_worker_whose_slots_are_all_stuck_with_jobs_that_are_others_by_n
     stubborn = Stubborn(app)
     await stubborn.task()
     worker = app.worker(concurrency=1)
-    async with within():
-        await worker.start()
-        await stubborn.here.wait()
-        [worker_id] = await keys.workers()
-        await keys.reclaim(app._core.client().store, worker_id)
-        fetcher_of(worker).wake(doubt=True)
-        assert await worker.run() == 1
+    try:
+        async with within():
+            await worker.start()
+            await stubborn.here.wait()
+            [worker_id] = await keys.workers()
+            await keys.reclaim(app._core.client().store, worker_id)
+            fetcher_of(worker).wake(doubt=True)
+            assert await worker.run() == 1
 
-    assert events.of("lease_lost")
-    assert events.of("all_stuck")
-    await stubborn.let_go(worker)
+        assert events.of("lease_lost")
+        assert events.of("all_stuck")
+    finally:
+        await stubborn.let_go(worker)
 
 
 async def test_a_job_that_has_ended_is_forgotten_long_before_its_timeout_would_have_come(app: App) -> None:
