@@ -222,9 +222,11 @@ local function forget(id)
   safe('HDEL', prefix .. 'cancels', id)
 end
 
--- A worker's lease by its card, ms. What nobody can have been given, by another hand, counts as `usual`.
-local function lease_of(id, usual)
-  local ms = whole(safe('HGET', prefix .. 'worker:' .. id, 'lease_ms'))
+-- A worker's lease by its card, ms; `none` if it has no card. What nobody can have been given, by another hand, is `usual`.
+local function lease_of(id, usual, none)
+  local said = safe('HGET', prefix .. 'worker:' .. id, 'lease_ms')
+  if not said then return none end
+  local ms = whole(said)
   return ms >= 1 and ms <= LONGEST_LEASE_MS and ms or usual
 end
 

@@ -10,7 +10,7 @@ local USUAL_LEASE_MS = 15000
 local lease_end = safe('ZSCORE', workers, id)
 if not lease_end or tonumber(lease_end) ~= seen_ms then return 0 end
 if seen_ms > now_ms then
-  local latest_ms = now_ms + lease_of(id, USUAL_LEASE_MS)
+  local latest_ms = now_ms + lease_of(id, USUAL_LEASE_MS, 0)
   if seen_ms <= latest_ms then return 0 end
   begin()
   call('ZADD', workers, latest_ms, id)

@@ -21,7 +21,7 @@ local function add(odd)
       put_aside(member, workers, now_ms)
     else
       if tonumber(odd[i + 1]) ~= end_ms then call('ZADD', workers, end_ms, member) end
-      local own_ms = lease_of(member, lease_ms) -- each may have been given another
+      local own_ms = lease_of(member, lease_ms, lease_ms) -- each may have been given another
       if end_ms <= now_ms or end_ms > now_ms + own_ms then
         local n = #reply
         reply[n + 1], reply[n + 2], reply[n + 3] = member, end_ms, own_ms
