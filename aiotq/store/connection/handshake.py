@@ -138,13 +138,40 @@ _QUIET: dict[type[Any], type[Any]] = {}
 
 
 def _quiet(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """The class without its complaint about a connection that a script's end left open: the system closes it."""
+    """The class without two complaints: its own about a connection that a script's end left open, which the system
+    closes, and asyncio's about one that broke under a write before a wire had it.
+    """
     if kind not in _QUIET:
+        base: Any = kind
+
+        async def _connect(self: Any) -> None:
+            await base._connect(self)  # noqa: SLF001  what this one extends
+            _hear(self)
+
+        async def on_connect(self: Any) -> None:  # of a unix socket, before `_connect` has ended
+            _hear(self)
+            await base.on_connect(self)
 
         def __del__(self: Any) -> None:  # noqa: N807  the method's name
             writer = getattr(self, "_writer", None)
             if writer is not None and not sys.is_finalizing():
                 self._writer = self._reader = None
 
-        _QUIET[kind] = type(kind.__name__, (kind,), {"__del__": __del__})
+        quiet = {"_connect": _connect, "on_connect": on_connect, "__del__": __del__}
+        _QUIET[kind] = type(kind.__name__, (kind,), quiet)
     return _QUIET[kind]
+
+
+def _hear(connection: Any) -> None:
+    """See to it that somebody hears why the connection's stream has ended: it is told where it matters."""
+    writer = getattr(connection, "_writer", None)
+    ended = getattr(
+        getattr(writer, "_protocol", None), "_get_close_waiter", None
+    )  # what asyncio's `wait_closed` awaits
+    if ended is not None:
+        ended(writer).add_done_callback(_heard)
+
+
+def _heard(ended: asyncio.Future[None]) -> None:
+    if not ended.cancelled():
+        ended.exception()

@@ -1,0 +1,46 @@
+"""From the options of a URL to a connection: what is said of one that breaks on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiotq.store.connection.handshake import drop
+from aiotq.store.connection.route import route
+from tests.faults.fake_server import answering
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_a_connection_that_breaks_under_a_write_before_a_wire_has_it_is_no_complaint_of_asyncios(
+    server_folder: Path, kind: str
+) -> None:
+    """Else it may be said as a process ends: "Future exception was never retrieved"."""
+
+    async def unix(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            writer.write(b"+OK\r\n")
+        writer.close()
+        over.set()
+
+    over = asyncio.Event()
+
+    async with answering(lambda _: None) as port, await asyncio.start_unix_server(unix, server_folder / "s"):
+        url = f"redis://127.0.0.1:{port}" if kind == "tcp" else f"unix://{server_folder}/s"
+        connection: Any = await route(url, limit_s=5).connected()
+        writer = connection._writer
+        protocol = writer.transport.get_protocol()
+        ended = protocol._get_close_waiter(writer)
+
+        protocol.connection_lost(BrokenPipeError())
+        await asyncio.sleep(0)
+
+        assert ended.done()
+        assert not ended._log_traceback, "nobody has heard of it"
+        await drop(connection)
+        if kind == "unix":
+            await over.wait()
