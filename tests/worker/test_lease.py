@@ -10,37 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiotq import App, current_job
-from aiotq.store.contract import WorkerCard
 from aiotq.worker import fetch, keeper
 from aiotq.worker.keeper import BLOCKED_AFTER_S, Keeper
 from tests.faults.proxy import FaultProxy
+from tests.worker.ghosts import SHORT_S, same
 from tests.worker.kit import Gate, fetcher_of, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from aiotq.store.contract import Store
     from aiotq.worker.worker import Worker
     from tests.servers import Server
     from tests.worker.kit import Events, Keys
-
-SHORT_S = 1  # the shortest lease there is: a heartbeat is 0.27 s
-
-
-def same(app: App, url: str | None = None, **settings: Any) -> App:
-    """Another app on the namespace of `app`, perhaps by another way."""
-    return App(url or app.source().url, namespace=app._core.settings.namespace, **settings)
-
-
-async def ghost(store: Store, *, queues: tuple[str, ...] = ("default",), jobs: int = 1) -> str:
-    """A worker that claims jobs and is never heard of again."""
-    card = WorkerCard(worker_id="ghost", label="ghost", host="nowhere", pid=1, queues=queues, lease_ms=SHORT_S * 1000)
-    assert await store.register(card)
-    reply = await store.exchange("ghost", [], queues=queues, limit=jobs)
-    assert len(reply.claimed) == jobs
-    return "ghost"
-
 
 # --- a worker that was reclaimed ----------------------------------------------------------------------------------
 
