@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SEED = 20
 LATENCY_S = 0.2  # of each answer
+PATIENCE_S = 30.0  # of who enqueues: where each try is struck, luck decides how many it takes
 LONG = ("--lease", "20")  # nothing here lasts so long: no job may run twice
 SHORT_S = 1.5
 LASTS_S = scaled(5.0, 60.0)  # of trouble that goes on and on
@@ -55,7 +56,7 @@ async def proxy(rig: Rig) -> AsyncIterator[FaultProxy]:
     """What stands between the server and all others, the test's own looks aside."""
     await rig.start_server()
     async with FaultProxy(rig.folder / "s", rig.folder / "p") as made:
-        await rig.send_through(made.url)
+        await rig.send_through(made.url, within_s=PATIENCE_S)
         yield made
 
 

@@ -203,9 +203,9 @@ class Rig:
             await self.raw.delete(f"{self.prefix}worker:{worker_id}")
             await self.raw.zrem(f"{self.prefix}workers", worker_id)
 
-    async def send_through(self, url: str) -> None:
-        """Enqueue by another way: through a proxy."""
-        self.app = App(url, namespace=self.namespace)
+    async def send_through(self, url: str, *, within_s: float = 5.0) -> None:
+        """Enqueue by another way: through a proxy. within_s: how long a `delay()` may take."""
+        self.app = App(url, namespace=self.namespace, connect_timeout=within_s)
         self.tasks = Tasks(self.app)
         await self._open.enter_async_context(self.app)
 
