@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha1
 from importlib.resources import files
 
-LOAD_TRIES = 30  # of a script that somebody flushes again and again: a batch may come to the server in pieces
+LOAD_TRIES = 100  # of a script that somebody flushes again and again: a batch comes to the server in pieces
 _FOLDER = files("aiotq.store").joinpath("lua")
 _SHARED = _FOLDER.joinpath("lib.lua").read_text("utf-8")
 
