@@ -6,13 +6,47 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from aiotq.errors import StoreRefused
 from aiotq.store.connection.handshake import drop
 from aiotq.store.connection.route import route
 from tests.faults.fake_server import answering
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+async def test_a_server_that_refuses_before_a_word_is_written_is_heard(
+    server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes to a connection that is closed already no longer hears what was said on it."""
+    opens = asyncio.open_unix_connection
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"-ERR max number of clients reached\r\n")
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async def open_late(path: str) -> Any:
+        found = await opens(path)
+        await closed.wait()
+        closed.clear()
+        return found
+
+    closed = asyncio.Event()
+    monkeypatch.setattr(asyncio, "open_unix_connection", open_late)
+    async with await asyncio.start_unix_server(refuse, server_folder / "s"):
+        with pytest.raises(StoreRefused) as caught:
+            await route(f"unix://{server_folder}/s", limit_s=5).connected()
+    assert caught.value.code == "MAXCLIENTS"
+
+
+async def test_a_server_that_closes_without_a_word_is_away(server_folder: Path) -> None:
+    async with await asyncio.start_unix_server(lambda _, writer: writer.close(), server_folder / "s"):
+        with pytest.raises(RedisConnectionError):
+            await route(f"unix://{server_folder}/s", limit_s=5).connected()
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])

@@ -25,6 +25,7 @@ from aiotq.store.connection.wire import BROKEN
 from aiotq.store.url import HIDDEN
 
 GREETINGS = 4  # see tls.greet
+LISTEN_S = 0.05  # for what a server says by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,31 @@ class Route:
             except tls.HungUp:
                 if number == GREETINGS:
                     break
+            except RedisConnectionError as error:
+                raise await self._refusal() or error from None
         raise RedisConnectionError(tls.HUNG_UP)
+
+    async def _refusal(self) -> Exception | None:
+        """Why a server closes connections, if it says so to one who listens and says nothing.
+
+        One that has too many clients says that as it accepts them, and closes. Who writes to it after that is told that
+        it has closed, and no longer what it has said.
+        """
+        path, host, port = (self.options.get(name) for name in ("path", "host", "port"))
+        if issubclass(self.kind, SSLConnection):
+            return None
+        word = b""
+        try:
+            async with asyncio.timeout(LISTEN_S):
+                opening = asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port)
+                reader, writer = await opening
+                try:
+                    word = await reader.readline()
+                finally:
+                    writer.transport.abort()
+        except (OSError, ValueError, TimeoutError):
+            return None
+        return self._told(ResponseError(word[1:].decode(errors="replace").strip())) if word.startswith(b"-") else None
 
     async def _connected(self) -> AbstractConnection:
         connection = self.made()
