@@ -6,6 +6,7 @@ redis-py's own retries are off: it would send a script again whose reply was los
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,8 @@ from aiotq.store.connection.wire import BROKEN
 from aiotq.store.url import HIDDEN
 
 GREETINGS = 4  # see tls.greet
-LISTEN_S = 0.05  # for what a server says by itself
+LONGEST_WORD = 1024  # bytes
+EAR = "_aiotq_ear"  # a connection's attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,31 +68,7 @@ class Route:
             except tls.HungUp:
                 if number == GREETINGS:
                     break
-            except RedisConnectionError as error:
-                raise await self._refusal() or error from None
         raise RedisConnectionError(tls.HUNG_UP)
-
-    async def _refusal(self) -> Exception | None:
-        """Why a server closes connections, if it says so to one who listens and says nothing.
-
-        One that has too many clients says that as it accepts them, and closes. Who writes to it after that is told that
-        it has closed, and no longer what it has said.
-        """
-        path, host, port = (self.options.get(name) for name in ("path", "host", "port"))
-        if issubclass(self.kind, SSLConnection):
-            return None
-        word = b""
-        try:
-            async with asyncio.timeout(LISTEN_S):
-                opening = asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port)
-                reader, writer = await opening
-                try:
-                    word = await reader.readline()
-                finally:
-                    writer.transport.abort()
-        except (OSError, ValueError, TimeoutError):
-            return None
-        return self._told(ResponseError(word[1:].decode(errors="replace").strip())) if word.startswith(b"-") else None
 
     async def _connected(self) -> AbstractConnection:
         connection = self.made()
@@ -99,14 +77,18 @@ class Route:
         try:
             async with asyncio.timeout(self.limit_s):
                 await connection.connect()
+            _last_word(connection)
             return connection
         except TimeoutError:  # it came as far as the log-in, which redis-py gives any time
+            _last_word(connection)
             failed: Exception = RedisTimeoutError(f"no answer after {self.limit_s:g} s")
         except tls.HungUp as error:
+            _last_word(connection)
             failed = error
         except (RedisError, OSError) as error:
-            failed = self._told(error)
+            failed = self._told(_last_word(connection) or error)
         except BaseException:
+            _last_word(connection)
             await drop(connection)
             raise
         await drop(connection)
@@ -189,12 +171,35 @@ def _quiet(kind: type[AbstractConnection]) -> type[AbstractConnection]:
 
 def _hear(connection: Any) -> None:
     """See to it that somebody hears why the connection's stream has ended: it is told where it matters."""
-    writer = getattr(connection, "_writer", None)
+    writer: Any = getattr(connection, "_writer", None)
+    plain = isinstance(writer, asyncio.StreamWriter) and writer.get_extra_info("ssl_object") is None
+    if plain and getattr(connection, EAR, None) is None:
+        setattr(connection, EAR, (connection._reader, writer.get_extra_info("socket").dup()))  # noqa: SLF001  as above
     ended = getattr(
         getattr(writer, "_protocol", None), "_get_close_waiter", None
     )  # what asyncio's `wait_closed` awaits
     if ended is not None:
         ended(writer).add_done_callback(_heard)
+
+
+def _last_word(connection: Any) -> RedisError | None:
+    """What a server said that has closed the connection before it was used; None: nothing. Asked once.
+
+    One that has too many clients says so as it accepts them, and closes. Whoever writes to it after that is told that
+    it has closed, and asyncio then drops what it has said; so a second ear is kept on it until then.
+    """
+    ear: tuple[asyncio.StreamReader, socket.socket] | None = getattr(connection, EAR, None)
+    if ear is None:
+        return None
+    setattr(connection, EAR, None)
+    reader, line = ear
+    word = bytes(getattr(reader, "_buffer", b""))
+    with line:
+        try:
+            word += line.recv(LONGEST_WORD, socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+    return ResponseError(word[1:].decode(errors="replace").strip()) if word.startswith(b"-") else None
 
 
 def _heard(ended: asyncio.Future[None]) -> None:
