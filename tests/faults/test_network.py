@@ -115,7 +115,9 @@ async def modest(rig: Rig, workers: list[WorkerProcess]) -> AsyncIterator[list[t
     yield loads
 
     async def as_many() -> bool:
-        return await clients(rig) <= opened + 1
+        # While a connection is being made, a worker has two sockets for it.
+        few = all(load_of(worker).fds <= was.fds + 1 for worker, was in zip(workers, before, strict=True))
+        return few and await clients(rig) <= opened + 1
 
     await until(as_many, "as many connections as before")
     loads += zip(before, [load_of(worker) for worker in workers], strict=True)
