@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+from asyncio.trsock import TransportSocket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +44,34 @@ async def test_a_server_that_refuses_before_a_word_is_written_is_heard(
         with pytest.raises(StoreRefused) as caught:
             await route(f"unix://{server_folder}/s", limit_s=5).connected()
     assert caught.value.code == "MAXCLIENTS"
+
+
+async def test_without_a_descriptor_for_a_second_ear_a_connection_is_made_all_the_same(
+    server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: object) -> None:
+        asked.append(True)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    asked: list[bool] = []
+    monkeypatch.setattr(TransportSocket, "dup", none_left)
+    async with answering(lambda _: None) as port:
+        await drop(await route(f"redis://127.0.0.1:{port}", limit_s=5).connected())
+    assert asked
+
+
+async def test_the_second_ear_is_closed_once_a_connection_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    dup = TransportSocket.dup
+
+    def keep(twin: TransportSocket) -> socket.socket:
+        ears.append(dup(twin))
+        return ears[-1]
+
+    ears: list[socket.socket] = []
+    monkeypatch.setattr(TransportSocket, "dup", keep)
+    async with answering(lambda _: None) as port:
+        await drop(await route(f"redis://127.0.0.1:{port}", limit_s=5).connected())
+    assert [ear.fileno() for ear in ears] == [-1]
 
 
 async def test_a_server_that_closes_without_a_word_is_away(server_folder: Path) -> None:

@@ -6,11 +6,11 @@ redis-py's own retries are off: it would send a script again whose reply was los
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
@@ -24,6 +24,9 @@ from aiotq.store.answers import code, told
 from aiotq.store.connection import tls
 from aiotq.store.connection.wire import BROKEN
 from aiotq.store.url import HIDDEN
+
+if TYPE_CHECKING:
+    import socket
 
 GREETINGS = 4  # see tls.greet
 LONGEST_WORD = 1024  # bytes
@@ -77,20 +80,18 @@ class Route:
         try:
             async with asyncio.timeout(self.limit_s):
                 await connection.connect()
-            _last_word(connection)
             return connection
         except TimeoutError:  # it came as far as the log-in, which redis-py gives any time
-            _last_word(connection)
             failed: Exception = RedisTimeoutError(f"no answer after {self.limit_s:g} s")
         except tls.HungUp as error:
-            _last_word(connection)
             failed = error
         except (RedisError, OSError) as error:
             failed = self._told(_last_word(connection) or error)
         except BaseException:
-            _last_word(connection)
             await drop(connection)
             raise
+        finally:
+            _last_word(connection)  # in any case, as it closes the ear
         await drop(connection)
         raise failed
 
@@ -146,7 +147,7 @@ _QUIET: dict[type[Any], type[Any]] = {}
 
 def _quiet(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """The class without two complaints: its own about a connection that a script's end left open, which the system
-    closes, and asyncio's about one that broke under a write before a wire had it.
+    closes, and asyncio's about one that broke under a write before a wire had it. And with an ear: see `_last_word`.
     """
     if kind not in _QUIET:
         base: Any = kind
@@ -170,20 +171,20 @@ def _quiet(kind: type[AbstractConnection]) -> type[AbstractConnection]:
 
 
 def _hear(connection: Any) -> None:
-    """See to it that somebody hears why the connection's stream has ended: it is told where it matters."""
+    """See to it that somebody hears why the connection's stream has ended, and what the server said before that."""
     writer: Any = getattr(connection, "_writer", None)
     plain = isinstance(writer, asyncio.StreamWriter) and writer.get_extra_info("ssl_object") is None
     if plain and getattr(connection, EAR, None) is None:
-        setattr(connection, EAR, (connection._reader, writer.get_extra_info("socket").dup()))  # noqa: SLF001  as above
-    ended = getattr(
-        getattr(writer, "_protocol", None), "_get_close_waiter", None
-    )  # what asyncio's `wait_closed` awaits
+        with suppress(OSError):  # no descriptor is left for it: then without
+            setattr(connection, EAR, (connection._reader, writer.get_extra_info("socket").dup()))  # noqa: SLF001  as above
+    # What asyncio's `wait_closed` awaits.
+    ended = getattr(getattr(writer, "_protocol", None), "_get_close_waiter", None)
     if ended is not None:
         ended(writer).add_done_callback(_heard)
 
 
 def _last_word(connection: Any) -> RedisError | None:
-    """What a server said that has closed the connection before it was used; None: nothing. Asked once.
+    """What a server said that has closed the connection before it was used; None: nothing. Asked once: the ear closes.
 
     One that has too many clients says so as it accepts them, and closes. Whoever writes to it after that is told that
     it has closed, and asyncio then drops what it has said; so a second ear is kept on it until then.
@@ -194,11 +195,8 @@ def _last_word(connection: Any) -> RedisError | None:
     setattr(connection, EAR, None)
     reader, line = ear
     word = bytes(getattr(reader, "_buffer", b""))
-    with line:
-        try:
-            word += line.recv(LONGEST_WORD, socket.MSG_DONTWAIT)
-        except OSError:
-            pass
+    with line, suppress(OSError):  # it never waits, as the socket that it is the twin of
+        word += line.recv(LONGEST_WORD)
     return ResponseError(word[1:].decode(errors="replace").strip()) if word.startswith(b"-") else None
 
 
