@@ -195,8 +195,8 @@ class Worker:
             if left.queued:
                 fetcher.idle.clear()
                 fetcher.wake(hungry=True)
-            # Asked again: other workers' jobs and the schedule end without a word to this one.
-            await asyncio.sleep(0.02 if left.running or left.queued else 0.1)  # sooner where something runs
+            # Other workers' jobs and the schedule end without a word to this one: it asks again, sooner where some run.
+            await asyncio.sleep(0.02 if left.running or left.queued else 0.1)
 
     def stop(self, *, now: bool = False) -> None:
         """Begin to stop: claim nothing more, give running jobs their grace, then put them back. now: without grace.

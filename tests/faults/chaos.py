@@ -167,7 +167,7 @@ class Chaos:
             waiting = any(data is not None and data[1:2] == b"w" for data in records)
             if not waiting and await raw.zcard(f"{keys}workers") <= len(self._crew.members):
                 break
-            await asyncio.sleep(0.2)  # a look at other processes
+            await asyncio.sleep(0.2)  # other processes say nothing of it here: looked at again
         # The ticket of a job that was cancelled while it waited lies in its line until a claim comes by.
         brooms = await self._place.enqueue(WORKERS)
         self._account.acked |= {job.id: time.monotonic() for job in brooms}

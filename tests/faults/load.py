@@ -141,7 +141,7 @@ class Producer:
             try:
                 await job.result()
             except StoreError:
-                await asyncio.sleep(0.1)  # the server is away: ask again
+                await asyncio.sleep(0.1)  # the server is away, and nobody tells when it is back: asked again
                 continue
             except JobError:
                 pass  # cancelled, expired, or killed with too many workers

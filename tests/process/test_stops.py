@@ -1,11 +1,11 @@
-"""Workers told to stop: gently, twice, too early, with the server away. Nothing is lost, and nothing runs twice."""
+"""Workers told to stop: gently, twice, with a claim or a goodbye on its way. Nothing is lost, and nothing runs twice."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,17 +18,10 @@ from tests.process.rig import Rig
 from tests.process.steady import steady
 from tests.process.team import taken
 
-if TYPE_CHECKING:
-    pass
-
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 PAIRS = [(first, second) for first in SIGNALS for second in SIGNALS]
 LONG_S = scaled(1.0, 3.0)  # a job that is running as its worker is told to stop
 DEAF_S = 0.1  # from the signal to the last start
-STARTS = scaled(8, 200)
-AT_ONCE = 4
-SILENCE_S = 1 + 5 + 1 + 1 + 1  # the grace, what a call may take (or a task its cancellation), last words, twice
-EARLY_S = 0.3  # of a start: the moments at which it is cut off
 MARGIN_S = 2.0  # for a machine that has other things to do
 
 

@@ -23,10 +23,6 @@ from tests.process.rig import Rig
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
-PAIRS = [(first, second) for first in SIGNALS for second in SIGNALS]
-LONG_S = scaled(1.0, 3.0)  # a job that is running as its worker is told to stop
-DEAF_S = 0.1  # from the signal to the last start
 STARTS = scaled(8, 200)
 AT_ONCE = 4
 SILENCE_S = 1 + 5 + 1 + 1 + 1  # the grace, what a call may take (or a task its cancellation), last words, twice
