@@ -1,4 +1,4 @@
-"""Workers told to stop: gently, twice, with a claim or a goodbye on its way. Nothing is lost, and nothing runs twice."""
+"""Workers told to stop: gently, twice, with a claim or a goodbye on its way. Nothing is lost, nothing runs twice."""
 
 from __future__ import annotations
 
