@@ -56,7 +56,7 @@ async def proxy(rig: Rig) -> AsyncIterator[FaultProxy]:
     """What stands between the server and all others, the test's own looks aside."""
     await rig.start_server()
     async with FaultProxy(rig.folder / "s", rig.folder / "p") as made:
-        await rig.send_through(made.url, within_s=PATIENCE_S)
+        await rig.send_through(made.url)
         yield made
 
 
@@ -146,6 +146,7 @@ async def test_latency_and_connections_lost_at_random_lose_nothing_and_repeat_no
 async def test_requests_and_answers_lost_at_random_lose_nothing_and_repeat_nothing(rig: Rig, proxy: FaultProxy):
     draw = random.Random(SEED)
     faults = (Fault.DROP_REQUEST, Fault.DROP_REPLY, Fault.HALF_REPLY)
+    await rig.send_through(proxy.url, within_s=PATIENCE_S)
     workers = [await rig.worker(*LONG, url=proxy.url) for _ in range(2)]
     async with rig.sampling(), modest(rig, workers) as settled:
         async with trouble(lambda: proxy.arm(draw.choice(faults), b"EVALSHA"), draw, every_s=LOSE_EVERY_S) as armed:

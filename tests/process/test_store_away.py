@@ -59,8 +59,8 @@ async def again_and_again(fault: Callable[[], Awaitable[object]], *, every_s: fl
 async def test_a_restart_of_the_server_in_mid_drain_loses_nothing_and_repeats_nothing(rig: Rig, ends: str, fsync: str):
     durable = ("--appendonly", "yes", "--appendfsync", fsync)
     await rig.start_server(*durable)
-    workers = await rig.workers(2, "-c", "10")  # both work by then, and so slowly that they can't be done by the fault
-    jobs = await rig.app.enqueue_many([rig.tasks.nap.s(0.02) for _ in range(JOBS)])
+    workers = await rig.workers(2, "-c", "50")  # both work by then, and so slowly that they can't be done by the fault
+    jobs = await rig.app.enqueue_many([rig.tasks.nap.s(0.1) for _ in range(JOBS)])
     await rig.ledger.until(500, "end")
     before, clients = [load_of(worker) for worker in workers], len(await rig.raw.client_list())
     samples = [await rig.sample()]
