@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ LOOKER = "rig"  # the name of the connections by which a rig looks at its server
 SAMPLE_EVERY_S = 0.3
 SAMPLE_WITHIN_S = 1.0  # a server that has frozen is not sampled
 SETTLES_WITHIN_S = 10.0  # what was opened to replace something is closed by then
-CALM_LOOKS = 10  # alike, one after the other: one that is just ready opens its keeper's connections a moment later
+CALM_S = 1.0  # nothing has changed for so long: one that is just ready opens its keeper's connections a moment later
 
 
 async def sample(raw: Any, prefix: str) -> census.Census:
@@ -77,11 +78,16 @@ class Witness:
     async def baseline(self, raw: Any, server: int, workers: Iterable[WorkerProcess]) -> None:
         """Note what the server and these workers hold before a fault: once nothing of it comes or goes any more."""
         lasting = [worker for worker in workers if worker.process.returncode is None]
-        looks: list[list[int]] = []
+        held: list[int] = []
+        since_s = time.monotonic()
 
         async def calm() -> bool:
-            looks.append([load_of(worker).fds for worker in lasting])
-            return len(looks) >= CALM_LOOKS and all(look == looks[-1] for look in looks[-CALM_LOOKS:])
+            nonlocal held, since_s
+            look = [load_of(worker).fds for worker in lasting]
+            look.append((await clients_of(raw, server)).clients)
+            if look != held:
+                held, since_s = look, time.monotonic()
+            return time.monotonic() - since_s >= CALM_S
 
         with suppress(AssertionError):  # they are at work
             await until(calm, "what is held does not change", within_s=SETTLES_WITHIN_S)
