@@ -50,6 +50,7 @@ KILL_EVERY_S = 0.1
 CONNECT_TIMEOUT_S = 5.0
 PING_P99_S = 0.010
 SLOWER = 5  # ... or so many times what it takes without the storm, if the machine itself is slow
+PARTS = 4  # in which a cost is measured
 LEASE_S = 1.0
 HEARTBEAT_S = LEASE_S / 3.75
 MARGIN_S = 2.0  # for a machine that has other things to do
@@ -188,20 +189,17 @@ async def test_a_long_backlog_is_drained_as_fast_as_a_short_one_and_an_urgent_jo
     assert await rig.raw.llen(line) == BACKLOG
     async with measured(rig) as storm:
         worker = await rig.worker()
-        before, began_ms = load_of(worker), await meter.cpu_ms()
-        await rig.ledger.until(DRAINED // 2, "end", within_s=WITHIN_S)
+        before = load_of(worker)
+        many_ms = await cheapest_ms(rig, meter, DRAINED // 2)
         urgent = await rig.tasks.note.options(priority=0).delay()
         sent_s = time.monotonic()
-        await rig.ledger.until(DRAINED, "end", within_s=WITHIN_S)
-        many_ms = (await meter.cpu_ms() - began_ms) / DRAINED / await meter.slower()
+        many_ms = min(many_ms, await cheapest_ms(rig, meter, DRAINED // 2))
         grown = load_of(worker).rss - before.rss
         await rig.stop(worker)
     await shorten(rig, line, DRAINED)
     drained = len(rig.ledger.ends())
     worker = await rig.worker()
-    began_ms = await meter.cpu_ms()
-    await rig.ledger.until(drained + DRAINED, "end", within_s=WITHIN_S)
-    few_ms = (await meter.cpu_ms() - began_ms) / DRAINED / await meter.slower()
+    few_ms = await cheapest_ms(rig, meter, DRAINED)
     jobs = [rig.app.job(job_id) for job_id in {entry.job_id for entry in rig.ledger.starts()}]
     await rig.all_ended(jobs)
     await rig.stop(worker)
@@ -218,6 +216,21 @@ async def test_a_long_backlog_is_drained_as_fast_as_a_short_one_and_an_urgent_jo
     assert many_ms < 2.5 * few_ms, "a claim costs more where more jobs wait"
     assert grown < 2 * SPARE_BYTES, "the worker holds more where more jobs wait"
     await rig.check(jobs, times=[storm.pings])
+
+
+async def cheapest_ms(rig: Rig, meter: Meter, jobs: int) -> float:
+    """The server's processor time a job, until so many more have ended: of the part in which it was least.
+
+    What else the machine does adds to it, and takes nothing from it.
+    """
+    first = ended = len(rig.ledger.ends())
+    used_ms, least_ms = await meter.cpu_ms(), float("inf")
+    while ended < first + jobs:
+        await rig.ledger.until(min(ended + jobs // PARTS, first + jobs), "end", within_s=WITHIN_S)
+        now_ms, now = await meter.cpu_ms(), len(rig.ledger.ends())
+        least_ms = min(least_ms, (now_ms - used_ms) / (now - ended))
+        used_ms, ended = now_ms, now
+    return least_ms
 
 
 @pytest.mark.timeout(300)
