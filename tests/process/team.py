@@ -56,7 +56,10 @@ async def taken(pid: int, number: signal.Signals) -> None:
     """Until a signal waits for a process no more: one that comes while another waits is the same one to the kernel."""
 
     async def delivered() -> bool:
-        status = Path(f"/proc/{pid}/status").read_text()
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return True  # it has ended by it
         (waiting,) = (line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
         return not int(waiting, 16) >> (number - 1) & 1
 
