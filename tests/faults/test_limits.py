@@ -48,6 +48,7 @@ async def test_a_worker_without_a_free_file_descriptor_waits_for_one_and_ends_wh
     jobs = [await rig.tasks.hold.delay() for _ in range(5)]
     await rig.ledger.until(5)
     await rig.baseline()
+    before = load_of(worker)
     _, most = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, most))
     await rig.raw.client_kill_filter(skipme=True)
@@ -62,8 +63,10 @@ async def test_a_worker_without_a_free_file_descriptor_waits_for_one_and_ends_wh
     await rig.all_ended(jobs)
     later = await rig.enqueue(50)
     await rig.all_ended(later)
+    await rig.heartbeats_of(worker, 1)
+    settled = [(before, load_of(worker))]
     await rig.stop(worker)
-    await rig.check([*jobs, *later], away=[(starved, still)])
+    await rig.check([*jobs, *later], settled=settled, away=[(starved, still)])
 
 
 async def test_a_worker_with_few_file_descriptors_and_tasks_that_take_them_all_comes_back_when_it_has_more(rig: Rig):

@@ -50,7 +50,7 @@ KILL_EVERY_S = 0.1
 CONNECT_TIMEOUT_S = 5.0
 PING_P99_S = 0.010
 SLOWER = 5  # ... or so many times what it takes without the storm, if the machine itself is slow
-PARTS = 4  # in which a cost is measured
+PART = DRAINED // 8  # jobs over which a cost is measured
 LEASE_S = 1.0
 HEARTBEAT_S = LEASE_S / 3.75
 MARGIN_S = 2.0  # for a machine that has other things to do
@@ -226,7 +226,7 @@ async def cheapest_ms(rig: Rig, meter: Meter, jobs: int) -> float:
     first = ended = len(rig.ledger.ends())
     used_ms, least_ms = await meter.cpu_ms(), float("inf")
     while ended < first + jobs:
-        await rig.ledger.until(min(ended + jobs // PARTS, first + jobs), "end", within_s=WITHIN_S)
+        await rig.ledger.until(min(ended + PART, first + jobs), "end", within_s=WITHIN_S)
         now_ms, now = await meter.cpu_ms(), len(rig.ledger.ends())
         least_ms = min(least_ms, (now_ms - used_ms) / (now - ended))
         used_ms, ended = now_ms, now
@@ -238,6 +238,7 @@ async def test_while_all_connections_are_killed_again_and_again_fifty_senders_lo
     await rig.start_server()
     workers = await rig.workers(2, "--lease", "20")  # nothing here lasts so long: no job may run twice
     await rig.baseline()
+    settled = [load_of(worker) for worker in workers]
     over, jobs, calls_s = asyncio.Event(), list[Any](), list[float]()
     unsure: list[StoreUnavailable] = []
 
@@ -276,10 +277,11 @@ async def test_while_all_connections_are_killed_again_and_again_fifty_senders_lo
     )
     later = await rig.enqueue(100)
     await rig.all_ended(later)
+    after = [load_of(worker) for worker in workers]
     await rig.stop(*workers)
     assert len(unsure) <= len(calls_s) / 100
     longest = Took(what="delay()", took_s=max(calls_s), limit_s=CONNECT_TIMEOUT_S + 1)
-    await rig.check([*jobs, *later], times=[longest])
+    await rig.check([*jobs, *later], settled=list(zip(settled, after, strict=True)), times=[longest])
 
 
 # --- what they use ------------------------------------------------------------------------------------------------
