@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,28 @@ TICKS_A_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def load_of(worker: WorkerProcess) -> Load:
-    """What it has taken so far, and holds now."""
+def load_of(worker: WorkerProcess, *, connecting: bool = False) -> Load:
+    """What it has taken so far, and holds now.
+
+    connecting: it makes connections at this moment, each of which has a twin of its socket until it is made (decision
+    47): a socket counts once.
+    """
     proc = Path("/proc") / str(worker.pid)
     after_name = (proc / "stat").read_text().rpartition(") ")[2].split()
     return Load(
         pid=worker.pid,
-        fds=len(list((proc / "fd").iterdir())),
+        fds=_sockets_once(proc) if connecting else len(list((proc / "fd").iterdir())),
         rss=int((proc / "statm").read_text().split()[1]) * PAGE_BYTES,
         cpu_s=(int(after_name[11]) + int(after_name[12])) / TICKS_A_S,  # utime and stime
         lines=len(worker.output),
         at_s=time.monotonic(),
     )
+
+
+def _sockets_once(proc: Path) -> int:
+    links: list[str] = []
+    for entry in (proc / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            links.append(str(entry.readlink()))
+    sockets = {link for link in links if link.startswith("socket:")}
+    return len(sockets) + sum(not link.startswith("socket:") for link in links)
