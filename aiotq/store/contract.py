@@ -24,7 +24,7 @@ from aiotq.job import JobStatus
 # Bounds of one call, as measured to keep every script under 5 ms.
 MAX_ENQUEUE = 400
 MAX_FINISHED = MAX_CLAIMED = 200
-MAX_RECLAIMED = 300
+MAX_RECLAIMED = 150
 MAX_PROMOTED = 1_000
 MAX_BATCH_BYTES = 1 << 20
 
