@@ -17,17 +17,13 @@ TICKS_A_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def load_of(worker: WorkerProcess, *, connecting: bool = False) -> Load:
-    """What it has taken so far, and holds now.
-
-    connecting: it makes connections at this moment, each of which has a twin of its socket until it is made (decision
-    47): a socket counts once.
-    """
-    proc = Path("/proc") / str(worker.pid)
+def load_of(worker: WorkerProcess) -> Load:
+    """What it has taken so far, and holds now."""
+    proc = _proc(worker)
     after_name = (proc / "stat").read_text().rpartition(") ")[2].split()
     return Load(
         pid=worker.pid,
-        fds=_sockets_once(proc) if connecting else len(list((proc / "fd").iterdir())),
+        fds=len(list((proc / "fd").iterdir())),
         rss=int((proc / "statm").read_text().split()[1]) * PAGE_BYTES,
         cpu_s=(int(after_name[11]) + int(after_name[12])) / TICKS_A_S,  # utime and stime
         lines=len(worker.output),
@@ -35,10 +31,15 @@ def load_of(worker: WorkerProcess, *, connecting: bool = False) -> Load:
     )
 
 
-def _sockets_once(proc: Path) -> int:
+def connects(worker: WorkerProcess) -> bool:
+    """Whether it makes a connection at this moment: the socket of one has a twin until it is made (decision 47)."""
     links: list[str] = []
-    for entry in (proc / "fd").iterdir():
+    for entry in (_proc(worker) / "fd").iterdir():
         with suppress(FileNotFoundError):  # closed since
             links.append(str(entry.readlink()))
-    sockets = {link for link in links if link.startswith("socket:")}
-    return len(sockets) + sum(not link.startswith("socket:") for link in links)
+    sockets = [link for link in links if link.startswith("socket:")]
+    return len(set(sockets)) < len(sockets)
+
+
+def _proc(worker: WorkerProcess) -> Path:
+    return Path("/proc") / str(worker.pid)
