@@ -125,7 +125,7 @@ class WorkerInfo:
     host: str
     pid: int
     queues: tuple[str, ...]
-    state: str  # "working", "stopping", "late": its lease has ended, "blocked": its loop stands still, "gone": reclaimed
+    state: str  # "working", "stopping", "late": its lease has ended, "blocked": its loop stands, "gone": reclaimed
     started_at: datetime | None
     last_seen_s: float | None  # how long ago it renewed its lease
     slots: int | None
