@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from aiotq.store.ask import Asker
 from aiotq.store.reading import ReadingVerbs
+from aiotq.store.telling import TellingVerbs
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Store
 
 
-class RedisOperator(ReadingVerbs):
+class RedisOperator(ReadingVerbs, TellingVerbs):
     """An `inspection.Operator`. It has no connection of its own: that of the store which it is of."""
 
 
