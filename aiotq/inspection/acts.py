@@ -1,4 +1,4 @@
-"""What a person may do to one job, decided: from its record and its place to what the store is told, or why not. Pure."""
+"""What a person may do to a job, decided: from its record and its place to what the store is told, or why not. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from aiotq import record as records
 from aiotq.document import LEAST_TTL_MS, outliving
 from aiotq.errors import InvalidRecord, UsageError
 from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, SUSPECT, JobStatus, line, lines
+from aiotq.signing import Signer
 from aiotq.store.contract import Replacement
+from aiotq.store.inspection import Discarding
 
 if TYPE_CHECKING:
     from aiotq.record import Record
-    from aiotq.signing import Signer
     from aiotq.store.contract import Place
 
 SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
@@ -33,17 +34,6 @@ class Act(StrEnum):
     DISCARD = "discard"
     PROMOTE = "promote"
     REQUEUE = "requeue"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discarding:
-    """A short record that shall stand in the place of one that has ended."""
-
-    job_id: str
-    was: str  # state and generation that were read
-    record: bytes
-    new_generation: str
-    ttl_ms: int = LEAST_TTL_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +115,11 @@ def _retry(wish: Wish, found: Record) -> Decision:
         return Nothing(done=False, why=f"it has {_ended(found)}, and only one that has failed is retried")
     if doc.raw is None:
         stored = records.again(found, generation=wish.generation, due_ms=wish.now_ms, afresh=True)
-        return _waiting(wish, found, _signed(found.job_id, stored, wish.signer), queue=doc.queue)
+        return _waiting(found, _signed(found.job_id, stored, wish.signer), queue=doc.queue)
     if len(doc.raw) >= records.MAX_RAW or not _is_waiting(doc.raw):
         return Nothing(done=False, why="its record could not be read, and there is not enough of it left")
     # Its bytes as they were: with the signature that they had, and none of ours.
-    return _waiting(wish, found, records.regenerated(doc.raw, wish.generation), queue=doc.queue)
+    return _waiting(found, records.regenerated(doc.raw, wish.generation), queue=doc.queue)
 
 
 def _is_waiting(raw: bytes) -> bool:
@@ -177,7 +167,7 @@ def _discard(wish: Wish, found: Record) -> Decision:
 
 
 def discard_unread(wish: Wish, job_id: str, data: bytes) -> Decision:
-    """... of a record that can't be read: newer, broken, or signed by nobody known. Its header says whether it has ended."""
+    """... of a record that can't be read: newer, broken, or of a stranger. Its header tells whether it has ended."""
     try:
         _, state, generation, enqueued_ms = records.header(data)
     except InvalidRecord:
@@ -186,9 +176,7 @@ def discard_unread(wish: Wish, job_id: str, data: bytes) -> Decision:
         return Nothing(done=False, why="it has not ended, and can't be read; purge its queue, or leave it to a worker")
     if wish.signer is None and _SIGNED.search(data) is not None:
         raise unsigned(job_id)
-    return _discarding(
-        wish, job_id, state + generation, enqueued_ms, task_of(data), DEFAULT_QUEUE, DEFAULT_PRIORITY
-    )
+    return _discarding(wish, job_id, state + generation, enqueued_ms, task_of(data), DEFAULT_QUEUE, DEFAULT_PRIORITY)
 
 
 def _discarding(
@@ -205,7 +193,11 @@ def _discarding(
         ttl_ms=1,
     )
     return Discarding(
-        job_id=job_id, was=was, record=_signed(job_id, stored, wish.signer), new_generation=wish.generation
+        job_id=job_id,
+        was=was,
+        record=_signed(job_id, stored, wish.signer),
+        new_generation=wish.generation,
+        ttl_ms=LEAST_TTL_MS,
     )
 
 
@@ -229,13 +221,11 @@ def _put(wish: Wish, found: Record, place: Place) -> Decision:
     if doc.due_ms is None and doc.delay_ms is not None and place.status is not JobStatus.SCHEDULED:
         due_ms = found.enqueued_ms + doc.delay_ms
     stored = records.again(found, generation=wish.generation, due_ms=due_ms, queue=queue, afresh=False)
-    return _waiting(
-        wish, found, _signed(found.job_id, stored, wish.signer), queue=queue, where=where, forgets=requeue
-    )
+    return _waiting(found, _signed(found.job_id, stored, wish.signer), queue=queue, where=where, forgets=requeue)
 
 
 def _waiting(
-    wish: Wish, found: Record, stored: bytes, *, queue: str, where: str | None = None, forgets: bool = True
+    found: Record, stored: bytes, *, queue: str, where: str | None = None, forgets: bool = True
 ) -> Replacement:
     return Replacement(
         job_id=found.job_id,
@@ -265,7 +255,7 @@ def _ended(found: Record) -> str:
 
 
 def task_of(data: bytes) -> str:
-    """The task's name out of a record's first bytes, of whichever version; "(unreadable)" where that is not to be seen."""
+    """The task's name out of a record's first bytes, of whichever version, if it is to be seen there."""
     found = _TASK.match(data[records.HEADER :])
     return found[1].decode(errors="backslashreplace") if found else UNREADABLE
 

@@ -8,5 +8,5 @@ if not worker then return 0 end
 begin()
 safe('HSET', prefix .. 'cancels', id, worker)
 publish('control:' .. worker, id)
-audited(ARGV[3], clock('0'))
+audited(ARGV[3], (clock('0')))
 return 1

@@ -4,5 +4,5 @@
 -- RETURNS 1 | 0 it was paused already
 begin()
 local changed = safe('SADD', prefix .. 'paused', ARGV[1])
-audited(ARGV[2], clock('0'))
+if changed == 1 then audited(ARGV[2], (clock('0'))) end
 return changed

@@ -3,6 +3,6 @@
 -- ARGV    1 queue   2 for the audit, or ""
 -- RETURNS 1 | 0 it was not paused
 local changed = safe('SREM', prefix .. 'paused', ARGV[1])
-audited(ARGV[2], clock('0'))
+if changed == 1 then audited(ARGV[2], (clock('0'))) end
 token(ARGV[1])
 return changed
