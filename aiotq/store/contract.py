@@ -3,9 +3,8 @@
 The workers, the handles and the app know the store by this file alone. Each verb is one atomic script (or one read);
 what becomes of a job is decided by its callers, and only stored here.
 
-The values are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
-Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
-every verb that has it, means that clock; tests pass a virtual one.
+The values are msgspec Structs, made in a tenth of a frozen dataclass's time. `_ms` are whole milliseconds, instants
+Unix milliseconds by Redis's own clock. `now_ms=0`, a verb's default, means that clock; tests pass a virtual one.
 
 Verbs may raise StoreUnavailable (unknown if `.sent`), StoreRefused (nothing was done), StoreUnusable (nor will be).
 """

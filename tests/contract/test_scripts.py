@@ -26,9 +26,9 @@ FILES = sorted((STORE / "lua").glob("*.lua"))
 # Of Redis 6.2, and known to Valkey 7.2 and fakeredis.
 COMMANDS = {
     *("DEL", "EXISTS", "GET", "GETRANGE", "HDEL", "HGET", "HGETALL", "HINCRBY", "HLEN", "HMGET", "HSET", "INCR"),
-    *("LLEN", "LPOP", "LRANGE", "LREM", "LTRIM", "LPUSH", "MGET", "PEXPIRE", "PTTL", "PUBLISH", "RENAME", "RPUSH", "SADD", "SCARD", "SET"),
+    *("LLEN", "LPOP", "LPUSH", "MGET", "PEXPIRE", "PTTL", "PUBLISH", "RENAME", "RPUSH", "SADD", "SCARD", "SET"),
     *("SETRANGE", "SMEMBERS", "SMISMEMBER", "SPOP", "SREM", "STRLEN", "TIME", "ZADD", "ZRANGE", "ZRANGEBYSCORE"),
-    *("ZREM", "ZREVRANGEBYSCORE", "ZSCORE"),
+    *("LRANGE", "LREM", "LTRIM", "ZREM", "ZREVRANGEBYSCORE", "ZSCORE"),
 }
 
 
