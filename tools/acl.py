@@ -12,13 +12,19 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiotq.store import scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent
 STORE = ROOT / "aiotq" / "store"
 PAGE = ROOT / "docs" / "acl.md"
 
+# What reads of `app.inspect` call of the operator's side of a store (aiotq/store/inspection.py): those of `Reading`.
+OPERATOR_CLASSES = (("verbs.py", "Verbs"), ("reading.py", "ReadingVerbs"), ("telling.py", "TellingVerbs"))
 # The methods of RedisStore that a user calls; None: all.
 USES: dict[str, frozenset[str] | None] = {
     "worker": None,
@@ -27,16 +33,20 @@ USES: dict[str, frozenset[str] | None] = {
     ),
     "reader": frozenset({"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey"}),
 }
-# A right to look that a user may do without. Only a worker makes use of what it would see.
+READS = frozenset({"reader"})  # who looks by `app.inspect`
+# A right to look that a user may do without. Only a worker, and who looks at the server, make use of what it would see.
 LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
-# Those that no user is given: one is as good as a right to change, the other is for those who come by sentinels alone.
-NEVER = frozenset({"CONFIG GET", "ROLE"})
+# Those that no user is given: who may read settings, or commands of all, sees what is not of his namespace; the last is
+# for those who come by sentinels alone.
+NEVER = frozenset({"CONFIG GET", "SLOWLOG GET", "ROLE"})
 # What scripts do with a key of a wrong type; a reader is told NOPERM instead.
 MENDS = frozenset({"RENAME", "PEXPIRE", "ZADD"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
-_CONTAINERS = frozenset({"CONFIG", "SCRIPT"})
+_CONTAINERS = frozenset({"CONFIG", "SCRIPT", "SLOWLOG"})
 _WORD = re.compile(r"[A-Z]{3,}")
-_SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0, "_block": 0}  # which argument of which function is a command
+# Which argument of which function is a command.
+_SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0, "_block": 0, "_may": 0}
+_OPERATOR_SENDS = {**_SENDS, "_send": 0}
 
 
 # --- what the scripts call ----------------------------------------------------------------------------------------
@@ -82,27 +92,29 @@ def _tree(name: str) -> ast.Module:
     return ast.parse((STORE / name).read_text("utf-8"))
 
 
-@cache
 def _methods() -> dict[str, ast.AST]:
+    return _methods_of((("ask.py", "Asker"), ("callers.py", "CallerVerbs"), ("redis.py", "RedisStore")))
+
+
+@cache
+def _methods_of(kept: tuple[tuple[str, str], ...]) -> dict[str, ast.AST]:
+    """The methods of some classes, by name. kept: the file of each."""
     classes = [
-        node
-        for name, of in (("ask.py", "Asker"), ("callers.py", "CallerVerbs"), ("redis.py", "RedisStore"))
-        for node in _tree(name).body
-        if isinstance(node, ast.ClassDef) and node.name == of
+        node for name, of in kept for node in _tree(name).body if isinstance(node, ast.ClassDef) and node.name == of
     ]
     functions = [node for found in classes for node in found.body]
     return {node.name: node for node in functions if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def sent(tree: ast.AST) -> frozenset[str]:
+def sent(tree: ast.AST, sends: Mapping[str, int] = _SENDS) -> frozenset[str]:
     """The commands that a piece of Python names as it sends them: "GET", "SCRIPT LOAD"."""
     found: set[str] = set()
     for node in ast.walk(tree):
         parts: list[ast.expr] = []
         if isinstance(node, ast.Tuple):
             parts = node.elts
-        elif isinstance(node, ast.Call) and (function := _name(node.func)) in _SENDS:
-            parts = node.args[_SENDS[function] :]
+        elif isinstance(node, ast.Call) and (function := _name(node.func)) in sends:
+            parts = node.args[sends[function] :]
         words = [part.value if isinstance(part, ast.Constant) else None for part in parts[:2]]
         if not words or not isinstance(words[0], str) or not _WORD.fullmatch(words[0]):
             continue
@@ -142,6 +154,12 @@ def commands_of_method(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def looks() -> frozenset[str]:
+    """The commands of all that an operator reads."""
+    methods = _methods_of(OPERATOR_CLASSES)
+    return frozenset[str]().union(*(sent(method, _OPERATOR_SENDS) for method in methods.values()))
+
+
 # --- the rules ----------------------------------------------------------------------------------------------------
 
 
@@ -154,7 +172,9 @@ def commands(user: str) -> frozenset[str]:
         if (uses is None or method in uses) and not method.startswith("_"):
             found |= commands_of_method(method)
     found -= NEVER
-    if user != "worker":
+    if user in READS:
+        found |= looks() - NEVER
+    elif user != "worker":
         found -= LOOKS
     if user == "reader":
         found -= MENDS
