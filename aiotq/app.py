@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from aiotq.hooks import Hooks, Middleware, Observer
+    from aiotq.hooks import Middleware, Observer
+    from aiotq.inspector import Inspector
     from aiotq.retry import Duration, RetryPolicy
     from aiotq.source import Source
     from aiotq.worker.worker import Worker
@@ -109,9 +110,7 @@ class App:
         middleware: Sequence[Middleware] = (),
         observers: Sequence[Observer] = (),
     ) -> None:
-        if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            given = f"({type(url).__name__})" if "://" in str(url) else checks.shown(url)  # a password may be in it
-            raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
+        _refuse_no_url(url)
         checked = settings.checked(
             namespace=namespace,
             default_queue=default_queue,
@@ -210,23 +209,13 @@ class App:
         self._tasks[registered.name] = made
         return made
 
-    # --- hooks --------------------------------------------------------------------------------------------------
-
     def add_middleware(self, middleware: Middleware) -> None:
-        """Have this wrap each enqueuing and run from now on, inside of those that are there already.
-
-        For runs before a worker starts. One that is an observer as well is taken as both. Raises UsageError.
-        """
+        """Have this wrap, inside of the others, what is enqueued from now on, and runs of workers that start later."""
         self._core.hook(middleware)
 
     def add_observer(self, observer: Observer) -> None:
-        """Have this watch from now on; what a worker does, if it starts later. Raises UsageError for what is none."""
+        """Have this watch what is enqueued from now on, and the workers that start later. Raises UsageError."""
         self._core.hook(observer)
-
-    @property
-    def hooks(self) -> Hooks:
-        """What was added: `.middleware` and `.observers`."""
-        return self._core.hooks
 
     # --- jobs ---------------------------------------------------------------------------------------------------
 
@@ -242,6 +231,13 @@ class App:
         `.refused` names their places), when all others are queued. If one of the calls is `durable`, all are.
         """
         return await enqueue_many(self._core, signatures)
+
+    @property
+    def inspect(self) -> Inspector:
+        """What there is and how it does, and the hand that changes it: queues, workers, jobs, failures, counts."""
+        from aiotq.inspector import Inspector  # noqa: PLC0415  a service that only enqueues does without
+
+        return Inspector(self._core)
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -339,6 +335,12 @@ def _bound(lifespan: Callable[..., AbstractAsyncContextManager[Any]], app: App) 
         f"lifespan={checks.shown(lifespan)} can't be called; "
         "pass a function that takes nothing, or the app, and returns an async context manager (@asynccontextmanager)"
     )
+
+
+def _refuse_no_url(url: object) -> None:
+    if url is not None and not isinstance(url, str):
+        given = f"({type(url).__name__})" if "://" in str(url) else checks.shown(url)  # a password may be in it
+        raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
 
 
 def _given(parameter: str, hooks: object) -> Sequence[object]:

@@ -16,6 +16,7 @@ from msgspec import Struct, json, structs
 from aiotq.checks import shown
 from aiotq.current import CurrentJob
 from aiotq.errors import UsageError
+from aiotq.frames import full_traceback
 from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
 
 if TYPE_CHECKING:
@@ -191,7 +192,6 @@ class Observer:
 # --- what an app holds ------------------------------------------------------------------------------------------------
 
 EVENTS = ("enqueued", "claimed", "started", "ended", "lost")
-SHOWN = 200  # characters of an error in the log
 
 
 class Hooks:
@@ -247,10 +247,9 @@ class Hooks:
         if kind in self._said:
             return
         self._said.add(kind)
-        said = "observer %s failed in %s(): %s: %s (said once; jobs are not affected)"
-        name, text = type(observer).__name__, _text(error)
-        extra = {"event": "observer_failed", "observer": name, "hook": event}
-        log.error(said, name, event, type(error).__name__, text, extra=extra, exc_info=error)
+        name = type(observer).__name__
+        said = "observer %s failed in %s(), which is said once and affects no job:\n%s"
+        log.error(said, name, event, full_traceback(error).rstrip(), extra={"event": "observer_failed", "hook": event})
 
 
 def encoded_headers(headers: Mapping[str, str]) -> bytes:
@@ -284,10 +283,3 @@ def _refuse_kind(hook: object, names: Sequence[str], *, asynchronous: bool) -> N
         if inspect.iscoroutinefunction(getattr(hook, name)) is not asynchronous:
             wanted, is_one = ("an async def", "a plain def") if asynchronous else ("a plain def", "an async def")
             raise UsageError(f"{type(hook).__name__}.{name}() is {is_one}, and {wanted} was expected; make it one")
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)[:SHOWN]
-    except BaseException:  # noqa: BLE001  its __str__ may raise anything
-        return "(its text can't be shown)"

@@ -59,8 +59,8 @@ def test_one_that_is_both_counts_as_both_wherever_it_is_given_and_once() -> None
     for app in (App(middleware=[both]), App(observers=[both]), App()):
         app.add_middleware(both)
         app.add_observer(both)
-        assert app.hooks.middleware == app.hooks.observers == (both,)
-        assert app.hooks.outgoing
+        assert app._core.hooks.middleware == app._core.hooks.observers == (both,)
+        assert app._core.hooks.outgoing
 
 
 @pytest.mark.parametrize("given", [Runs, object(), None, "middleware", len])
@@ -73,7 +73,7 @@ def test_what_is_no_hook_is_refused(given: Any) -> None:
 
 def test_a_class_in_place_of_an_instance_is_told_how_to_be_one() -> None:
     with pytest.raises(UsageError, match=r"pass an instance: Runs\(\)"):
-        App(middleware=[Runs])  # type: ignore[arg-type]
+        App(middleware=[Runs])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("given", [Runs(), None, "x"])
@@ -84,7 +84,7 @@ def test_what_is_no_list_of_hooks_is_refused(given: Any) -> None:
 
 def test_a_plain_run_and_an_async_observer_are_refused() -> None:
     class PlainRun(Middleware):
-        def run(self, job: Incoming, call: RunNext) -> Any: ...  # type: ignore[override]
+        def run(self, job: Incoming, call: RunNext) -> Any: ...
 
     class AsyncWatch(Observer):
         async def started(self, attempt: Attempt) -> None: ...  # type: ignore[override]
