@@ -19,6 +19,7 @@ MOST_WORKERS = 1_000
 MOST_HELD = 2_000  # tickets of one worker
 MOST_FIELDS = 1_000  # of a hash that anybody may have filled
 RING = 12_000  # entries of `ended`, its slack counted in
+MAX_TAKEN = 150  # jobs that one script ends
 SHOWN = 16 << 10  # bytes of a record that are looked at in a list
 HEAD = 2_048  # ... of one that is larger than that
 
@@ -70,6 +71,41 @@ class Told(Struct, frozen=True, kw_only=True):
     info: Mapping[str, str]
     config: Mapping[str, str]
     ping_s: Sequence[float]  # of a few, in their order
+
+
+class Discarding(Struct, frozen=True, kw_only=True):
+    """A short record that shall stand in the place of one of a job that has ended."""
+
+    job_id: str
+    was: str  # state and generation that were read
+    record: bytes
+    new_generation: str
+    ttl_ms: int
+
+
+class Waiting(Struct, frozen=True, gc=False):
+    """A ticket, and what shows how to end its job. No bytes: there is no record, or the ticket is none."""
+
+    ticket: str
+    beginning: bytes
+    end: bytes
+
+
+class Front(Struct, frozen=True, kw_only=True):
+    """The front of a line."""
+
+    now_ms: int
+    length: int  # of the whole line
+    waiting: Sequence[Waiting]
+
+
+class Ending(Struct, frozen=True, kw_only=True, gc=False):
+    """A job in a line that shall end."""
+
+    ticket: str
+    header: bytes  # the first 19 bytes of its record, as they were read
+    record: bytes  # that shall stand
+    ttl_ms: int
 
 
 class Reading(Protocol):
@@ -194,5 +230,33 @@ class Reading(Protocol):
         ...
 
 
-class Operator(Reading, Protocol):
+class Acting(Protocol):
+    """An operator's acts that no caller has (`contract.Store` has replace, cancel, pause and resume). Safe to repeat.
+
+    audit: as `aiotq.inspection.audit.entry` makes it.
+    """
+
+    async def discard(self, wanted: Discarding, *, audit: bytes = b"") -> bool:
+        """Compare and set the record of a job that has ended; a dead letter no more. False if it is another one now."""
+        ...
+
+    async def front(self, line: str, *, limit: int) -> Front:
+        """The first tickets of a line."""
+        ...
+
+    async def take(
+        self, line: str, endings: Sequence[Ending], *, limit: int, generation: str, now_ms: int = 0
+    ) -> tuple[int, int]:
+        """End jobs among the first `limit` of a line, at most MAX_TAKEN: those that lie there as they were read.
+
+        generation: of the new records. Returns how many of them have ended so, by now; and how many stale tickets went.
+        """
+        ...
+
+    async def keep(self, audit: bytes, *, now_ms: int = 0) -> None:
+        """Keep an entry of the audit that no act keeps itself."""
+        ...
+
+
+class Operator(Reading, Acting, Protocol):
     """An operator's side of a store."""
