@@ -12,19 +12,13 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aiotq.store import scripts
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent
 STORE = ROOT / "aiotq" / "store"
 PAGE = ROOT / "docs" / "acl.md"
 
-# What reads of `app.inspect` call of the operator's side of a store (aiotq/store/inspection.py): those of `Reading`.
-OPERATOR_CLASSES = (("verbs.py", "Verbs"), ("reading.py", "ReadingVerbs"), ("telling.py", "TellingVerbs"))
 # The methods of RedisStore that a user calls; None: all.
 USES: dict[str, frozenset[str] | None] = {
     "worker": None,
@@ -32,25 +26,25 @@ USES: dict[str, frozenset[str] | None] = {
         {"open", "enqueue", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers"}
     ),
     "reader": frozenset({"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey"}),
+    # Beside these, all that the operator's side has.
     "operator": frozenset(
         {"open", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers", "lease_end"}
         | {"backlog", "survey", "pause", "resume"}
     ),
 }
-READS = frozenset({"reader", "operator"})  # who looks by `app.inspect`
-# A right to look that a user may do without. Only a worker, and who looks at the server, make use of what it would see.
+# A right to look that a user may do without. Only a worker makes use of what it would see.
 LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
-# Those that no user is given: who may read settings, or commands of all, sees what is not of his namespace; the last is
-# for those who come by sentinels alone.
-NEVER = frozenset({"CONFIG GET", "SLOWLOG GET", "ROLE"})
+# Those that no user is given: one is as good as a right to change, the other is for those who come by sentinels alone.
+NEVER = frozenset({"CONFIG GET", "ROLE"})
 # What scripts do with a key of a wrong type; a reader is told NOPERM instead.
 MENDS = frozenset({"RENAME", "PEXPIRE", "ZADD"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
-_CONTAINERS = frozenset({"CONFIG", "SCRIPT", "SLOWLOG"})
+# ... and the operator's side, which may do without CONFIG and SLOWLOG: each shows what is none of aiotq's.
+_OPTIONS = frozenset({"COUNT", "MAXLEN", "RANK", "WITHSCORES", "ERR", "NOPERM", "CONFIG", "SLOWLOG"})
+LOOKING = ("verbs.py", "reading.py", "telling.py")
+_CONTAINERS = frozenset({"CONFIG", "SCRIPT"})
 _WORD = re.compile(r"[A-Z]{3,}")
-# Which argument of which function is a command.
-_SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0, "_block": 0, "_may": 0}
-_OPERATOR_SENDS = {**_SENDS, "_send": 0}
+_SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0, "_block": 0}  # which argument of which function is a command
 
 
 # --- what the scripts call ----------------------------------------------------------------------------------------
@@ -96,29 +90,49 @@ def _tree(name: str) -> ast.Module:
     return ast.parse((STORE / name).read_text("utf-8"))
 
 
-def _methods() -> dict[str, ast.AST]:
-    return _methods_of((("ask.py", "Asker"), ("callers.py", "CallerVerbs"), ("redis.py", "RedisStore")))
+def commands_of_operators(*files: str) -> frozenset[str]:
+    """The commands that a part of the operator's side sends, and those of its scripts.
+
+    A command may be a variable there, so all words in capitals count.
+    """
+    found: set[str] = set()
+    for name in files:
+        for node in ast.walk(_tree(name)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _WORD.fullmatch(node.value):
+                found.add(node.value)
+            found |= _of_its_script(node)
+    return frozenset(found - _OPTIONS)
+
+
+def _of_its_script(node: ast.AST) -> frozenset[str]:
+    """The commands of the script that a piece of Python names, as `scripts.NAME`."""
+    if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "scripts"):
+        return frozenset()
+    script = getattr(scripts, node.attr, None)
+    return commands_of_script(script.name) if isinstance(script, scripts.Script) else frozenset()
 
 
 @cache
-def _methods_of(kept: tuple[tuple[str, str], ...]) -> dict[str, ast.AST]:
-    """The methods of some classes, by name. kept: the file of each."""
+def _methods() -> dict[str, ast.AST]:
     classes = [
-        node for name, of in kept for node in _tree(name).body if isinstance(node, ast.ClassDef) and node.name == of
+        node
+        for name, of in (("ask.py", "Asker"), ("callers.py", "CallerVerbs"), ("redis.py", "RedisStore"))
+        for node in _tree(name).body
+        if isinstance(node, ast.ClassDef) and node.name == of
     ]
     functions = [node for found in classes for node in found.body]
     return {node.name: node for node in functions if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def sent(tree: ast.AST, sends: Mapping[str, int] = _SENDS) -> frozenset[str]:
+def sent(tree: ast.AST) -> frozenset[str]:
     """The commands that a piece of Python names as it sends them: "GET", "SCRIPT LOAD"."""
     found: set[str] = set()
     for node in ast.walk(tree):
         parts: list[ast.expr] = []
         if isinstance(node, ast.Tuple):
             parts = node.elts
-        elif isinstance(node, ast.Call) and (function := _name(node.func)) in sends:
-            parts = node.args[sends[function] :]
+        elif isinstance(node, ast.Call) and (function := _name(node.func)) in _SENDS:
+            parts = node.args[_SENDS[function] :]
         words = [part.value if isinstance(part, ast.Constant) else None for part in parts[:2]]
         if not words or not isinstance(words[0], str) or not _WORD.fullmatch(words[0]):
             continue
@@ -148,25 +162,12 @@ def commands_of_method(name: str) -> frozenset[str]:
                 continue
             if node.attr == "_listener":
                 found |= sent(_tree("connection/listen.py"))
-            script = getattr(scripts, node.attr, None)
-            if isinstance(node.value, ast.Name) and node.value.id == "scripts" and isinstance(script, scripts.Script):
-                found |= commands_of_script(script.name)
+            found |= _of_its_script(node)
             of_the_store = isinstance(node.value, ast.Name) and node.value.id == "self"  # and no task's .cancel()
             if of_the_store and node.attr in methods and node.attr not in used:
                 used.add(node.attr)
                 waiting.append(node.attr)
     return frozenset(found)
-
-
-def looks() -> frozenset[str]:
-    """The commands of all that an operator reads."""
-    methods = _methods_of(OPERATOR_CLASSES)
-    return frozenset[str]().union(*(sent(method, _OPERATOR_SENDS) for method in methods.values()))
-
-
-def acts() -> frozenset[str]:
-    """The commands of all that only an operator does."""
-    return frozenset[str]().union(*(commands_of_script(script.name) for script in scripts.OPERATORS))
 
 
 # --- the rules ----------------------------------------------------------------------------------------------------
@@ -180,11 +181,12 @@ def commands(user: str) -> frozenset[str]:
     for method in _methods():
         if (uses is None or method in uses) and not method.startswith("_"):
             found |= commands_of_method(method)
+    if user in {"operator", "reader"}:
+        found |= commands_of_operators(*LOOKING)
+    if user == "operator":
+        found |= commands_of_operators("acting.py")
     found -= NEVER
-    if user in READS:
-        found |= looks() - NEVER
-        found |= acts() if user == "operator" else frozenset()
-    elif user != "worker":
+    if user == "producer":
         found -= LOOKS
     if user == "reader":
         found -= MENDS

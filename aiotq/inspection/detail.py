@@ -16,7 +16,7 @@ from aiotq.inspection.seen import bare, summary
 from aiotq.inspection.timeline import timeline
 from aiotq.inspection.values import JobDetail, LogLine, Progress
 from aiotq.inspection.vitals import vitals
-from aiotq.job import SUSPECT, JobStatus, line
+from aiotq.job import JobStatus, lines
 from aiotq.record import STATES, header, hidden_from_ms
 from aiotq.shown import instant
 from aiotq.store.inspection import Peek
@@ -77,9 +77,8 @@ async def job(desk: Desk, job_id: str) -> JobDetail:
 
 
 async def _place(desk: Desk, found: Record) -> Place:
-    queue, priority = found.doc.queue, found.doc.priority
-    lines = (line(queue, priority), line(queue, priority, lifo=True), f"{queue}:{SUSPECT}")
-    return await desk.store.locate(found.job_id, generation=found.generation, lines=lines)
+    tickets = lines(found.doc.queue, found.doc.priority)
+    return await desk.store.locate(found.job_id, generation=found.generation, lines=tickets)
 
 
 async def _readable(desk: Desk, found: Record, place: Place) -> JobDetail:

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from aiotq import checks
 from aiotq.inspection import cursor as cursors
+from aiotq.inspection.audit import parse
 from aiotq.inspection.lines import House
-from aiotq.inspection.values import AuditEntry, Page
-from aiotq.shown import instant
+from aiotq.inspection.values import Page
 
 if TYPE_CHECKING:
     from aiotq.inspection.desk import Desk
-    from aiotq.inspection.values import QueueInfo, WorkerInfo
+    from aiotq.inspection.values import AuditEntry, QueueInfo, WorkerInfo
 
 MOST_ENTRIES = 500
 _AUDIT = "audit"
-
-
-class _Entry(msgspec.Struct, frozen=True, gc=False):
-    """As the list `audit` has it."""
-
-    at: int
-    by: str = ""
-    action: str = ""
-    subject: str = ""
-    came_to: str = ""
-
-
-_entry = msgspec.json.Decoder(_Entry)
 
 
 async def queues(desk: Desk) -> tuple[QueueInfo, ...]:
@@ -61,7 +46,7 @@ async def audit(desk: Desk, *, cursor: str | None, limit: int) -> Page[AuditEntr
             case _:
                 raise cursors.refused(cursor)
     rows = await operator.audit(first, first + limit)
-    items = [_decoded(row) for row in rows[:limit]]
+    items = [parse(row) for row in rows[:limit]]
     anchor = rows[limit - 1] if len(rows) > limit else b""
     more = cursors.encoded(_AUDIT, (first + limit - 1, _text(anchor))) if len(rows) > limit else None
     return Page(items=tuple(item for item in items if item is not None), cursor=more, looked=len(items))
@@ -70,13 +55,3 @@ async def audit(desk: Desk, *, cursor: str | None, limit: int) -> Page[AuditEntr
 def _text(row: bytes) -> str:
     """What a cursor can carry of an entry."""
     return row.decode() if len(row) <= 1024 and row.isascii() else ""
-
-
-def _decoded(row: bytes) -> AuditEntry | None:
-    try:
-        said = _entry.decode(row)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    return AuditEntry(
-        at=instant(max(0, said.at)), by=said.by, action=said.action, subject=said.subject, came_to=said.came_to
-    )
