@@ -28,7 +28,9 @@ class ActingVerbs(Verbs):
         return Front(
             now_ms=now_ms,
             length=length,
-            waiting=[Waiting(shapes.word(rows[i]), rows[i + 1], rows[i + 2]) for i in range(0, len(rows), 3)],
+            waiting=[
+                Waiting(shapes.word(rows[i]), rows[i + 1], rows[i + 2] or rows[i + 1]) for i in range(0, len(rows), 3)
+            ],
         )
 
     async def take(

@@ -19,7 +19,7 @@ MOST_WORKERS = 1_000
 MOST_HELD = 2_000  # tickets of one worker
 MOST_FIELDS = 1_000  # of a hash that anybody may have filled
 RING = 12_000  # entries of `ended`, its slack counted in
-MAX_TAKEN = 150  # jobs that one script ends
+MAX_TAKEN = 100  # jobs that one script ends
 MAX_LEFT = 300  # tickets before these, that stay
 SHOWN = 16 << 10  # bytes of a record that are looked at in a list
 HEAD = 2_048  # ... of one that is larger than that
@@ -88,7 +88,7 @@ class Waiting(Struct, frozen=True, gc=False):
     """A ticket, and what shows how to end its job. No bytes: there is no record, or the ticket is none."""
 
     ticket: str
-    beginning: bytes
+    beginning: bytes  # whole, if it is short
     end: bytes
 
 

@@ -13,11 +13,14 @@ local wanted, ended, removed = {}, 0, 0 -- wanted: by ticket, where ARGV has the
 for at = 6, #ARGV, 4 do wanted[ARGV[at]] = at end
 begin()
 -- Records first: should their tickets not follow, they are stale, and dropped where they are met.
-local function finish(id, at)
+local function finish(ticket, id)
+  local at = wanted[ticket]
+  wanted[ticket] = nil
   if not call('SET', jobs .. id, ARGV[at + 2], 'XX', 'PX', ARGV[at + 3]) then
     removed = removed + 1
-  elseif heard then
-    publish('done:' .. id, ARGV[at + 2])
+  else
+    ended = ended + 1
+    if heard then publish('done:' .. id, ARGV[at + 2]) end
   end
   if marks then forget(id) end
 end
@@ -33,7 +36,7 @@ for i = 1, #tickets do
     local at, header = wanted[tickets[i]], safe('GETRANGE', jobs .. id, 0, 18)
     local ours = match(header, OURS)
     if at and header == ARGV[at + 1] and (not ours or sub(header, 2, 6) == 'w' .. stamp) then
-      finish(id, at)
+      finish(tickets[i], id)
       goes[i] = true
     elseif header == '' and call('EXISTS', jobs .. id) == 0 then
       if marks then forget(id) end
@@ -51,7 +54,7 @@ for i = first, #tickets do -- near the front, so it is found at once
   if goes[i] then call('LREM', key, 1, tickets[i]) end
 end
 if call('EXISTS', key) == 0 then call('ZREM', prefix .. 'lines:' .. queue, place) end
-for ticket in pairs(wanted) do
+for ticket in pairs(wanted) do -- ended by an earlier call, or not at all
   local _, _, _, id = parse(ticket)
   if id and safe('GETRANGE', jobs .. id, 1, 5) == 'c' .. generation then ended = ended + 1 end
 end
