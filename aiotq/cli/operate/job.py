@@ -114,7 +114,7 @@ def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
         shown += _section("raw", _raw(found), sheet, note="its record is of a newer version, or broken; its bytes:")
     else:
         shown += _section("arguments", found.arguments, sheet, cut=found.arguments_cut)
-    shown += _timeline(found.timeline, sheet)
+    shown += _timeline(found.timeline, sheet, now)
     shown += _error(found, sheet)
     if found.result is not None:
         shown += _section("result", found.result, sheet, cut=found.result_cut)
@@ -170,12 +170,12 @@ _TIMELINE = (
 )
 
 
-def _timeline(entries: tuple[TimelineEntry, ...], sheet: Sheet) -> list[Line]:
+def _timeline(entries: tuple[TimelineEntry, ...], sheet: Sheet, now: datetime) -> list[Line]:
     if not entries:
         return []
     made: list[list[Cell]] = [
         [
-            (clock(entry.at, fine=True), "dim"),
+            (clock(entry.at, now=now, fine=True), "dim"),
             parts.told(entry.what),
             parts.length(entry.took_s),
             parts.told(entry.worker or ""),

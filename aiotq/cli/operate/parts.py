@@ -89,7 +89,7 @@ def health(findings: Sequence[Finding], sheet: Sheet) -> Line:
     else:
         said, severity = "all is well", Severity.OK
     rest = len(findings) - len(wrong or look)
-    more = f" (and {count(rest, 'lesser one')})" if rest else ""
+    more = f" (and {count(rest, 'lesser one' if wrong or look else 'note')})" if rest else ""
     word, style = mark(severity, sheet)
     return ((f"{word} " if sheet.look.symbols else f"{word}: ", style), (said, style or "bold"), (more, "dim"))
 
@@ -238,11 +238,11 @@ WORKER_COLUMNS = (
     Column(title="WORKER", least=10),
     Column(title="STATE"),
     Column(title="SLOTS", right=True),
-    Column(title="LONGEST JOB", least=8),
+    Column(title="LONGEST JOB", least=22),
     Column(title="SEEN", right=True),
-    Column(title="MEMORY", right=True, spare=2),
-    Column(title="QUEUES", least=8, spare=3),
-    Column(title="WHERE", least=8, spare=4),
+    Column(title="MEMORY", right=True, spare=3),
+    Column(title="QUEUES", least=10, spare=1),
+    Column(title="WHERE", least=10, spare=4),
     Column(title="VERSION", spare=5),
 )
 _WORRIES = {"late": "yellow", "blocked": "yellow", "gone": "bold red", "stopping": "dim"}
