@@ -12,7 +12,7 @@ from aiotq.cli.operate.choice import chosen, words
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
 from aiotq.cli.operate.table import Column, table
-from aiotq.cli.text import duration, short_id
+from aiotq.cli.text import duration
 from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def row(job: JobSummary, sheet: Sheet, now: datetime) -> list[Cell]:
     if not job.readable:
         name, error = name or "?", "its record can't be read here: aiotq job shows it raw"
     return [
-        (parts.told(job.id) if sheet.look.verbose else short_id(job.id), "bold"),
+        (parts.id_of(job.id, sheet), "bold"),
         (job.status.value, STYLES[job.status]),
         parts.told(name),
         parts.told(job.queue),

@@ -24,12 +24,18 @@ MARKS: dict[Severity, tuple[str, str, str]] = {
     Severity.WARNING: ("!", "warning", "yellow"),
     Severity.CRITICAL: ("✖", "critical", "bold red"),
 }
+WHOLE_ID = 16  # characters of an id that is shown whole
 BARS = " ▁▂▃▄▅▆▇█"
 
 
 def told(text: str) -> str:
     """Other people's text, harmless, on one line."""
     return printable(without_passwords(text))
+
+
+def id_of(job_id: str, sheet: Sheet) -> str:
+    """A job's id as it is told from its neighbours: the end of one that aiotq made; a short one whole."""
+    return told(job_id) if sheet.look.verbose or len(job_id) <= WHOLE_ID else short_id(job_id)
 
 
 def mark(severity: Severity, sheet: Sheet, *, width: int = 0) -> Span:
@@ -303,7 +309,7 @@ def failures(
             told(short_task(group.task)),
             told(f"{group.error}: {group.message}" if group.message else group.error),
             ago(group.last_at, now),
-            (told(group.job_id) if sheet.look.verbose else short_id(group.job_id), "bold red" if group.dead else ""),
+            (id_of(group.job_id, sheet), "bold red" if group.dead else ""),
         ]
         for group in shown
     ]
