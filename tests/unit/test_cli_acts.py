@@ -15,6 +15,7 @@ from aiotq.inspection.values import Bulk, JobFilter
 from aiotq.job import JobStatus
 from tests.unit.overviews import a_queue
 
+GONE = "0" * 26 + "c1f9c2"
 A, B = "0" * 26 + "a1f9c2", "0" * 26 + "b1f9c2"
 
 
@@ -44,8 +45,8 @@ class Inspector:
 
     def __getattr__(self, name):
         async def act(*words, **more):
-            if words == ("gone",):
-                raise JobNotFound(job_id="gone")
+            if words == (GONE,):
+                raise JobNotFound(job_id=GONE)
             self.did.append((name, *words, *more.values()))
             return (
                 Bulk(done=40, skipped=1, looked=41) if name.endswith("_all") else 3 if name == "purge" else self.answer
@@ -119,12 +120,17 @@ def test_nothing_done_is_exit_code_1_and_why(run, inspector):
 
 
 def test_a_job_that_is_not_there_says_where_was_looked(run):
-    code, out, err = run("retry", "gone")
-    assert (code, out) == (1, "")
-    assert err.startswith("error: there is no job 'gone'\nlooked among ")
-    code, out, _ = run("retry", "gone", "a1f9c2")
-    assert code == 1
-    assert "gone: not retried: there is no such job\nretried a1f9c2" in out
+    for name in ("nosuch", GONE):
+        code, out, err = run("retry", name)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"error: there is no job {name!r}\nlooked among ")
+
+
+def test_a_short_id_that_leads_nowhere_keeps_all_from_being_done_and_a_whole_one_is_told_by_itself(run, inspector):
+    assert run("retry", "a1f9c2", "nosuch")[0] == 1
+    assert not acts(inspector)
+    code, out, _ = run("retry", GONE, "a1f9c2")
+    assert (code, out) == (1, "c1f9c2: not retried: there is no such job\nretried a1f9c2\n")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from aiotq import App
+from aiotq.app import default_app
 from aiotq.cli.mistake import Mistake
 from aiotq.cli.operate import found
 from aiotq.cli.operate.arguments import together
@@ -153,9 +155,11 @@ async def loose() -> None: ...
 def where(tmp_path, monkeypatch):
     (tmp_path / "their_tasks.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+    monkeypatch.setattr("sys.path", ["", *sys.path])
     yield Where(url="redis://h", namespace="n")
-    __import__("sys").modules.pop("their_tasks", None)
+    sys.modules.pop("their_tasks", None)
+    for known in (default_app()._tasks, default_app().registry._tasks):
+        known.pop("their_tasks:loose", None)
 
 
 @pytest.mark.parametrize(
