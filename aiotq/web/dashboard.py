@@ -71,7 +71,8 @@ def aiotq_dashboard(
 ) -> Dashboard:
     """The dashboard of an app, as an ASGI app for any service to mount.
 
-    service.mount("/jobs", aiotq_dashboard(app)). Without token, basic and auth whoever reaches it may do anything: then the service around it says who does.
+    As in `service.mount("/jobs", aiotq_dashboard(app))`. Without token, basic and auth whoever reaches it may do
+    anything: then the service around it says who does.
 
     token: a secret of 16 characters or more that a person types in once. basic: passwords by user. auth: called with
     the ASGI scope of each request, answers who it is (a str; the audit has it) or None: refused; it may be async.

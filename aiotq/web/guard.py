@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::\d{1,5})?")
 OPEN = ("/static/", "/login", "/session")  # what can be had before one has said who one is
 
 log = logging.getLogger("aiotq.web")
@@ -115,7 +117,8 @@ class Guard:
     def _check_host(self, headers: Headers) -> None:
         """A page of a stranger's, whose name now leads here (DNS rebinding), comes by that name."""
         host = headers.get("host", "")
-        name = (urlsplit(f"//{host}").hostname or "") if _is_host(host) else ""
+        found = HOST.fullmatch(host)
+        name = "" if found is None else (found["name"] or found["address"]).lower()
         if self._access.hosts is not None and name not in self._access.hosts:
             raise Refusal(
                 HTTPStatus.MISDIRECTED_REQUEST,
@@ -248,13 +251,6 @@ def urlsplit_host(origin: str) -> str:
         return urlsplit(origin).netloc
     except ValueError:
         return ""
-
-
-def _is_host(host: str) -> bool:
-    try:
-        return urlsplit(f"//{host}").netloc == host
-    except ValueError:
-        return False
 
 
 def _bearer(access: Access, authorization: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -54,44 +56,12 @@ class Renderer:
     """All templates and static files of the package, in memory."""
 
     def __init__(self, *, title: str, read_only: bool, token_login: bool) -> None:
-        self.files = _files()
-        digest = hashlib.sha256(b"".join(file.content for _, file in sorted(self.files.items()))).hexdigest()[:10]
-        self._environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("aiotq.web"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.filters |= {
-            "ago": words.ago,
-            "badge": words.badge,
-            "bytes": words.bytes_,
-            "duration": words.duration,
-            "instant": words.instant,
-            "json": words.jsonable,
-            "number": words.number,
-            "priorities": words.priorities,
-            "short": words.short,
-            "wrapped": words.wrapped,
-        }
-        self._environment.globals |= {
-            "digest": digest,
-            "navigation": NAVIGATION,
-            "query": words.query,
-            "read_only": read_only,
-            "statuses": tuple(JobStatus),
-            "title": title,
-            "token_login": token_login,
-            "version": __version__,
-        }
-        names = [name for name in self._environment.list_templates() if name.endswith(".html")]
-        self._templates = {name: self._environment.get_template(name) for name in names}
+        self.files, digest, self._templates = _loaded()
+        self._known = {"title": title, "read_only": read_only, "token_login": token_login, "digest": digest}
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
         """A template with its values."""
-        return self._templates[template].render(values)
+        return self._templates[template].render({**self._known, **values})
 
     def page(
         self, request: Request, template: str, *, status: int = 200, live: str | None = None, **values: Any
@@ -102,9 +72,9 @@ class Renderer:
 
     def message(self, visit: Visit, refusal: Refusal, headers: Mapping[str, str]) -> Response:
         """The page that says why there is no other."""
-        return self._html(
-            "message.html", visit, {"refusal": refusal}, status=refusal.status, live=None, headers=headers
-        )
+        live = "page=none" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else None  # it tells when it is back
+        values = {"refusal": refusal}
+        return self._html("message.html", visit, values, status=refusal.status, live=live, headers=headers)
 
     def _html(
         self,
@@ -118,6 +88,38 @@ class Renderer:
     ) -> Response:
         known = {"visit": visit, "base": visit.base, "live": live, "active": None, "away": None, **values}
         return HTMLResponse(self.text(template, known), status_code=status, headers=dict(headers))
+
+
+@functools.cache
+def _loaded() -> tuple[dict[str, File], str, dict[str, jinja2.Template]]:
+    """The files, a digest of them all, and the templates, compiled once a process."""
+    files = _files()
+    digest = hashlib.sha256(b"".join(file.content for _, file in sorted(files.items()))).hexdigest()[:10]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("aiotq.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    filters: dict[str, Any] = environment.filters  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    filters |= {
+        "ago": words.ago,
+        "badge": words.badge,
+        "bytes": words.bytes_,
+        "duration": words.duration,
+        "instant": words.instant,
+        "json": words.jsonable,
+        "number": words.number,
+        "priorities": words.priorities,
+        "short": words.short,
+        "wrapped": words.wrapped,
+    }
+    known: dict[str, Any] = environment.globals  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    known |= {"navigation": NAVIGATION, "query": words.query, "statuses": tuple(JobStatus), "version": __version__}
+    names = [name for name in environment.list_templates() if name.endswith(".html")]
+    return files, digest, {name: environment.get_template(name) for name in names}
 
 
 def _files() -> dict[str, File]:
