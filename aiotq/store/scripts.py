@@ -37,7 +37,12 @@ TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
 VET = Script("vet")
-ALL = (
+DISCARD = Script("discard")
+FRONT = Script("front")
+TAKE = Script("take")
+AUDIT = Script("audit")
+OPERATORS = (DISCARD, FRONT, TAKE, AUDIT)  # no worker and no producer runs them
+OTHERS = (
     ENQUEUE,
     EXCHANGE,
     REGISTER,
@@ -55,3 +60,4 @@ ALL = (
     WATCH,
     VET,
 )
+ALL = OTHERS + OPERATORS

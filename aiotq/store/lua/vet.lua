@@ -19,6 +19,7 @@ for _, command in ipairs({ 'LPUSH', 'RPUSH', 'SADD', 'SMISMEMBER', 'HGET', 'HMGE
   try(command, key, 'x')
 end
 for _, command in ipairs({ 'GETRANGE', 'ZRANGE', 'ZRANGEBYSCORE', 'ZREVRANGEBYSCORE' }) do try(command, key, 0, 0) end
+try('LTRIM', key, 0, 0)
 try('SETRANGE', key, 0, '')
 try('HSET', key, 'x', 'x')
 try('HINCRBY', key, 'x', 1)
