@@ -19,7 +19,7 @@ Hook: TypeAlias = Callable[[Scope], str | Awaitable[str | None] | None]
 
 SHORTEST_TOKEN = 16  # characters: then nobody guesses it, however often he may ask
 LONGEST_CREDENTIALS = 1024  # characters of a header or a field that are looked at
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 log = logging.getLogger("aiotq.web")
 
