@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiotq import errors
+from aiotq import errors, hooks
 from aiotq.app import App, task
 from aiotq.current import CurrentJob, current_job
 from aiotq.handle import Job
 from aiotq.health import Health
+from aiotq.hooks import Middleware, Observer
 from aiotq.job import JobInfo, JobStatus
 from aiotq.retry import Reject, Retry, RetryPolicy
 from aiotq.task import Signature, Task
@@ -40,6 +41,8 @@ __all__ = [
     "Job",
     "JobInfo",
     "JobStatus",
+    "Middleware",
+    "Observer",
     "Reject",
     "Retry",
     "RetryPolicy",
@@ -48,5 +51,6 @@ __all__ = [
     "Worker",
     "current_job",
     "errors",
+    "hooks",
     "task",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ class CurrentJob(Struct, frozen=True, kw_only=True):
     # stores elsewhere, and refuse a lower one: so a worker that came back too late can't overwrite its successor's.
     fence: int
     state: Any = None  # what the app's `lifespan` yielded in this worker
+    headers: Mapping[str, str] = {}  # what the call and middlewares sent along with it
 
     @property
     def enqueued_at(self) -> datetime:
