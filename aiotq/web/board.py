@@ -44,9 +44,7 @@ class Board:
     async def overview(self) -> tuple[Overview, str | None]:
         """The same, and why it is old, if it is. Raises StoreError if nothing was ever read."""
         seen = await self.seen()
-        if seen.value is None and seen.away is not None:
-            raise seen.away
-        return seen.value, away_text(seen)
+        return seen.known(), away_text(seen)
 
     async def seen_job(self, job_id: str) -> Seen:
         """A job, in the same way. Raises JobNotFound, UsageError."""
@@ -55,9 +53,7 @@ class Board:
     async def job(self, job_id: str) -> tuple[JobDetail, str | None]:
         """A job, and why it is old, if it is."""
         seen = await self.seen_job(job_id)
-        if seen.value is None and seen.away is not None:
-            raise seen.away
-        return seen.value, away_text(seen)
+        return seen.known(), away_text(seen)
 
 
 def away_text(seen: Seen) -> str | None:

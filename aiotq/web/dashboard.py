@@ -87,7 +87,7 @@ def aiotq_dashboard(
         read_only=read_only,
         hosts=None if hosts is None else frozenset(hosts),
     )
-    if auth is not None and not callable(auth):  # pyright: ignore[reportUnnecessaryComparison]
+    if auth is not None and not callable(auth):
         raise UsageError("auth= can't be called; pass a function that takes the ASGI scope and returns a str or None")
     return Dashboard(app, access=access, redact=redact, title=title)
 

@@ -29,6 +29,12 @@ class Seen:
     at: float = NEVER  # the loop's time
     number: int = 0  # one more with each read that came to something
 
+    def known(self) -> Any:
+        """What was read last. Raises StoreError if nothing ever was."""
+        if self.value is None and self.away is not None:
+            raise self.away
+        return self.value
+
 
 @dataclass(slots=True)
 class _Topic:

@@ -140,9 +140,7 @@ class Pages:
     async def server(self, request: Request) -> Response:
         """The server, and what `aiotq doctor` says of it."""
         seen = await self._board.hub.get("checkup", self._checkup, fresh_s=CHECKUP_EVERY_S)
-        if seen.value is None and seen.away is not None:
-            raise seen.away
-        server, checkup = seen.value
+        server, checkup = seen.known()
         return self._page(request, "server.html", active="server", server=server, checkup=checkup, away=away_text(seen))
 
     async def audit(self, request: Request) -> Response:
