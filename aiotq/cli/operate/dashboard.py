@@ -144,18 +144,20 @@ def dashboard(
         redact=None if redact is None else function(redact, "--redact"),
         hosts=[*LOOPBACK_NAMES, *(allow_host or ())] if alone else None,
     )
-    shown = [
-        ("dashboard", f"{address_of(listening)}{root_path.rstrip('/')}/"),
-        ("server", f"{server}, namespace {namespace_of(found)}"),
-        ("open to", _open_to(access)),
-        ("may", "look only" if read_only else "look and act"),
-    ]
-    paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))
-    paper.write([((f"  {label:<14}", "dim"), (printable(text), "")) for label, text in shown])
-    paper.write([(("  Ctrl-C stops.", "dim"),)])
+    server = f"{server}, namespace {namespace_of(found)}"
+    _say(f"{address_of(listening)}{root_path.rstrip('/')}/", server, access)
     with warnings_said():
         serve(made, found, listening, root_path=root_path.rstrip("/"))
     return EXIT_OK
+
+
+def _say(address: str, server: str, access: Access) -> None:
+    """Where it is, on stderr."""
+    may = "look only" if access.read_only else "look and act"
+    shown = [("dashboard", address), ("server", server), ("open to", _open_to(access)), ("may", may)]
+    paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))
+    paper.write([((f"  {label:<14}", "dim"), (printable(text), "")) for label, text in shown])
+    paper.write([(("  Ctrl-C stops.", "dim"),)])
 
 
 def function(target: str, option: str) -> Callable[..., Any]:
