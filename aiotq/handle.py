@@ -16,6 +16,7 @@ from aiotq.job import ErrorInfo, JobStatus
 from aiotq.job import lines as job_lines
 from aiotq.limits import MAX_BESIDE, refuse_hostile
 from aiotq.retry import seconds
+from aiotq.signing import unsigned
 from aiotq.store.contract import Place, Replaced, Replacement
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Job(Generic[R_co]):
         """Have it never run, or stop at its next await if it is running, wherever its worker is.
 
         Returns True if it was cancelled, or its worker told to stop it; False if it had ended already.
-        Raises JobNotFound, StoreError.
+        Raises JobNotFound, StoreError, and UsageError if its record is signed and this app has no keys.
         """
         store = self._core.client().store
         for tries in range(TRIES):
@@ -218,6 +219,8 @@ class Job(Generic[R_co]):
 
     def _cancellation(self, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
         """The record of the job as cancelled, in the place of one that no worker holds."""
+        if self._core.signer is None and found.doc.signature is not None:
+            raise unsigned(self.id)
         doc, ttl_ms = outliving(found.doc, self._ttl_ms(found))
         after = record.cancelled(
             msgspec.structs.replace(found, doc=doc),
