@@ -118,30 +118,34 @@ async def _whole(desk: Desk, seen: Seen, *, now_ms: int) -> Seen | None:
 
 
 class FromTheFront(Section):
-    """A line, from where jobs are claimed to where they come in: so that what is put to its back is met last.
+    """A line, from where jobs are claimed on, for as many tickets as it had when the walk began.
 
-    Its front moves as workers claim: so a place in it is told by the ticket that was read last, and by how far that was
-    from the front, and looked for anew.
+    So what is put to its back meanwhile is not met. Its front moves as workers claim: so a place in it is told by the
+    ticket that was read last, and by how far that was from the front, and looked for anew.
     """
 
     name = "line"
 
     def __init__(self, operator: Operator, line: Line) -> None:
         super().__init__(operator)
-        self._line = line
+        self._line, self._left = line, line.length
         self._next, self._last = 0, ""  # how many were before what comes next; the ticket before it
 
     async def window(self, at: At | None, most: int) -> Sequence[Entry]:
         """What follows; at: anything but None: it remembers itself where it is."""
+        most = min(most, self._left)
+        if most == 0:
+            return ()
         first, tickets = await self._after(most) if at is not None else (0, await self._read(0, most))
         if tickets:
             self._next, self._last = first + len(tickets), tickets[-1]
+            self._left -= len(tickets)
         return [waiting(text, (text,), JobStatus.QUEUED) for text in tickets]
 
     async def _after(self, most: int) -> tuple[int, Sequence[str]]:
         """What comes after the last one, and how many are before that."""
         first = max(0, self._next - LOOK_BACK)
-        tickets = await self._read(first, self._next - first + most)
+        tickets = await self._read(first, self._next - first + CHUNK)
         while True:
             for index in range(len(tickets) - 1, -1, -1):
                 if tickets[index] == self._last:
