@@ -36,6 +36,7 @@ RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
+TALLY = Script("tally")
 VET = Script("vet")
 DISCARD = Script("discard")
 FRONT = Script("front")
@@ -58,6 +59,7 @@ OTHERS = (
     TOKEN,
     BACKLOG,
     WATCH,
+    TALLY,
     VET,
 )
 ALL = OTHERS + OPERATORS

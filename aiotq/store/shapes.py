@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec import structs
+from msgspec import json, structs
 
 from aiotq.store.contract import Claimed, Ended, Exchanged, Postponed
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotq.store.contract import Finished, NewJob
+    from aiotq.store.tallies import Tally
 
 MOST = (1 << 53) - 1  # as in lib.lua: what is larger may have been rounded; a record's own limit is one more
 
@@ -53,6 +54,22 @@ def outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int]
         else:
             others += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
     return len(first), argv + others if others else argv, first + rest if rest and first else None
+
+
+def tally(told: Tally) -> list[str | bytes | int]:
+    """As tally.lua takes it."""
+    argv: list[str | bytes | int] = [told.number, told.vitals or b"", len(told.counters)]
+    for name, more in told.counters.items():
+        argv += (name, more)
+    for failing in told.failures:
+        last = json.encode({"id": failing.job_id, "message": failing.message})
+        argv += (
+            f"{failing.task}\0{failing.error}".encode(errors="backslashreplace"),
+            failing.count,
+            "true" if failing.dead else "false",
+            last[1:],
+        )
+    return argv
 
 
 def word(data: bytes) -> str:
