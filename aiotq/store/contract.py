@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from aiotq.errors import QueueFull  # noqa: TC001  as short as this file must be
 from aiotq.job import JobStatus
+from aiotq.store.notes import NoteVerbs
 
 # Bounds of one call, as measured to keep every script under 5 ms.
 MAX_ENQUEUE = 400
@@ -227,7 +228,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     queues: Mapping[str, bool]  # those that ever had a job, and whether any waits there now
 
 
-class Store(Protocol):
+class Store(NoteVerbs, Protocol):
     """One store, used from one event loop."""
 
     @property

@@ -33,6 +33,7 @@ from aiotq.store.contract import (
     ServerFacts,
 )
 from aiotq.store.facts import look
+from aiotq.store.notes import NotesTaken
 from aiotq.store.vet import vet
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from aiotq.store.contract import Finished, WorkerCard
+    from aiotq.store.notes import Noted
 
 T = TypeVar("T")
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
@@ -178,6 +180,10 @@ class RedisStore(CallerVerbs):
     ) -> Promoted:
         leader, moved, wait_us, *garbage = await self._run(scripts.PROMOTE, worker_id, now_ms, limit, lease_ms)
         return Promoted(leader=bool(leader), moved=moved, wait_us=wait_us, garbage=shapes.words(garbage))
+
+    async def note(self, worker_id: str, notes: Sequence[Noted]) -> NotesTaken:
+        noted, garbage = await self._run(scripts.NOTE, worker_id, *shapes.noted(notes))
+        return NotesTaken(noted=[byte == 49 for byte in noted], garbage=shapes.words(garbage))
 
     async def wait_token(self, queues: Sequence[str], *, block_s: float = BLOCK_S) -> str | None:
         keys = [self._keys.wake(queue) for queue in queues]

@@ -36,6 +36,7 @@ RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
+NOTE = Script("note")
 VET = Script("vet")
 ALL = (
     ENQUEUE,
@@ -53,5 +54,6 @@ ALL = (
     TOKEN,
     BACKLOG,
     WATCH,
+    NOTE,
     VET,
 )

@@ -46,13 +46,22 @@ class Subscription:
 
     async def next(self) -> bytes | None:
         """The next news. Raises StoreError if the server can't be reached or used at all."""
-        while not self._news:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        news = self._news.popleft()
-        if isinstance(news, StoreError):
-            raise news
-        return news
+        return (await self.next_of(self))[1]
+
+    @staticmethod
+    async def next_of(*subscriptions: Subscription) -> tuple[int, bytes | None]:
+        """The next news of several, and of which: of those that have some, the one named first. Raises as `next`."""
+        while True:
+            for place, subscription in enumerate(subscriptions):
+                if subscription._news:
+                    news = subscription._news.popleft()
+                    if isinstance(news, StoreError):
+                        raise news
+                    return place, news
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            for subscription in subscriptions:
+                subscription._waiter = waiter
+            await waiter
 
 
 class Listener:
