@@ -15,11 +15,16 @@ from aiotq.task import Signature, Task
 from aiotq.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from aiotq.inspector import Inspector
     from aiotq.worker.worker import Worker
 else:
 
     def __getattr__(name: str) -> object:
-        """`Worker`, when it is first named: a service that only enqueues does without what a worker loads."""
+        """`Worker` and `Inspector`, when first named: a service that only enqueues does without what they load."""
+        if name == "Inspector":
+            from aiotq.inspector import Inspector  # noqa: PLC0415
+
+            return Inspector
         if name == "Worker":
             from aiotq.worker.worker import Worker  # noqa: PLC0415
 
@@ -31,6 +36,7 @@ __all__ = [
     "App",
     "CurrentJob",
     "Health",
+    "Inspector",
     "Job",
     "JobInfo",
     "JobStatus",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from aiotq.inspector import Inspector
     from aiotq.source import Source
     from aiotq.worker.worker import Worker
 
@@ -217,6 +218,13 @@ class App:
         `.refused` names their places), when all others are queued. If one of the calls is `durable`, all are.
         """
         return await enqueue_many(self._core, signatures)
+
+    @property
+    def inspect(self) -> Inspector:
+        """What there is and how it does, and the hand that changes it: queues, workers, jobs, failures, counts."""
+        from aiotq.inspector import Inspector  # noqa: PLC0415  a service that only enqueues does without
+
+        return Inspector(self._core)
 
     # --- workers ------------------------------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from aiotq.store.words import cause
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Store
+    from aiotq.store.inspection import Operator
 
-__all__ = ["built_in", "cause", "connect", "embedded_runs", "redact"]
+__all__ = ["built_in", "cause", "connect", "embedded_runs", "operator", "redact"]
 
 
 def connect(url: str, *, namespace: str, connect_timeout_s: float) -> Store:
@@ -19,6 +20,13 @@ def connect(url: str, *, namespace: str, connect_timeout_s: float) -> Store:
     from aiotq.store.redis import RedisStore  # noqa: PLC0415  it brings in redis-py: 0.4 s
 
     return RedisStore(url, namespace=namespace, connect_timeout_s=connect_timeout_s)
+
+
+def operator(store: Store) -> Operator:
+    """An operator's side of a store, over the same connection."""
+    from aiotq.store.operators import operator_of  # noqa: PLC0415  it brings in redis-py
+
+    return operator_of(store)
 
 
 def built_in() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis.exceptions import NoScriptError, RedisError
 
@@ -28,6 +28,16 @@ T = TypeVar("T")
 ANSWER_WITHIN_S = 5.0  # a connection that is silent for longer is replaced, however long a caller would wait
 
 
+class Asking(NamedTuple):
+    """How one store's commands are sent, for verbs that are kept elsewhere (operators.py)."""
+
+    send: Callable[..., Awaitable[Any]]  # Asker._send
+    run: Callable[..., Awaitable[Any]]  # Asker._run
+    repeat: Callable[..., Awaitable[Any]]  # Asker._repeat
+    prefix: str  # of every key
+    url: str  # without its password
+
+
 class Asker:
     """What each verb of a store is made of."""
 
@@ -46,6 +56,11 @@ class Asker:
         self._bounded_s = 0.95 * self._answer_s  # with so much left an attempt needs no time-out of its own
         self._least_s = min(0.25, 0.1 * self._answer_s)  # with less left none is begun; one that has gets as much more
         self._wire = Wire(dial, limit_s=self._answer_s, left=left)
+
+    @property
+    def asking(self) -> Asking:
+        """Its ways to ask, over its own connection."""
+        return Asking(self._send, self._run, self._repeat, self._prefix, self.url)
 
     async def _send(self, verb: str, *command: str | bytes | int, wire: Wire | None = None, denied: Any = None) -> Any:
         """denied: the answer where the user may do without the right to ask."""

@@ -27,7 +27,7 @@ NOWHERE = "redis://nowhere.invalid"
 def test_the_public_names_are_these() -> None:
     assert set(aiotq.__all__) == {
         "App", "task", "Task", "Job", "JobInfo", "JobStatus", "Signature", "Worker", "RetryPolicy", "Retry", "Reject",
-        "current_job", "CurrentJob", "Health", "errors",
+        "current_job", "CurrentJob", "Health", "Inspector", "errors",
     }  # fmt: skip
     assert aiotq.errors is errors
     assert aiotq.__version__.count(".") == 2
