@@ -18,7 +18,8 @@ MOST_LINES = 200  # kept of a job, the last ones
 MOST_BYTES = 64 << 10  # ... of JSON, without what the store adds
 MOST_PROGRESS = 8 << 10  # bytes of a job's progress that are read
 MAX_NOTED = 50  # jobs in one call
-MAX_NOTED_BYTES = 256 << 10  # in one call
+MAX_NOTED_LINES = 600  # ... of all of them; MOST_LINES of one job
+MAX_NOTED_BYTES = 256 << 10
 
 
 class Noted(Struct, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ class Noted(Struct, frozen=True, kw_only=True):
     ticket: str
     claim: int  # the claim's number, its fence: in each the numbers of lines begin at 1
     ttl_ms: int  # how long the log is kept from now on
-    lines: Sequence[tuple[int, bytes]] = ()  # number in the claim, and JSON without its last brace; at most MOST_LINES
+    lines: Sequence[tuple[int, bytes]] = ()  # number in the claim, and JSON without its last brace
     progress: bytes | None = None
 
     @property
@@ -62,7 +63,7 @@ class NoteVerbs(Protocol):
     """A part of `contract.Store`."""
 
     async def note(self, worker_id: str, notes: Sequence[Noted]) -> NotesTaken:
-        """Keep what up to MAX_NOTED of this worker's jobs have written, at most MAX_NOTED_BYTES (or one of any size).
+        """Keep what 1..MAX_NOTED of this worker's jobs have written: MAX_NOTED_LINES, MAX_NOTED_BYTES, or one job's.
 
         Safe to repeat. A server whose memory is full refuses it.
         """
