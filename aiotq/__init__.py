@@ -10,6 +10,7 @@ from aiotq.current import CurrentJob, current_job
 from aiotq.handle import Job
 from aiotq.health import Health
 from aiotq.job import JobInfo, JobStatus
+from aiotq.logs import JobLogHandler
 from aiotq.retry import Reject, Retry, RetryPolicy
 from aiotq.task import Signature, Task
 from aiotq.version import __version__ as __version__
@@ -39,6 +40,7 @@ __all__ = [
     "Inspector",
     "Job",
     "JobInfo",
+    "JobLogHandler",
     "JobStatus",
     "Reject",
     "Retry",

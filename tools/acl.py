@@ -23,9 +23,12 @@ PAGE = ROOT / "docs" / "acl.md"
 USES: dict[str, frozenset[str] | None] = {
     "worker": None,
     "producer": frozenset(
-        {"open", "enqueue", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers", "notes", "noted"}
+        {"open", "enqueue", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers"}
+        | {"notes", "noted"}
     ),
-    "reader": frozenset({"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey", "notes"}),
+    "reader": frozenset(
+        {"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey", "notes"}
+    ),
 }
 # A right to look that a user may do without. Only a worker makes use of what it would see.
 LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})

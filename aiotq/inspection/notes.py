@@ -1,4 +1,4 @@
-"""What jobs write, from the store: log lines and progress. Pure; what does not decode is left out, as anybody may write."""
+"""What jobs write, from the store: log lines and progress. Pure; what does not decode, another hand's, is left out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _progress = msgspec.json.Decoder(_Progress)
 def log_lines(stored: Sequence[bytes], *, since_ms: int) -> tuple[LogLine, ...]:
     """A job's log, the first line first. Where lines have been left out, one says how many.
 
-    stored: as `Store.notes` gives them. since_ms: when the job was enqueued: older lines are of one that had its id before.
+    stored: as `Store.notes` gives them. since_ms: when the job was enqueued; what is older is of one that had its id before.
     """
     lines: list[LogLine] = []
     seen = 0  # how many the job had written by then
@@ -68,7 +68,8 @@ def log_lines(stored: Sequence[bytes], *, since_ms: int) -> tuple[LogLine, ...]:
 def _number(key: str) -> int | None:
     """Which of all its job's lines it is: the third part of `k`, as aiotq.store.notes describes it."""
     parts = key.split(":", 3)
-    return int(parts[2]) if len(parts) == 4 and parts[2].isascii() and parts[2].isdigit() and len(parts[2]) < 17 else None
+    number = parts[2] if len(parts) == 4 else ""
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 17 else None
 
 
 def progress(stored: bytes | None, *, since_ms: int = 0) -> Progress | None:

@@ -156,10 +156,12 @@ class CallerVerbs(Asker):
         try:
             while True:
                 place, news = await Subscription.next_of(*subscriptions)
-                if place == 0:
-                    yield News(progress=news or await self._repeat(look) or None)
-                else:
-                    yield News(record=news or await self._watch(job_id) or b"")
+                if news is not None and place == 0:
+                    yield News(progress=news)
+                    continue
+                # Subscribed (anew), or it has ended. Progress is published from now on, so it is looked at after this.
+                record = news or await self._watch(job_id) or b""
+                yield News(progress=await self._repeat(look) or None if place == 0 else None, record=record)
         finally:
             for subscription in subscriptions:
                 listener.unsubscribe(subscription)

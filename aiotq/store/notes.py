@@ -1,10 +1,10 @@
 """What the rest of aiotq may ask of a store about what jobs write: their logs, and how far they are. A part of
 contract.py.
 
-A stored line is JSON: {"at": Unix ms by Redis's clock, "level", "text", "attempt", "k": "claim:number:of all:bytes"}, where
-`k` is the store's: the number of the claim whose attempt wrote it and the line's in there, by which a repetition is known,
-then the line's number among all that the job has written, and how many bytes these took: what has been left out shows as a
-gap. Progress is JSON: {"done", "of", "note", "at", "attempt"}.
+A stored line is JSON: {"at": Unix ms by Redis's clock, "level", "text", "attempt", "k": "claim:number:of all:bytes"}.
+`k` is the store's: the number of the claim whose attempt wrote it, and the line's in there, by which a repetition is
+known; then the line's number among all that the job has written, and how many bytes these took: what has been left out
+shows as a gap. Progress is JSON: {"done", "of", "note", "at", "attempt"}.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aiotq.job import ErrorInfo
     from aiotq.record import Record
     from aiotq.registry import RegisteredTask
+    from aiotq.worker.scribe import Scribe
     from aiotq.worker.settings import WorkerSettings
 
 
@@ -51,11 +52,12 @@ class Runner:
         self,
         settings: WorkerSettings,
         *,
+        scribe: Scribe,
         started: Callable[[Held], None],
         decided: Callable[[Sequence[Held]], None],
         freed: Callable[[], None],
     ) -> None:
-        self._settings = settings
+        self._settings, self.scribe = settings, scribe
         self._loop = asyncio.get_running_loop()
         self._started, self._decided, self._freed = started, decided, freed
         self._limiter: anyio.CapacityLimiter | None = None
@@ -159,7 +161,7 @@ class Runner:
             else:
                 doc = record.doc
                 args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
-                CURRENT.set(_current(held, task, record, self.state))
+                CURRENT.set(_current(held, task, record, self.state, self.scribe))
                 if task.is_async:
                     value = await task.fn(*args, **kwargs)
                 else:
@@ -184,14 +186,15 @@ class Runner:
             path=task.path,
             args=bytes(record.doc.args),
             kwargs=bytes(record.doc.kwargs),
-            job=_current(held, task, record, None),
+            job=_current(held, task, record, None, None),
             max_result=self._settings.max_result,
             spread=random.random(),  # noqa: S311  jitter, no secret
             traceback=LOG.isEnabledFor(logging.DEBUG),
             url=self._settings.url,
             namespace=self._settings.namespace,
         )
-        answer = await self.pool.run(call, partial(self._begin_time, held, task, record))
+        heard = partial(self.scribe.heard, held.ticket, held.attempt)
+        answer = await self.pool.run(call, partial(self._begin_time, held, task, record), heard)
         if held.why is not None and held.why is not Why.STOPPING:
             raise asyncio.CancelledError  # it ended as it was about to be killed
         held.traceback = answer.traceback
@@ -299,7 +302,7 @@ def _contained(call: Callable[[], Any]) -> Any:
         raise _Escaped(error) from None
 
 
-def _current(held: Held, task: RegisteredTask, record: Record, state: object) -> CurrentJob:
+def _current(held: Held, task: RegisteredTask, record: Record, state: object, scribe: Scribe | None) -> CurrentJob:
     return CurrentJob(
         id=held.job_id,
         attempt=held.attempt,
@@ -310,6 +313,8 @@ def _current(held: Held, task: RegisteredTask, record: Record, state: object) ->
         enqueued_ms=record.enqueued_ms,
         fence=held.fence,
         state=state,
+        ticket=held.ticket,
+        scribe=scribe,
     )
 
 
