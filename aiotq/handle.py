@@ -13,7 +13,8 @@ from aiotq import record, shown
 from aiotq.document import outliving
 from aiotq.errors import AiotqError, InvalidRecord, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
 from aiotq.inspection import notes
-from aiotq.job import SUSPECT, ErrorInfo, JobStatus, line
+from aiotq.job import ErrorInfo, JobStatus
+from aiotq.job import lines as job_lines
 from aiotq.limits import MAX_BESIDE, refuse_hostile
 from aiotq.retry import seconds
 from aiotq.store.contract import Place, Replaced, Replacement
@@ -279,8 +280,7 @@ class Job(Generic[R_co]):
 
 def lines(found: Record) -> tuple[str, str, str]:
     """The lines that the ticket of a job may name: its priority's back and front, and the suspects'."""
-    queue, priority = found.doc.queue, found.doc.priority
-    return line(queue, priority), line(queue, priority, lifo=True), f"{queue}:{SUSPECT}"
+    return job_lines(found.doc.queue, found.doc.priority)
 
 
 def short(job_id: str) -> str:

@@ -6,20 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiotq import checks
+from aiotq.inspection.acting import Acts
 from aiotq.inspection.desk import Desk
 
 if TYPE_CHECKING:
     from aiotq.inspection.desk import Core, Redaction
 
 
-class Inspector:
+class Inspector(Acts):
     """Sees all that an app's namespace holds, and changes it. `app.inspect` gives one.
 
     Every read is bounded, however many jobs there are: lists come in pages. Every act leaves an entry in the audit.
     All of it may raise StoreError; jobs and names that can't be right raise UsageError.
     """
 
-    __slots__ = ("_desk",)
+    __slots__ = ()
 
     def __init__(self, core: Core) -> None:
         self._desk = Desk(core=core)

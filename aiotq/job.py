@@ -163,6 +163,11 @@ def line(queue: str, priority: int, *, lifo: bool = False) -> str:
     return f"{queue}:{FRONT[priority] if lifo else priority}"
 
 
+def lines(queue: str, priority: int) -> tuple[str, str, str]:
+    """The lines that the ticket of a job may name: its priority's back and front, and the suspects'."""
+    return line(queue, priority), line(queue, priority, lifo=True), f"{queue}:{SUSPECT}"
+
+
 def ticket(line: str, generation: str, job_id: str) -> str:
     """A job's place-holder: `<line>:<generation>:<id>`."""
     return f"{line}:{generation}:{job_id}"

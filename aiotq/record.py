@@ -241,6 +241,39 @@ def cancelled(record: Record, *, reason: str, generation: str, finished_ms: int,
     return _bytes(doc, state="c", generation=generation, enqueued_ms=record.enqueued_ms)
 
 
+def with_document(record: Record, document: Document) -> Record:
+    """The same record, with another document."""
+    return record if document is record.doc else msgspec.structs.replace(record, doc=document)
+
+
+def again(record: Record, *, generation: str, due_ms: int | None, queue: str | None = None, afresh: bool) -> bytes:
+    """The record of a job that a person puts in a line: at once, whenever it would have been due, and known or not.
+
+    due_ms: now, for one that was delayed or begins to wait anew. queue: another one. afresh: it has failed, and its
+    attempts begin again; what they came to so far stays in its history, and its last error to be seen.
+    """
+    changes: dict[str, Any] = {"due_ms": due_ms, "delay_ms": None, "unknown": None}
+    if queue is not None:
+        changes["queue"] = queue
+    if afresh:  # an expiry counts from the time of enqueuing: it would end it at once
+        changes |= {"attempt": 0, "expires_ms": None, "reason": None, "finished_ms": None, "worker": None, "lost": 0}
+    doc = _lean(msgspec.structs.replace(record.doc, **changes))
+    return _bytes(doc, state=WAITING, generation=generation, enqueued_ms=record.enqueued_ms)
+
+
+def shortest(
+    task: str, queue: str, priority: int, *, generation: str, enqueued_ms: int, reason: str, now_ms: int, ttl_ms: int
+) -> bytes:
+    """All that is kept of a job that a person has thrown away: for late repeats of the request that enqueued it.
+
+    ttl_ms: how long it may be shown; below a minute the record outlives that (see `hidden_from_ms`).
+    """
+    doc = Document(
+        task=task, queue=queue, priority=priority, reason=reason, finished_ms=now_ms, result_ttl_ms=max(1, ttl_ms)
+    )
+    return _bytes(_lean(doc), state="c", generation=generation, enqueued_ms=enqueued_ms)
+
+
 def postponed(record: Record, *, generation: str, now_ms: int, due_ms: int | None) -> bytes:
     """The record of a job that is put back since this worker does not know its task: counted, no attempt used."""
     past = record.doc.unknown

@@ -125,6 +125,26 @@ class Codec:
                 "return plain data, or an id or path of where it is"
             ) from error
 
+    # --- whoever has text alone
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of those that can be passed by name."""
+        return tuple(name for name in self._signature.parameters if name in self._keywords)
+
+    def takes(self, parameter: str, raw: Json) -> str | None:
+        """Why a value can't be passed by that name; None if it can. Raises UsageError as `encode_arguments` does."""
+        name = parameter if parameter in self._keywords else self._extra
+        try:
+            self._decode_one(name, Raw(raw))
+        except SerializationError as error:
+            return without_value(error.__context__) if isinstance(error.__context__, Exception) else str(error)
+        return None
+
+    def takes_text_alone(self, parameter: str) -> bool:
+        """Whether the annotation of that parameter is `str`."""
+        return self._hints.get(parameter if parameter in self._keywords else self._extra or "") is str
+
     # --- decoding
 
     @cached_property

@@ -3,6 +3,7 @@
 The keys that may stay without a TTL, and why (ARCHITECTURE.md, the keys):
 
     fence, queues, paused   one each; bounded by the number of queues
+    audit                   one; at most 10,000 entries
     job:<id>                while the job waits or runs: its ticket lies in exactly one place
     line:<line>             while it holds tickets
     lines:<queue>           while it names lines that hold tickets

@@ -29,6 +29,11 @@ USES: dict[str, frozenset[str] | None] = {
     "reader": frozenset(
         {"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey", "notes"}
     ),
+    # Beside these, all that the operator's side has.
+    "operator": frozenset(
+        {"open", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers", "lease_end"}
+        | {"backlog", "survey", "pause", "resume", "notes", "noted"}
+    ),
 }
 # A right to look that a user may do without. Only a worker makes use of what it would see.
 LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
@@ -37,6 +42,9 @@ NEVER = frozenset({"CONFIG GET", "ROLE"})
 # What scripts do with a key of a wrong type; a reader is told NOPERM instead.
 MENDS = frozenset({"RENAME", "PEXPIRE", "ZADD"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
+# ... and the operator's side, which may do without CONFIG and SLOWLOG: each shows what is none of aiotq's.
+_OPTIONS = frozenset({"COUNT", "MAXLEN", "RANK", "WITHSCORES", "ERR", "NOPERM", "CONFIG", "SLOWLOG"})
+LOOKING = ("verbs.py", "reading.py", "telling.py")
 _CONTAINERS = frozenset({"CONFIG", "SCRIPT"})
 _WORD = re.compile(r"[A-Z]{3,}")
 _SENDS = {"_send": 1, "call": 0, "_say": 0, "send": 0, "_block": 0}  # which argument of which function is a command
@@ -83,6 +91,28 @@ def commands_of_script(name: str) -> frozenset[str]:
 @cache
 def _tree(name: str) -> ast.Module:
     return ast.parse((STORE / name).read_text("utf-8"))
+
+
+def commands_of_operators(*files: str) -> frozenset[str]:
+    """The commands that a part of the operator's side sends, and those of its scripts.
+
+    A command may be a variable there, so all words in capitals count.
+    """
+    found: set[str] = set()
+    for name in files:
+        for node in ast.walk(_tree(name)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _WORD.fullmatch(node.value):
+                found.add(node.value)
+            found |= _of_its_script(node)
+    return frozenset(found - _OPTIONS)
+
+
+def _of_its_script(node: ast.AST) -> frozenset[str]:
+    """The commands of the script that a piece of Python names, as `scripts.NAME`."""
+    if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "scripts"):
+        return frozenset()
+    script = getattr(scripts, node.attr, None)
+    return commands_of_script(script.name) if isinstance(script, scripts.Script) else frozenset()
 
 
 @cache
@@ -135,9 +165,7 @@ def commands_of_method(name: str) -> frozenset[str]:
                 continue
             if node.attr == "_listener":
                 found |= sent(_tree("connection/listen.py"))
-            script = getattr(scripts, node.attr, None)
-            if isinstance(node.value, ast.Name) and node.value.id == "scripts" and isinstance(script, scripts.Script):
-                found |= commands_of_script(script.name)
+            found |= _of_its_script(node)
             of_the_store = isinstance(node.value, ast.Name) and node.value.id == "self"  # and no task's .cancel()
             if of_the_store and node.attr in methods and node.attr not in used:
                 used.add(node.attr)
@@ -156,8 +184,12 @@ def commands(user: str) -> frozenset[str]:
     for method in _methods():
         if (uses is None or method in uses) and not method.startswith("_"):
             found |= commands_of_method(method)
+    if user in {"operator", "reader"}:
+        found |= commands_of_operators(*LOOKING)
+    if user == "operator":
+        found |= commands_of_operators("acting.py")
     found -= NEVER
-    if user != "worker":
+    if user not in {"worker", "operator"}:
         found -= LOOKS
     if user == "reader":
         found -= MENDS

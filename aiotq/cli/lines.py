@@ -31,6 +31,7 @@ HINT = "start Redis, or use --url embedded://"
 
 # event: symbol, style; where symbols can't be shown, the event's name stands for it.
 _MARKS: Mapping[str, Span] = {
+    "enqueued": ("+", ""),
     "started": ("▶", "blue"),
     "succeeded": ("✔", "green"),
     "retried": ("✖", "yellow"),

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import typer
 
-from aiotq.cli import health, near, options
+from aiotq.cli import near, options
 from aiotq.cli.help import Page
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, EXIT_USAGE, Mistake
 from aiotq.cli.server import server_app
 from aiotq.errors import UsageError
 from aiotq.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# By name, the module in which the function of that name is the command, with HELP and EXAMPLE beside it. A module is
+# imported when its command is called, so that no command pays for the others.
+COMMANDS: Mapping[str, str] = {
+    "health": "aiotq.cli.health",
+    "completion": "aiotq.cli.completion",
+} | {
+    name: f"aiotq.cli.operate.{name}"
+    for name in (
+        *("status", "top", "queues", "workers", "jobs", "job", "tail", "doctor", "check", "audit"),
+        *("retry", "cancel", "discard", "promote", "requeue", "purge", "pause", "resume", "enqueue"),
+    )
+}
 
 # The parent of everything that a command line can get wrong: click's, or that of the copy which newer typers hold.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -24,8 +44,18 @@ aiotq {__version__}: background jobs for asyncio, on Redis or Valkey
   python -m aiotq MODULE[:APP] [options]    run a worker for the tasks of an app
   aiotq MODULE[:APP] [options]              the same
   aiotq worker MODULE[:APP] [options]       the same, if the module is named like a command
+
+  aiotq status | top | tail                 is all well? one screen, a live one, events as they happen
+  aiotq queues | workers | jobs | job ID    what there is; each takes --json
+  aiotq retry | cancel | discard | promote | requeue   a job by its id, or --all that match
+  aiotq pause | resume | purge QUEUE        a queue
+  aiotq enqueue MODULE:TASK --arg k=v       a job from the shell
+  aiotq doctor | check | audit              the server; the new code and what waits; who did what
+  aiotq health                              whether a worker, or all that there is, does well, for probes
   aiotq server status|stop                  the built-in server of this folder
-  aiotq health                              whether a worker, or all that there is, does well
+  aiotq completion bash|zsh|fish            completion for your shell
+
+  aiotq COMMAND -h                          all about one of these
 
 MODULE is imported from the current folder, APP is the App in it. It may be left out if there is
 only one, or if the module uses @task alone."""
@@ -48,7 +78,6 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.add_typer(server_app, name="server")
-cli.command(name="health", cls=Page, help=health.HELP, epilog=health.EXAMPLE)(health.health)
 
 
 @cli.callback()
@@ -86,23 +115,46 @@ def worker(
     if target is None:
         found = near.any_app() or "hello:app"
         raise Mistake("no module was named", f"run: python -m aiotq {found}, or python -m aiotq -h for help")
+    refuse_what_looks_like_a_command(target)
     from aiotq.cli.supervise import run_processes  # noqa: PLC0415  --version and --help do without what a worker loads
 
     return run_processes(options.together(given))
 
 
+def refuse_what_looks_like_a_command(target: str) -> None:
+    """Raise Mistake for a word that is no module here, and nearly a command."""
+    close = get_close_matches(target, [*COMMANDS, "server", "worker"], n=1, cutoff=0.7)
+    if (
+        close
+        and close[0] != target
+        and target.isidentifier()
+        and near.find(target) is None
+        and near.nearest_module(target) is None
+    ):
+        raise Mistake(f"there is no command {target!r}, and no module of that name", f"did you mean aiotq {close[0]}?")
+
+
 def with_command(words: list[str]) -> list[str]:
     """The command line with its command: the worker's, if the first word is none."""
-    known = {command.name for command in cli.registered_commands} | {app.name for app in cli.registered_groups}
-    known.add("worker")
+    known = {app.name for app in cli.registered_groups} | {"worker", *COMMANDS}
     return words if words and words[0] in known else ["worker", *words]
+
+
+def load(name: str) -> None:
+    """Have the command line know a command: its module is imported."""
+    if name in COMMANDS and name not in {command.name for command in cli.registered_commands}:
+        module = import_module(COMMANDS[name])
+        cli.command(name=name, cls=Page, help=module.HELP, epilog=module.EXAMPLE)(getattr(module, name))
 
 
 def main() -> int:
     """Run the command line. Returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of other people's text, what this encoding lacks
     paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))
     words = with_command(sys.argv[1:])
     try:
+        load(words[0])
         return typer.main.get_command(cli).main(args=words, prog_name="aiotq", standalone_mode=False) or EXIT_OK
     except Mistake as mistake:
         mistake.show(paper)
@@ -114,5 +166,8 @@ def main() -> int:
         said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
         Mistake(said[:1].lower() + said[1:], f"aiotq {words[0]} -h shows what there is").show(paper)
         return EXIT_USAGE
+    except BrokenPipeError:  # `aiotq jobs | head`: whoever reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
+        return EXIT_OK
     except KeyboardInterrupt:
         return EXIT_FORCED

@@ -30,11 +30,7 @@ def resolve(target: str) -> App:
             f"run: python -m aiotq {near.any_app() or 'hello:app'}",
         )
     module_name, _, attribute = target.partition(":")
-    here = str(Path.cwd())
-    if sys.path[:1] != [here]:
-        sys.path.insert(0, here)
-    _refuse_path(module_name, attribute)
-    module = _import(module_name, attribute)
+    module = imported(module_name, attribute)
     apps = _apps(module)
     if attribute:
         return _named(module, attribute, apps)
@@ -48,6 +44,15 @@ def resolve(target: str) -> App:
         f"there is no App in {module_name!r}, and no task on the default app",
         "write app = App() in it and decorate a function with @app.task, or with @task from aiotq alone",
     )
+
+
+def imported(name: str, attribute: str = "") -> ModuleType:
+    """The module of that name, with the current folder first on `sys.path`. attribute: wanted in it. Raises Mistake."""
+    here = str(Path.cwd())
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)
+    _refuse_path(name, attribute)
+    return _import(name, attribute)
 
 
 def _run(module: str, apps: dict[str, App]) -> str:

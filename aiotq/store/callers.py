@@ -98,11 +98,12 @@ class CallerVerbs(Asker):
             worker_id=shapes.word(rest[0]) if place == b"running" else None,
             worker=shapes.word(rest[1]) if place == b"running" else None,
             due_ms=rest[0] if place == b"scheduled" else None,
+            line=shapes.word(rest[1]) if place == b"scheduled" else None,
             lost=lost,
             now_ms=now_ms,
         )
 
-    async def replace(self, replacement: Replacement, *, now_ms: int = 0) -> Replaced:
+    async def replace(self, replacement: Replacement, *, audit: bytes = b"", now_ms: int = 0) -> Replaced:
         r = replacement
         argv = (
             r.job_id,
@@ -113,12 +114,14 @@ class CallerVerbs(Asker):
             "" if r.ttl_ms is None else r.ttl_ms,
             r.line or "",
             "" if r.delay_ms is None else r.delay_ms,
+            int(r.forgets),
+            audit,
             *r.lines,
         )
         return Replaced(await self._repeat(lambda: self._run(scripts.REPLACE, *argv)))
 
-    async def cancel(self, job_id: str, *, generation: str, lines: Sequence[str]) -> bool:
-        return bool(await self._repeat(lambda: self._run(scripts.CANCEL, job_id, generation, *lines)))
+    async def cancel(self, job_id: str, *, generation: str, lines: Sequence[str], audit: bytes = b"") -> bool:
+        return bool(await self._repeat(lambda: self._run(scripts.CANCEL, job_id, generation, audit, *lines)))
 
     async def ended(self, job_id: str) -> AsyncIterator[bytes | None]:
         subscription = self._listener.subscribe(self._keys.done(job_id))

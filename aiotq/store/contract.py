@@ -3,9 +3,8 @@
 The workers, the handles and the app know the store by this file alone. Each verb is one atomic script (or one read);
 what becomes of a job is decided by its callers, and only stored here.
 
-The values are msgspec Structs: one is made in a tenth of the time that a frozen dataclass takes.
-Times: `_ms` are integer milliseconds; instants are Unix milliseconds by Redis's own clock. `now_ms=0`, the default of
-every verb that has it, means that clock; tests pass a virtual one.
+The values are msgspec Structs, made in a tenth of a frozen dataclass's time. `_ms` are whole milliseconds, instants
+Unix milliseconds by Redis's own clock. `now_ms=0`, a verb's default, means that clock; tests pass a virtual one.
 
 Verbs may raise StoreUnavailable (unknown if `.sent`), StoreRefused (nothing was done), StoreUnusable (nor will be).
 """
@@ -171,6 +170,7 @@ class Place(Struct, frozen=True, kw_only=True):
     worker_id: str | None = None
     worker: str | None = None  # its label
     due_ms: int | None = None
+    line: str | None = None  # of a scheduled job's ticket
     lost: int = 0
     now_ms: int = 0
 
@@ -187,6 +187,7 @@ class Replacement(Struct, frozen=True, kw_only=True):
     ttl_ms: int | None = None  # for a terminal record
     line: str | None = None  # the new ticket's line, for a waiting one
     delay_ms: int | None = None  # ... in the schedule, this long from now
+    forgets: bool = False  # how often its worker vanished
 
 
 class Replaced(Enum):
@@ -293,11 +294,11 @@ class Store(NoteVerbs, Protocol):
         """Where the job of that record is now."""
         ...
 
-    async def replace(self, replacement: Replacement, *, now_ms: int = 0) -> Replaced:
-        """Compare and set a record that no worker holds."""
+    async def replace(self, replacement: Replacement, *, audit: bytes = b"", now_ms: int = 0) -> Replaced:
+        """Compare and set a record that no worker holds. audit: as `inspection.audit.entry` makes it; kept if done."""
         ...
 
-    async def cancel(self, job_id: str, *, generation: str, lines: Sequence[str]) -> bool:
+    async def cancel(self, job_id: str, *, generation: str, lines: Sequence[str], audit: bytes = b"") -> bool:
         """Mark a running job to be stopped, and tell its worker. False if no worker holds it."""
         ...
 
@@ -391,10 +392,10 @@ class Store(NoteVerbs, Protocol):
         ...
 
     # --- an operator's side
-    async def pause(self, queue: str) -> None:
-        """Claim nothing more from a queue."""
+    async def pause(self, queue: str, *, audit: bytes = b"") -> bool:
+        """Claim nothing more from a queue. False if it was paused."""
         ...
 
-    async def resume(self, queue: str) -> None:
-        """Claim from it again; wakes a worker in the same script."""
+    async def resume(self, queue: str, *, audit: bytes = b"") -> bool:
+        """Claim from it again; wakes a worker in the same script. False if it was not paused."""
         ...

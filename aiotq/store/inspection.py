@@ -7,16 +7,252 @@ Any of it may raise StoreUnavailable, StoreRefused or StoreUnusable.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+# Bounds of one call.
+WINDOW = 500  # tickets, members or entries of a list
+MOST_QUEUES = 1_000
+MOST_WORKERS = 1_000
+MOST_HELD = 2_000  # tickets of one worker
+MOST_FIELDS = 1_000  # of a hash that anybody may have filled
+RING = 12_000  # entries of `ended`, its slack counted in
+MAX_TAKEN = 150  # jobs that one script ends
+SHOWN = 16 << 10  # bytes of a record that are looked at in a list
+HEAD = 2_048  # ... of one that is larger than that
+
+Scored = Literal["schedule", "dead"]
+
+
+class Line(Struct, frozen=True, kw_only=True, gc=False):
+    """A line that is not empty."""
+
+    queue: str
+    place: str  # a priority from 0 to 9, or "s" for the suspects
+    length: int
+
+
+class Card(Struct, frozen=True, kw_only=True):
+    """A worker, as it says of itself; text that anybody may have written."""
+
+    worker_id: str
+    lease_end_ms: int  # 0: it is being reclaimed
+    held: int  # tickets in its hands
+    fields: Mapping[str, str]  # of its hash: label, host, pid, queues, started, lease_ms, vitals
+
+
+class Peek(Struct, frozen=True, gc=False):
+    """What is looked at of a record."""
+
+    data: bytes  # whole, or if `size` is more than SHOWN its first HEAD bytes
+    size: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether that is all of it."""
+        return len(self.data) == self.size
+
+
+class Beside(Struct, frozen=True, kw_only=True):
+    """What is kept beside one job."""
+
+    ttl_ms: int | None  # of its record
+    lost: int
+    notes: Sequence[bytes]
+    progress: bytes | None
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What a server says of itself. None, or nothing: it may not be asked, or does not say."""
+
+    kind: str  # "Redis", "Valkey", "fakeredis"; "Redis or Valkey" where the user may not ask
+    info: Mapping[str, str]
+    config: Mapping[str, str]
+    ping_s: Sequence[float]  # of a few, in their order
+
+
+class Discarding(Struct, frozen=True, kw_only=True):
+    """A short record that shall stand in the place of one of a job that has ended."""
+
+    job_id: str
+    was: str  # state and generation that were read
+    record: bytes
+    new_generation: str
+    ttl_ms: int
+
+
+class Waiting(Struct, frozen=True, gc=False):
+    """A ticket, and what shows how to end its job. No bytes: there is no record, or the ticket is none."""
+
+    ticket: str
+    beginning: bytes
+    end: bytes
+
+
+class Front(Struct, frozen=True, kw_only=True):
+    """The front of a line."""
+
+    now_ms: int
+    length: int  # of the whole line
+    waiting: Sequence[Waiting]
+
+
+class Ending(Struct, frozen=True, kw_only=True, gc=False):
+    """A job in a line that shall end."""
+
+    ticket: str
+    header: bytes  # the first 19 bytes of its record, as they were read
+    record: bytes  # that shall stand
+    ttl_ms: int
 
 
 class Reading(Protocol):
     """An operator's reads. What is of another type than expected is as good as not there."""
 
+    @property
+    def url(self) -> str:
+        """Where the store is, without its password."""
+        ...
+
     async def now_ms(self) -> int:
         """Redis's clock."""
         ...
 
+    # --- queues and workers
+    async def queue_names(self) -> Sequence[str]:
+        """Those that ever had a job; at most MOST_QUEUES, sorted."""
+        ...
 
-class Operator(Reading, Protocol):
+    async def paused(self) -> Sequence[str]:
+        """Those from which nothing is claimed."""
+        ...
+
+    async def lines(self, queues: Sequence[str]) -> Sequence[Line]:
+        """The lines of these queues that are not empty: queue by queue, the suspects first, then by priority."""
+        ...
+
+    async def workers(self) -> Sequence[Card]:
+        """All that are members; at most MOST_WORKERS, by the end of their lease."""
+        ...
+
+    async def held(self, worker_id: str) -> Sequence[str]:
+        """The tickets in a worker's hands, at most MOST_HELD, in no order."""
+        ...
+
+    # --- where jobs lie
+    async def line(self, queue: str, place: str, first: int, last: int) -> Sequence[str]:
+        """Tickets of a line, as LRANGE counts them; at most WINDOW and one."""
+        ...
+
+    async def line_index(self, queue: str, place: str, ticket: str) -> int | None:
+        """Where in a line a ticket is, looked for among the last 10,000."""
+        ...
+
+    async def scored(self, key: Scored, first: int, last: int, *, latest_first: bool) -> Sequence[tuple[str, float]]:
+        """Members of the schedule or of the dead letters by their rank, each with its score."""
+        ...
+
+    async def rank(self, key: Scored, member: str, *, latest_first: bool) -> tuple[int, float] | None:
+        """A member's rank and score."""
+        ...
+
+    async def number(self, key: Scored, least: str = "-inf", most: str = "+inf") -> int:
+        """How many have a score in that range, as ZCOUNT takes it."""
+        ...
+
+    async def ring(self, first: int, last: int) -> Sequence[str]:
+        """Entries of the ring of jobs that have ended, the newest first: a state and an id each."""
+        ...
+
+    async def ring_index(self, entry: str) -> int | None:
+        """Where in the ring an entry is."""
+        ...
+
+    # --- jobs
+    async def peek(self, job_ids: Sequence[str], *, small: bool = False) -> Sequence[Peek | None]:
+        """What is looked at of many records. small: none of them is larger than SHOWN, by its ticket."""
+        ...
+
+    async def exist(self, job_ids: Sequence[str]) -> Sequence[bool]:
+        """Whether there is a record."""
+        ...
+
+    async def losses(self, job_ids: Sequence[str]) -> Sequence[int]:
+        """How often each job's worker vanished."""
+        ...
+
+    async def lost(self) -> Mapping[str, int]:
+        """Jobs that wait or run and whose worker has vanished, at most MOST_FIELDS: how often."""
+        ...
+
+    async def beside(self, job_id: str) -> Beside:
+        """What is kept beside a job."""
+        ...
+
+    # --- what was counted
+    async def fields(self, keys: Sequence[str], names: Sequence[str]) -> Sequence[Mapping[str, int]]:
+        """These fields of some hashes of counters, those that there are."""
+        ...
+
+    async def hashes(self, keys: Sequence[str]) -> Sequence[Mapping[str, int]]:
+        """All fields of some hashes of counters, at most MOST_FIELDS each."""
+        ...
+
+    async def failures(self) -> Mapping[str, bytes]:
+        """The failures by task and error; at most MOST_FIELDS."""
+        ...
+
+    async def audit(self, first: int, last: int) -> Sequence[bytes]:
+        """Entries of the audit, the newest first."""
+        ...
+
+    async def audit_index(self, entry: bytes) -> int | None:
+        """Where in the audit an entry is."""
+        ...
+
+    async def aside(self, queues: Sequence[str]) -> Sequence[str]:
+        """Keys of a wrong type that were put aside, of those that all share and those of these queues."""
+        ...
+
+    # --- the server
+    async def told(self, *, config: Sequence[str] = (), pings: int = 1) -> Told:
+        """What the server says of itself."""
+        ...
+
+    async def slow(self) -> Sequence[tuple[str, float]] | None:
+        """What the server's slow log has of this namespace's keys, at most 100: command and seconds; None: denied."""
+        ...
+
+
+class Acting(Protocol):
+    """An operator's acts that no caller has (`contract.Store` has replace, cancel, pause and resume). Safe to repeat.
+
+    audit: as `aiotq.inspection.audit.entry` makes it.
+    """
+
+    async def discard(self, wanted: Discarding, *, audit: bytes = b"") -> bool:
+        """Compare and set the record of a job that has ended; a dead letter no more. False if it is another one now."""
+        ...
+
+    async def front(self, line: str, *, limit: int) -> Front:
+        """The first tickets of a line."""
+        ...
+
+    async def take(
+        self, line: str, endings: Sequence[Ending], *, limit: int, generation: str, now_ms: int = 0
+    ) -> tuple[int, int]:
+        """End jobs among the first `limit` of a line, at most MAX_TAKEN: those that lie there as they were read.
+
+        generation: of the new records. Returns how many of them have ended so, by now; and how many stale tickets went.
+        """
+        ...
+
+    async def keep(self, audit: bytes, *, now_ms: int = 0) -> None:
+        """Keep an entry of the audit that no act keeps itself."""
+        ...
+
+
+class Operator(Reading, Acting, Protocol):
     """An operator's side of a store."""

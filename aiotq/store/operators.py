@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotq.store.acting import ActingVerbs
 from aiotq.store.ask import Asker
 from aiotq.store.reading import ReadingVerbs
+from aiotq.store.telling import TellingVerbs
 
 if TYPE_CHECKING:
     from aiotq.store.contract import Store
 
 
-class RedisOperator(ReadingVerbs):
+class RedisOperator(ActingVerbs, ReadingVerbs, TellingVerbs):
     """An `inspection.Operator`. It has no connection of its own: that of the store which it is of."""
 
 

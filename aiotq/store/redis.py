@@ -223,8 +223,8 @@ class RedisStore(CallerVerbs):
 
     # --- an operator's side -----------------------------------------------------------------------------------
 
-    async def pause(self, queue: str) -> None:
-        await self._repeat(lambda: self._run(scripts.PAUSE, queue))
+    async def pause(self, queue: str, *, audit: bytes = b"") -> bool:
+        return bool(await self._repeat(lambda: self._run(scripts.PAUSE, queue, audit)))
 
-    async def resume(self, queue: str) -> None:
-        await self._repeat(lambda: self._run(scripts.RESUME, queue))
+    async def resume(self, queue: str, *, audit: bytes = b"") -> bool:
+        return bool(await self._repeat(lambda: self._run(scripts.RESUME, queue, audit)))

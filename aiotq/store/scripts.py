@@ -38,7 +38,12 @@ BACKLOG = Script("backlog")
 WATCH = Script("watch")
 NOTE = Script("note")
 VET = Script("vet")
-ALL = (
+DISCARD = Script("discard")
+FRONT = Script("front")
+TAKE = Script("take")
+AUDIT = Script("audit")
+OPERATORS = (DISCARD, FRONT, TAKE, AUDIT)  # no worker and no producer runs them
+OTHERS = (
     ENQUEUE,
     EXCHANGE,
     REGISTER,
@@ -57,3 +62,4 @@ ALL = (
     NOTE,
     VET,
 )
+ALL = OTHERS + OPERATORS

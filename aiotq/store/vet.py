@@ -88,7 +88,7 @@ async def _ask(wire: Wire, *, prefix: str, role_counts: bool) -> dict[str, Any]:
         "PING": ("PING",),
         **({"ROLE": ("ROLE",)} if role_counts else {}),
         "BLPOP": ("BLPOP", own, "never"),  # no number: refused for that alone by whoever may block
-        "SCRIPT EXISTS": ("SCRIPT", "EXISTS", *(script.sha for script in scripts.ALL)),
+        "SCRIPT EXISTS": ("SCRIPT", "EXISTS", *(script.sha for script in scripts.OTHERS)),
         "SCRIPT LOAD": ("SCRIPT", "LOAD", scripts.VET.text),
         "EVALSHA": ("EVALSHA", scripts.VET.sha, 1, prefix, name),
         "SUBSCRIBE": ("SUBSCRIBE", own),
@@ -135,7 +135,7 @@ def _denied(answer: object) -> bool:
 def _refuse_unloaded(said: Mapping[str, Any], *, url: str) -> None:
     there = said["SCRIPT EXISTS"]
     if isinstance(there, list):
-        pairs = zip(scripts.ALL, cast("list[int]", there), strict=True)
+        pairs = zip(scripts.OTHERS, cast("list[int]", there), strict=True)
         unknown = [script.name for script, known in pairs if not known]
     else:
         unknown = [scripts.VET.name] if isinstance(said["EVALSHA"], RedisError) else []

@@ -10,7 +10,7 @@ from aiotq.store import scripts
 from aiotq.store.redis import RedisStore
 from tools import acl
 
-OTHERS = [script.name for script in scripts.ALL if script is not scripts.VET]
+OTHERS = [script.name for script in scripts.OTHERS if script is not scripts.VET]
 
 
 def test_the_page_lists_what_the_code_needs():

@@ -222,6 +222,14 @@ local function forget(id)
   safe('HDEL', prefix .. 'cancels', id)
 end
 
+-- What a person did, newest first: of these the last 10,000. entry: JSON without its "{", or nothing.
+local function audited(entry, now_ms)
+  if not entry or entry == '' then return end
+  local audit = prefix .. 'audit'
+  safe('LPUSH', audit, string.format('{"at":%.0f,', now_ms) .. entry)
+  call('LTRIM', audit, 0, 9999)
+end
+
 -- A worker's lease by its card, ms; `none` if it has no card. What nobody can have been given, by another hand, is `usual`.
 local function lease_of(id, usual, none)
   local said = safe('HGET', prefix .. 'worker:' .. id, 'lease_ms')

@@ -1,7 +1,7 @@
 -- locate.lua: where a waiting job is now. Writes nothing.
 -- KEYS    1 prefix
 -- ARGV    1 id   2 the generation that was read   3... lines that its ticket may name
--- RETURNS {now, lost, "running", worker id, its label} | {now, lost, "scheduled", due ms} | {now, lost, "queued"}
+-- RETURNS {now, lost, "running", worker id, its label} | {now, lost, "scheduled", due ms, line} | {now, lost, "queued"}
 --         {now, lost, ""} if its record has gone, ended or changed since
 local id, generation = ARGV[1], ARGV[2]
 local now_ms = clock('0')
@@ -14,6 +14,6 @@ if worker then
 end
 for i = 1, #tickets do
   local due_ms = safe('ZSCORE', prefix .. 'schedule', tickets[i])
-  if due_ms then return { now_ms, lost, 'scheduled', tonumber(due_ms) } end
+  if due_ms then return { now_ms, lost, 'scheduled', tonumber(due_ms), ARGV[2 + i] } end
 end
 return { now_ms, lost, 'queued' }

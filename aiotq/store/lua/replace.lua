@@ -1,7 +1,8 @@
 -- replace.lua: compare and set of a record that no worker holds. Its old ticket in a line is left to be dropped.
 -- KEYS    1 prefix
 -- ARGV    1 id   2 now, Unix ms or 0   3 state and generation that were read   4 new record   5 its generation   6 TTL, ms, or ""
---         7 new line, or ""   8 ms from now, for the schedule, or ""   9... lines that the old ticket may name
+--         7 new line, or ""   8 ms from now, for the schedule, or ""   9 "1" if how often its worker vanished is forgotten
+--         10 for the audit, or ""   11... lines that the old ticket may name
 -- RETURNS 0 done, or already as wanted | 1 a worker holds the job | 2 the record is another now, or gone
 local id, generation, wanted = ARGV[1], sub(ARGV[3], 2), ARGV[5]
 local now_ms = clock(ARGV[2])
@@ -9,7 +10,7 @@ local key = prefix .. 'job:' .. id
 local found = safe('GETRANGE', key, 1, 5)
 if sub(found, 2) == wanted then return 0 end
 if found ~= ARGV[3] then return 2 end -- an end keeps the generation, and no end is changed
-local worker, tickets = holder(generation, id, 9)
+local worker, tickets = holder(generation, id, 11)
 if worker then return 1 end
 begin()
 local woken = {}
@@ -27,7 +28,9 @@ if ARGV[6] ~= '' then
 else
   call('SET', key, ARGV[4], 'XX')
   safe('ZREM', prefix .. 'dead', id)
+  if ARGV[9] == '1' then safe('HDEL', prefix .. 'lost', id) end
 end
 safe('ZREM', prefix .. 'schedule', unpack(tickets))
+audited(ARGV[10], now_ms)
 wake(woken)
 return 0

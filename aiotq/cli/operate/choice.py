@@ -1,0 +1,76 @@
+"""Which jobs a person means: by filters, or by the end of an id."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiotq import checks
+from aiotq.cli.mistake import EXIT_FAILURE, Mistake
+from aiotq.cli.operate.moments import Moment, instant
+from aiotq.cli.text import printable
+from aiotq.inspection.values import JobFilter
+
+if TYPE_CHECKING:
+    from aiotq.inspector import Inspector
+    from aiotq.job import JobStatus
+
+WHOLE = re.compile(r"[0-9a-f]{32}")  # an id that aiotq has made
+MOST_SHOWN = 10
+LOOKED = "among what waits first, runs, is scheduled, ended among the last 10,000, or is dead"
+
+
+def chosen(
+    *,
+    status: JobStatus | None = None,
+    queue: str | None = None,
+    task: str | None = None,
+    error: str | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+) -> JobFilter:
+    """What the options say, as one value. Raises UsageError."""
+    now = datetime.now(UTC)
+    return JobFilter(
+        status=status,
+        queue=None if queue is None else checks.queue("queue", queue),
+        task=task,
+        error=error,
+        since=instant(since, now),
+        until=instant(until, now),
+    )
+
+
+def words(which: JobFilter) -> list[str]:
+    """The options that say it, instants spelt out: the same jobs, whenever it is asked again."""
+    given = {
+        "--state": None if which.status is None else which.status.value,
+        "--queue": which.queue,
+        "--task": which.task,
+        "--error": which.error,
+        "--since": None if which.since is None else which.since.isoformat(timespec="milliseconds"),
+        "--until": None if which.until is None else which.until.isoformat(timespec="milliseconds"),
+    }
+    return [word for name, value in given.items() if value is not None for word in (name, value)]
+
+
+async def one_id(inspector: Inspector, text: str) -> str:
+    """The id of the one job that is meant. Raises Mistake if there are several, or none."""
+    text = text.strip()
+    checks.job_id("ID", text)
+    if WHOLE.fullmatch(text):
+        return text
+    found = await inspector.find(text)
+    if text in found:
+        return text
+    if len(found) == 1:
+        return found[0]
+    if found:
+        shown = [f"  {printable(one)}" for one in found[:MOST_SHOWN]]
+        if len(found) > MOST_SHOWN:
+            shown.append(f"  and {len(found) - MOST_SHOWN:,} more")
+        raise Mistake(
+            f"{len(found):,} jobs are named by {text!r}", "name more of the id:", *shown, exit_code=EXIT_FAILURE
+        )
+    return text  # one that its sender has chosen, and that is not among what is shown

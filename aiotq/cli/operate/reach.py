@@ -1,0 +1,191 @@
+"""From the options of a command to the inspector of what it names, and what is said where no server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import logging
+import os
+import socket
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from aiotq import checks
+from aiotq.app import App
+from aiotq.cli.look import Paper, look_of
+from aiotq.cli.mistake import EXIT_FAILURE, Mistake
+from aiotq.cli.operate.table import Sheet
+from aiotq.cli.text import printable, reason, without_passwords
+from aiotq.errors import StoreError, StoreUnavailable
+from aiotq.store import embedded_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Iterable
+
+    from aiotq.cli.look import Line
+    from aiotq.client import Core
+    from aiotq.inspector import Inspector
+    from aiotq.source import Source
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What a command was told of where to look, and how to say it."""
+
+    url: str | None = None
+    namespace: str | None = None
+    target: str | None = None  # module or module:app
+    as_json: bool = False
+    verbose: bool = False
+
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+
+def ask(where: Where, work: Callable[[Inspector], Awaitable[T]]) -> T:
+    """What `work` answers. Raises Mistake, of exit code 1 if no server answers; starts none."""
+    return ask_app(where, app_of(where), work)
+
+
+def ask_app(where: Where, app: App, work: Callable[[Inspector], Awaitable[T]]) -> T:
+    """The same, of an app that was found already."""
+    source = reachable(where, app.source())
+    try:
+        with warnings_said():
+            return asyncio.run(_within(app, work))
+    except StoreError as error:
+        raise away(where, lost(error, source)) from error
+
+
+async def _within(app: App, work: Callable[[Inspector], Awaitable[T]]) -> T:
+    async with app:
+        return await work(app.inspect.acting(by=signature()))
+
+
+def app_of(where: Where) -> App:
+    """The app that is meant, with what the command line says before what the app says."""
+    if where.target is None:
+        app = App()
+    else:
+        from aiotq.cli.resolve import resolve  # noqa: PLC0415  only --app needs what it loads
+
+        try:
+            app = resolve(where.target)
+        except Mistake as mistake:
+            lines = (line.replace("run: python -m aiotq ", "name it so: --app ") for line in mistake.lines)
+            raise Mistake(*lines, detail=mistake.detail, exit_code=mistake.exit_code) from None
+    pointed(app._core, where)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return app
+
+
+def pointed(core: Core, where: Where) -> None:
+    """Have what the command line says go before what the app says."""
+    core.override = where.url
+    if where.namespace is not None:
+        core.settings = replace(core.settings, namespace=checks.namespace("namespace", where.namespace))
+
+
+def namespace_of(app: App) -> str:
+    """What its keys begin with."""
+    return app._core.settings.namespace  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def reachable(where: Where, source: Source) -> Source:
+    """The same server. Raises Mistake for one that can't be asked, or that would have to be started."""
+    if source.url.startswith("memory://"):
+        raise Mistake(f"{source} lives inside one process and can't be asked by another", "name a server that can")
+    if embedded_runs(source.url) is False:
+        raise away(where, f"no built-in server runs: {source}")
+    return source
+
+
+def lost(error: StoreError, source: Source) -> str:
+    """In one line, that no server answers or what it refuses, with its URL and who named it."""
+    if isinstance(error, StoreUnavailable):
+        return f"no answer ({reason(str(error))}): {source}"
+    return printable(f"{error} (from {source.origin})")
+
+
+def away(where: Where, line: str) -> Mistake:
+    """Ends the command as it can't be done; with `--json` the reason is said on stdout too."""
+    if where.as_json:
+        say_json({"error": without_passwords(line)})
+    return Mistake(line, exit_code=EXIT_FAILURE)
+
+
+def signature() -> str:
+    """Who acts, for the audit: "ada@host (cli)"."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        user = str(os.getuid()) if hasattr(os, "getuid") else "?"
+    return f"{printable(user)}@{printable(socket.gethostname())} (cli)"
+
+
+# --- saying -------------------------------------------------------------------------------------------------------
+
+
+def paper_of(where: Where) -> Paper:
+    """Stdout."""
+    return Paper(sys.stdout, look_of(sys.stdout, os.environ, verbose=where.verbose))
+
+
+def sheet_of(paper: Paper) -> Sheet:
+    """What lines on this paper are made for."""
+    return Sheet(look=paper.look, width=paper.width)
+
+
+def say(where: Where, made: Callable[[Sheet], Iterable[Line]]) -> None:
+    """Show lines on stdout."""
+    paper = paper_of(where)
+    paper.write(made(sheet_of(paper)))
+
+
+def hint(text: str) -> None:
+    """Say on stderr what to do next, so that what is piped on is the answer alone."""
+    Paper(sys.stderr, look_of(sys.stderr, os.environ)).write([((without_passwords(text), "dim"),)])
+
+
+def say_json(value: object) -> None:
+    """One line of JSON on stdout, ASCII alone, so that any encoding will do."""
+    sys.stdout.write(as_json(value) + "\n")
+    sys.stdout.flush()
+
+
+def as_json(value: object) -> str:
+    """A value of the inspector as JSON: instants in ISO 8601, bytes in base64."""
+    plain: Any = msgspec.to_builtins(value, str_keys=True)
+    return json.dumps(plain)
+
+
+# --- what is logged meanwhile -------------------------------------------------------------------------------------
+
+
+class _Warnings(logging.Handler):
+    """Shows what the package warns of on stderr, one line each, but that the built-in server is used: it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == "built_in":
+            return
+        said = printable(without_passwords(record.getMessage()))
+        Paper(sys.stderr, look_of(sys.stderr, os.environ)).write([(("warning:", "yellow"), (f" {said}", ""))])
+
+
+@contextmanager
+def warnings_said() -> Generator[None]:
+    """Within it, what the package warns of is one line each on stderr."""
+    log, handler = logging.getLogger("aiotq"), _Warnings(logging.WARNING)
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate

@@ -1,0 +1,77 @@
+"""What a person does to jobs and queues: the acts of `app.inspect`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotq import checks
+from aiotq.inspection import audit, hand
+from aiotq.inspection.acts import Act
+
+if TYPE_CHECKING:
+    from aiotq.inspection.desk import Desk
+
+
+class Acts:
+    """Each compares and sets: nothing is done to a job that has moved on meanwhile. Repeating one does no harm.
+
+    Each leaves an entry in the audit, also if nothing came of it; one on many jobs leaves one. All work on a full
+    Redis. They may raise StoreError; after StoreUnavailable it is not known whether it was done: do it again.
+    Those on one job raise JobNotFound, UsageError (the job's record is signed, and this app has no keys), and but for
+    `discard` InvalidRecord (the record can't be read).
+    """
+
+    __slots__ = ("_desk",)
+
+    _desk: Desk
+
+    async def retry(self, job_id: str) -> bool:
+        """Have a job that has failed run again, from its first attempt. True also if that was done before.
+
+        False if it has not failed, or not enough of an unreadable record is left.
+        """
+        return await self._act(Act.RETRY, job_id)
+
+    async def cancel(self, job_id: str) -> bool:
+        """Have a job never run, or be stopped at its next await if it is running. False if it has ended otherwise."""
+        return await self._act(Act.CANCEL, job_id)
+
+    async def discard(self, job_id: str) -> bool:
+        """Throw a dead letter away, or any other job that has ended. False if it has not ended.
+
+        It is not shown any more. For a minute something short is left, for late repeats of what enqueued it.
+        """
+        return await self._act(Act.DISCARD, job_id)
+
+    async def promote(self, job_id: str) -> bool:
+        """Have a scheduled job, or a retry that waits, be due now. True if it is queued; else False."""
+        return await self._act(Act.PROMOTE, job_id)
+
+    async def requeue(self, job_id: str, *, queue: str | None = None) -> bool:
+        """Put a job that waits, in a line or in the schedule, to the back of its queue, or of another one.
+
+        Its priority stays. A suspect (its worker vanished twice or more) becomes an ordinary job again: how often that
+        happened is forgotten. False if it runs, or has ended; the audit says why.
+        """
+        wanted = None if queue is None else checks.queue("queue", queue)
+        return await self._act(Act.REQUEUE, job_id, queue=wanted)
+
+    async def pause(self, queue: str) -> bool:
+        """Have nothing more claimed from a queue; what runs goes on. False if it was paused already."""
+        return await self._hold(queue, pause=True)
+
+    async def resume(self, queue: str) -> bool:
+        """Have jobs claimed from a queue again. False if it was not paused."""
+        return await self._hold(queue, pause=False)
+
+    async def _act(self, act: Act, job_id: str, *, queue: str | None = None) -> bool:
+        return (await hand.act(self._desk, act, checks.job_id("job_id", job_id), queue=queue)).done
+
+    async def _hold(self, queue: str, *, pause: bool) -> bool:
+        name, action = checks.queue("queue", queue), "pause" if pause else "resume"
+        entry = audit.entry(by=self._desk.signature, action=action, subject=name, came_to="done")
+        store = self._desk.store
+        changed = await (store.pause if pause else store.resume)(name, audit=entry)
+        if not changed:
+            await hand.kept(self._desk, action, name, "paused already" if pause else "not paused")
+        return changed

@@ -1,0 +1,287 @@
+"""What a person may do to a job, decided: from its record and its place to what the store is told, or why not. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from aiotq import record as records
+from aiotq.document import LEAST_TTL_MS, outliving
+from aiotq.errors import InvalidRecord, UsageError
+from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, SUSPECT, JobStatus, line, lines
+from aiotq.signing import Signer
+from aiotq.store.contract import Replacement
+from aiotq.store.inspection import Discarding
+
+if TYPE_CHECKING:
+    from aiotq.record import Record
+    from aiotq.store.contract import Place
+
+SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
+DISCARDED, PURGED, UNREADABLE = "discarded", "purged", "(unreadable)"
+PURGED_TTL_MS = 600_000  # who asks for a job that was purged hears of it for so long
+_TASK = re.compile(rb'\A\{"t":"([^"\\]{1,200})"')
+_SIGNED = re.compile(rb',"s":"[A-Za-z0-9+/]{43}"\}\Z')
+
+
+class Act(StrEnum):
+    """What a person does to one job."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    DISCARD = "discard"
+    PROMOTE = "promote"
+    REQUEUE = "requeue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Its worker shall be told to stop it."""
+
+    generation: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """Nothing is to be done. done: since it is as it shall be; else `why` says what forbids it."""
+
+    done: bool
+    why: str
+
+
+Decision: TypeAlias = Replacement | Discarding | Stop | Nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """An act, and what it takes besides the job."""
+
+    act: Act
+    generation: str  # of the record that shall stand: a fresh one
+    now_ms: int  # Redis's clock
+    signer: Signer | None = None
+    queue: str | None = None  # of a requeue to another one
+    ttl_ms: int = LEAST_TTL_MS  # for how long a cancelled job is kept
+
+
+def decide(wish: Wish, found: Record, place: Place) -> Decision:
+    """What the store is told so that the job of this record, at this place, becomes what a person wants.
+
+    place: of a job that has ended, any. Raises UsageError for a record that is signed, where there are no keys.
+    """
+    refuse_signed(found, wish.signer)
+    match wish.act:
+        case Act.RETRY:
+            return _retry(wish, found)
+        case Act.CANCEL:
+            return _cancel(wish, found, place)
+        case Act.DISCARD:
+            return _discard(wish, found)
+        case Act.PROMOTE | Act.REQUEUE:
+            return _put(wish, found, place)
+
+
+def refuse_signed(found: Record, signer: Signer | None) -> None:
+    """Raises UsageError for a record that is signed, where there are no keys: what would stand then, no app would take.
+
+    Where there are keys, a record has lost its signature as it was looked at.
+    """
+    if signer is None and found.doc.signature is not None:
+        raise unsigned(found.job_id)
+
+
+def unsigned(job_id: str) -> UsageError:
+    """The error of who has no keys, and should change a record that is signed."""
+    return UsageError(
+        f"the record of job {job_id} is signed, and what is changed has to be signed anew; "
+        "give this app the signing_keys of the others (or AIOTQ_SIGNING_KEYS)"
+    )
+
+
+# --- one job ----------------------------------------------------------------------------------------------------------
+
+
+def _retry(wish: Wish, found: Record) -> Decision:
+    doc = found.doc
+    if found.state == records.WAITING:
+        # Of itself a job has an error and no attempt never: one that failed was put back by a person.
+        if doc.error is not None and doc.attempt == 0:
+            return Nothing(done=True, why="retried already")
+        return Nothing(done=False, why="it has not failed")
+    if found.state != "f":
+        return Nothing(done=False, why=f"it has {_ended(found)}, and only one that has failed is retried")
+    if doc.raw is None:
+        stored = records.again(found, generation=wish.generation, due_ms=wish.now_ms, afresh=True)
+        return _waiting(found, _signed(found.job_id, stored, wish.signer), queue=doc.queue)
+    if len(doc.raw) >= records.MAX_RAW or not _is_waiting(doc.raw):
+        return Nothing(done=False, why="its record could not be read, and there is not enough of it left")
+    # Its bytes as they were: with the signature that they had, and none of ours.
+    return _waiting(found, records.regenerated(doc.raw, wish.generation), queue=doc.queue)
+
+
+def _is_waiting(raw: bytes) -> bool:
+    try:
+        return records.header(raw)[1] == records.WAITING
+    except InvalidRecord:
+        return False
+
+
+def _cancel(wish: Wish, found: Record, place: Place) -> Decision:
+    if found.status is not None:
+        if found.doc.reason == "cancelled":
+            return Nothing(done=True, why="cancelled already")
+        return Nothing(done=False, why=f"it has {_ended(found)}")
+    if place.status is JobStatus.RUNNING:
+        return Stop(generation=found.generation, lines=_lines(found))
+    doc, ttl_ms = outliving(found.doc, wish.ttl_ms)
+    stored = records.cancelled(
+        records.with_document(found, doc),
+        reason="cancelled",
+        generation=wish.generation,
+        finished_ms=wish.now_ms,
+        lost=place.lost,
+    )
+    stored = _signed(found.job_id, stored, wish.signer)
+    return Replacement(
+        job_id=found.job_id,
+        generation=found.generation,
+        lines=_lines(found),
+        record=stored,
+        new_generation=records.header(stored)[2],
+        ttl_ms=ttl_ms,
+    )
+
+
+def _discard(wish: Wish, found: Record) -> Decision:
+    doc = found.doc
+    if found.status is None:
+        return Nothing(done=False, why="it has not ended; cancel it first")
+    if found.state == "c" and doc.reason == DISCARDED:
+        return Nothing(done=True, why="discarded already")
+    return _discarding(
+        wish, found.job_id, found.state + found.generation, found.enqueued_ms, doc.task, doc.queue, doc.priority
+    )
+
+
+def discard_unread(wish: Wish, job_id: str, data: bytes) -> Decision:
+    """... of a record that can't be read: newer, broken, or of a stranger. Its header tells whether it has ended."""
+    try:
+        _, state, generation, enqueued_ms = records.header(data)
+    except InvalidRecord:
+        return Nothing(done=False, why="it is no record of a job")
+    if state == records.WAITING:
+        return Nothing(done=False, why="it has not ended, and can't be read; purge its queue, or leave it to a worker")
+    if wish.signer is None and _SIGNED.search(data) is not None:
+        raise unsigned(job_id)
+    return _discarding(wish, job_id, state + generation, enqueued_ms, task_of(data), DEFAULT_QUEUE, DEFAULT_PRIORITY)
+
+
+def _discarding(
+    wish: Wish, job_id: str, was: str, enqueued_ms: int, task: str, queue: str, priority: int
+) -> Discarding:
+    stored = records.shortest(
+        task,
+        queue,
+        priority,
+        generation=wish.generation,
+        enqueued_ms=enqueued_ms,
+        reason=DISCARDED,
+        now_ms=wish.now_ms,
+        ttl_ms=1,
+    )
+    return Discarding(
+        job_id=job_id,
+        was=was,
+        record=_signed(job_id, stored, wish.signer),
+        new_generation=wish.generation,
+        ttl_ms=LEAST_TTL_MS,
+    )
+
+
+def _put(wish: Wish, found: Record, place: Place) -> Decision:
+    """Promote, requeue."""
+    doc, requeue = found.doc, wish.act is Act.REQUEUE
+    if found.status is not None:
+        return Nothing(done=False, why=f"it has {_ended(found)}" + ("; retry it" if found.state == "f" else ""))
+    if place.status is JobStatus.RUNNING:
+        return Nothing(done=False, why=f"it is running on {place.worker}; cancel it, or let it end")
+    if place.status is not JobStatus.SCHEDULED and not requeue:
+        return Nothing(done=True, why="it is queued already")
+    queue = wish.queue or doc.queue
+    if requeue:
+        where = line(queue, doc.priority)
+    else:
+        where = place.line or line(queue, doc.priority)
+        if place.lost >= SUSPECT_FROM:
+            where = f"{queue}:{SUSPECT}"
+    due_ms = wish.now_ms if place.status is JobStatus.SCHEDULED else doc.due_ms
+    if doc.due_ms is None and doc.delay_ms is not None and place.status is not JobStatus.SCHEDULED:
+        due_ms = found.enqueued_ms + doc.delay_ms
+    stored = records.again(found, generation=wish.generation, due_ms=due_ms, queue=queue, afresh=False)
+    return _waiting(found, _signed(found.job_id, stored, wish.signer), queue=queue, where=where, forgets=requeue)
+
+
+def _waiting(
+    found: Record, stored: bytes, *, queue: str, where: str | None = None, forgets: bool = True
+) -> Replacement:
+    return Replacement(
+        job_id=found.job_id,
+        state=found.state,
+        generation=found.generation,
+        lines=_lines(found),
+        record=stored,
+        new_generation=records.header(stored)[2],
+        line=where or line(queue, found.doc.priority),
+        forgets=forgets,
+    )
+
+
+def _signed(job_id: str, stored: bytes, signer: Signer | None) -> bytes:
+    return stored if signer is None else signer.signed(job_id, stored)
+
+
+def _lines(found: Record) -> tuple[str, str, str]:
+    return lines(found.doc.queue, found.doc.priority)
+
+
+def _ended(found: Record) -> str:
+    return {"s": "succeeded", "f": "failed", "c": "been cancelled"}.get(found.state, "ended")
+
+
+# --- a queue ----------------------------------------------------------------------------------------------------------
+
+
+def task_of(data: bytes) -> str:
+    """The task's name out of a record's first bytes, of whichever version, if it is to be seen there."""
+    found = _TASK.match(data[records.HEADER :])
+    return found[1].decode(errors="backslashreplace") if found else UNREADABLE
+
+
+def looks_signed(end: bytes) -> bool:
+    """Whether a record that ends like this has a signature."""
+    return _SIGNED.search(end) is not None
+
+
+def purged(job_id: str, beginning: bytes, *, queue: str, priority: int, wish: Wish) -> bytes:
+    """The record of a job that is purged, by the first bytes of the one that it had: nothing of it is parsed.
+
+    Short, and without its arguments: there may be a million, and the memory full.
+    """
+    try:
+        enqueued_ms = records.header(beginning)[3]
+    except InvalidRecord:
+        enqueued_ms = wish.now_ms
+    stored = records.shortest(
+        task_of(beginning),
+        queue,
+        priority,
+        generation=wish.generation,
+        enqueued_ms=enqueued_ms,
+        reason=PURGED,
+        now_ms=wish.now_ms,
+        ttl_ms=PURGED_TTL_MS,
+    )
+    return _signed(job_id, stored, wish.signer)

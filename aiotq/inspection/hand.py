@@ -1,0 +1,143 @@
+"""One act on one job: read, decide, store if nothing has changed meanwhile, and keep it in the audit."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiotq import record as records
+from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
+from aiotq.inspection import acts, audit
+from aiotq.inspection.acts import Act, Nothing, Stop, Wish
+from aiotq.job import lines
+from aiotq.store.contract import Place, Replaced, Replacement
+
+if TYPE_CHECKING:
+    from aiotq.inspection.acts import Decision
+    from aiotq.inspection.desk import Desk
+    from aiotq.record import Record
+
+TRIES = 20  # how often a job is looked at again that changed between two looks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Came:
+    """What an act came to."""
+
+    done: bool
+    what: str  # "done", "cancelled already", "it has not failed", ...
+
+
+async def act(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None) -> Came:
+    """One act, with its entry in the audit, also if nothing came of it.
+
+    Raises JobNotFound, InvalidRecord (a record that can't be read), UsageError (signed, and no keys), StoreError.
+    """
+    subject = job_id if queue is None else f"{job_id} to {queue}"
+    try:
+        came = await act_on(desk, kind, job_id, queue=queue, subject=subject)
+    except AiotqError as error:
+        with suppress(StoreError):
+            await kept(desk, kind, subject, f"failed: {error}")
+        raise
+    if came.what not in _KEPT:  # else by the act's own script
+        await kept(desk, kind, subject, came.what)
+    return came
+
+
+_DONE = Came(done=True, what="done")
+_TOLD = Came(done=True, what="its worker was told")
+_KEPT = (_DONE.what, _TOLD.what)
+
+
+async def kept(desk: Desk, action: str, subject: str, came_to: str) -> None:
+    """Leave an entry in the audit."""
+    await desk.operator.keep(audit.entry(by=desk.signature, action=action, subject=subject, came_to=came_to))
+
+
+async def act_on(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None, subject: str | None = None) -> Came:
+    """The act itself. subject: for an entry in the audit that its script keeps; None: it is one of many, without."""
+    for _ in range(TRIES):
+        data = await desk.store.read(job_id, at_most=desk.most + 1)
+        if not data:
+            raise JobNotFound(job_id=job_id)
+        decision = await _decide(desk, kind, job_id, data, queue)
+        if isinstance(decision, Nothing):
+            return Came(done=decision.done, what=decision.why)
+        came = None if decision is None else await _store(desk, kind, job_id, decision, subject)
+        if came is not None:
+            return came
+    return Came(done=False, what="it changed whenever it was looked at")  # it runs, and fast, again and again
+
+
+async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | None) -> Decision | None:
+    """None: it is between two places, and has to be read again. Raises JobNotFound, InvalidRecord, UsageError."""
+    generation = records.generation(os.urandom(4))
+    try:
+        found = desk.decoded(job_id, data)
+    except InvalidRecord:
+        if kind is not Act.DISCARD:
+            raise
+        now_ms = await desk.operator.now_ms()
+        return acts.discard_unread(_wish(desk, kind, generation, now_ms), job_id, data)
+    if found.status is None:
+        place = await desk.store.locate(
+            job_id, generation=found.generation, lines=lines(found.doc.queue, found.doc.priority)
+        )
+        if place.status is None:
+            return None
+    else:
+        place = Place(status=None, now_ms=await desk.operator.now_ms())
+    wish = _wish(desk, kind, generation, place.now_ms, found=found, queue=queue)
+    decision = acts.decide(wish, found, place)
+    hidden_ms = records.hidden_from_ms(found)
+    if hidden_ms is not None and hidden_ms <= place.now_ms and not (isinstance(decision, Nothing) and decision.done):
+        raise JobNotFound(job_id=job_id)
+    return decision
+
+
+def _wish(
+    desk: Desk, kind: Act, generation: str, now_ms: int, *, found: Record | None = None, queue: str | None = None
+) -> Wish:
+    return Wish(
+        act=kind,
+        generation=generation,
+        now_ms=now_ms,
+        signer=desk.core.signer,
+        queue=queue,
+        ttl_ms=0 if found is None else _ttl_ms(desk, found),
+    )
+
+
+def _ttl_ms(desk: Desk, found: Record) -> int:
+    """How long the record of a job that is cancelled is kept."""
+    if found.doc.result_ttl_ms is not None:
+        return found.doc.result_ttl_ms
+    task = desk.core.registry.get(found.doc.task)
+    ttl_s = None if task is None else task.result_ttl_s
+    return max(1, round((desk.core.settings.result_ttl_s if ttl_s is None else ttl_s) * 1000))
+
+
+async def _store(desk: Desk, kind: Act, job_id: str, decision: Decision, subject: str | None) -> Came | None:
+    """None: it is another one now, or elsewhere."""
+
+    def entry(came: Came) -> bytes:
+        if subject is None:
+            return b""
+        return audit.entry(by=desk.signature, action=kind, subject=subject, came_to=came.what)
+
+    match decision:
+        case Replacement():
+            done = await desk.store.replace(decision, audit=entry(_DONE)) is Replaced.DONE
+            return _DONE if done else None
+        case Stop():
+            told = await desk.store.cancel(
+                job_id, generation=decision.generation, lines=decision.lines, audit=entry(_TOLD)
+            )
+            return _TOLD if told else None
+        case Nothing():
+            return None
+        case _:
+            return _DONE if await desk.operator.discard(decision, audit=entry(_DONE)) else None
