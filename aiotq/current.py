@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -25,6 +27,17 @@ class Scribe(Protocol):
     def progress(self, ticket: str, attempt: int, done: float, of: float | None, note: str | None) -> None:
         """How far it is."""
         ...
+
+
+SCRIBES: WeakValueDictionary[int, Scribe] = WeakValueDictionary()  # those of this process
+_numbers = count(1)
+
+
+def enlist(scribe: Scribe) -> int:
+    """The number by which jobs name their scribe: so they hold plain data alone."""
+    number = next(_numbers)
+    SCRIBES[number] = scribe
+    return number
 
 
 class _OneTurn:
@@ -54,7 +67,7 @@ class CurrentJob(Struct, frozen=True, kw_only=True):
     fence: int
     state: Any = None  # what the app's `lifespan` yielded in this worker
     ticket: str = ""  # the store's word for this attempt
-    scribe: Any = None  # a Scribe; None: nobody writes down what this job says
+    scribe: int | None = None  # who takes down what it writes: its number in SCRIBES
 
     @property
     def enqueued_at(self) -> datetime:
@@ -73,27 +86,31 @@ class CurrentJob(Struct, frozen=True, kw_only=True):
         Of a job the last 200 lines are kept, 2 KiB of each and 64 KiB of all; what was left out is counted there. Lines
         are shown to whoever may see the job, as they are: `sensitive=` hides nothing in them.
         """
-        self._scribe().log(self.ticket, self.attempt, level, text)
+        scribe = self._scribe()
+        if scribe is not None:
+            scribe.log(self.ticket, self.attempt, level, text)
 
     def progress(self, done: float, *, of: float | None = None, note: str | None = None) -> Awaitable[None]:
-        """Say how far the job is: `await current_job().progress(3, of=10, note="page 3")`; without await in a plain def.
+        """Say how far the job is: `await current_job().progress(3, of=10, note="p. 3")`; in a plain def without await.
 
         The store hears the last word of it about twice a second, and before the job's end, however often it is called.
         To await it only lets others have their turn. note: at most 500 characters. What is not finite is not said.
         """
         far, all_of = _number("done", done), None if of is None else _number("of", of)
-        if math.isfinite(far):
+        scribe = self._scribe()
+        if scribe is not None and math.isfinite(far):
             all_of = None if all_of is None or not math.isfinite(all_of) else all_of
-            self._scribe().progress(self.ticket, self.attempt, far, all_of, note)
+            scribe.progress(self.ticket, self.attempt, far, all_of, note)
         return _ONE_TURN
 
-    def _scribe(self) -> Scribe:
+    def _scribe(self) -> Scribe | None:
+        """None: its worker has gone."""
         if self.scribe is None:
             raise UsageError(
-                f"nobody writes down what job {self.id} says: this CurrentJob is not of a worker; "
+                f"nobody takes down what job {self.id} writes: this CurrentJob is not of a worker; "
                 "use the one that current_job() gives inside of a task"
             )
-        return self.scribe
+        return SCRIBES.get(self.scribe)
 
 
 def _number(name: str, value: object) -> float:

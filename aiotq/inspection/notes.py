@@ -42,7 +42,7 @@ _progress = msgspec.json.Decoder(_Progress)
 def log_lines(stored: Sequence[bytes], *, since_ms: int) -> tuple[LogLine, ...]:
     """A job's log, the first line first. Where lines have been left out, one says how many.
 
-    stored: as `Store.notes` gives them. since_ms: when the job was enqueued; what is older is of one that had its id before.
+    stored: as `Store.notes` gives them. since_ms: when the job was enqueued; older ones are another job's.
     """
     lines: list[LogLine] = []
     seen = 0  # how many the job had written by then

@@ -243,7 +243,6 @@ class Store(NoteVerbs, Protocol):
 
     async def vet(self) -> ServerFacts:
         """`open`, for a worker: and try whether its user may do all that it will have to, before it claims anything.
-
         `warnings` name what would hurt later. Two round trips; leaves nothing behind. Raises StoreUnusable.
         """
         ...

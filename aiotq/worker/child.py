@@ -105,7 +105,7 @@ def _find(call: Call) -> RegisteredTask:
 
 
 def _attempt(call: Call, task: RegisteredTask, courier: Courier) -> Answer:
-    CURRENT.set(structs.replace(call.job, scribe=courier))
+    CURRENT.set(structs.replace(call.job, scribe=courier.number))
     try:
         args, kwargs = task.codec.decode_arguments(call.args, call.kwargs)
         value = task.fn(*args, **kwargs)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from aiotq.current import enlist
 from aiotq.worker.call import BEGINS, Answer, Said, frame
 from aiotq.worker.page import MOST_TEXT, Page, harmless, level, note
 
@@ -31,6 +32,7 @@ class Courier:
         self._ticket: str | None = None  # of the attempt at hand
         self._news, self._never = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None  # once there was something to write
+        self.number = enlist(self)
 
     def begin(self, ticket: str) -> None:
         """An attempt begins."""

@@ -186,7 +186,6 @@ class Fetcher:
             in_doubt, self.doubt, self.hungry = self.doubt, False, False
             limit = MAX_CLAIMED if in_doubt else self.room()
             leaving = {held.ticket for held, _ in batch}
-            staying = [ticket for ticket in self.held if ticket not in leaving] if in_doubt else None
             self.thirsty.clear()
             sent_at_s = monotonic()
             reply = await self._store.exchange(
@@ -195,7 +194,7 @@ class Fetcher:
                 queues=self._settings.queues,
                 limit=limit,
                 suspects=self._hands.may_take_suspect(leaving),
-                held=staying,
+                held=[ticket for ticket in self.held if ticket not in leaving] if in_doubt else None,
                 failure_ttl_ms=self._settings.failure_ttl_ms,
             )
         except BaseException:
@@ -217,8 +216,8 @@ class Fetcher:
         while self._outbox:
             with self._outbox.leaving() as batch:
                 await self._runner.scribe.close(batch)
-                finished, ttl_ms = [one for _, one in batch], self._settings.failure_ttl_ms
-                await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=ttl_ms)
+                finished, keep_ms = [one for _, one in batch], self._settings.failure_ttl_ms
+                await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=keep_ms)
 
     def _take(self, reply: Exchanged, batch: list[Decided], *, in_doubt: bool, limit: int) -> None:
         self._clock.set(reply.now_ms, sent_at_s=self._asked_at_s)
@@ -279,10 +278,8 @@ class Fetcher:
 
     def _lost_all(self, batch: Iterable[Decided]) -> None:
         """Reclaimed: all that was in hand is another worker's now, with what was on its way to be stored."""
-        jobs = len(self.held)
         self._outbox.clear(batch)
-        for ticket in list(self.held):
-            self._drop(ticket)
+        jobs = len([self._drop(ticket) for ticket in list(self.held)])
         self._hands.forget_stops()
         said = "this worker's lease had ended and its %d jobs went to others; starting afresh"
         say(logging.ERROR, "lease_lost", said, jobs, jobs=jobs)

@@ -161,7 +161,7 @@ class Runner:
             else:
                 doc = record.doc
                 args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
-                CURRENT.set(_current(held, task, record, self.state, self.scribe))
+                CURRENT.set(_current(held, task, record, self.state, self.scribe.number))
                 if task.is_async:
                     value = await task.fn(*args, **kwargs)
                 else:
@@ -302,7 +302,7 @@ def _contained(call: Callable[[], Any]) -> Any:
         raise _Escaped(error) from None
 
 
-def _current(held: Held, task: RegisteredTask, record: Record, state: object, scribe: Scribe | None) -> CurrentJob:
+def _current(held: Held, task: RegisteredTask, record: Record, state: object, scribe: int | None) -> CurrentJob:
     return CurrentJob(
         id=held.job_id,
         attempt=held.attempt,

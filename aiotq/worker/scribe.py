@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from aiotq.current import enlist
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
 from aiotq.store.contract import Ended
 from aiotq.store.notes import MAX_NOTED, MAX_NOTED_BYTES, MAX_NOTED_LINES, Noted
@@ -72,7 +73,7 @@ class Scribe:
         self._store, self._clock = store, clock
         self._ttl_ms = max(settings.failure_ttl_ms, settings.result_ttl_ms, LEAST_TTL_MS)
         self._duty = DutyOutage("keeping what jobs write", outage)
-        self.worker_id = ""
+        self.worker_id, self.number = "", enlist(self)
         self.held: Mapping[str, Held] = {}  # by ticket: the jobs in hand
         self.pages: dict[str, _Notes] = {}  # by ticket: of those that have written anything in this attempt
         self._unsaid: dict[str, None] = {}  # of these, those that the store has not heard
