@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class Scribe(Protocol):
     """Takes down what jobs write, at once and from any thread. Of a job that has ended it takes nothing more."""
 
-    def log(self, ticket: str, attempt: int, level: str, text: object) -> None:
+    def log(self, ticket: str, attempt: int, level_name: str, text: object) -> None:
         """A line."""
         ...
 
-    def progress(self, ticket: str, attempt: int, done: float, of: float | None, note: str | None) -> None:
+    def progress(self, ticket: str, attempt: int, done: float, of: float | None, word: str | None) -> None:
         """How far it is."""
         ...
 
