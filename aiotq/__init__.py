@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiotq import errors
+from aiotq import errors, hooks
 from aiotq.app import App, task
 from aiotq.current import CurrentJob, current_job
 from aiotq.handle import Job
 from aiotq.health import Health
+from aiotq.hooks import Middleware, Observer
 from aiotq.job import JobInfo, JobStatus
 from aiotq.logs import JobLogHandler
 from aiotq.retry import Reject, Retry, RetryPolicy
@@ -42,6 +43,8 @@ __all__ = [
     "JobInfo",
     "JobLogHandler",
     "JobStatus",
+    "Middleware",
+    "Observer",
     "Reject",
     "Retry",
     "RetryPolicy",
@@ -50,5 +53,6 @@ __all__ = [
     "Worker",
     "current_job",
     "errors",
+    "hooks",
     "task",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
@@ -14,7 +15,6 @@ from aiotq.errors import UsageError
 from aiotq.handle import Job
 from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
 from aiotq.registry import Registry, TaskOptions, declare
-from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.settings import FAILURE_TTL, MIB
 from aiotq.task import AsyncTask, Signature, SyncTask, Task, enqueue_many
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from aiotq.hooks import Middleware, Observer
     from aiotq.inspector import Inspector
+    from aiotq.retry import Duration, RetryPolicy
     from aiotq.source import Source
     from aiotq.worker.worker import Worker
 
@@ -82,6 +84,7 @@ class App:
         beyond that is refused with QueueFull. Scheduled jobs don't count, and come in all the same. None: no limit.
     signing_keys: secrets, of 16 bytes or more each, that sign what is stored of a job; the first signs, all are taken.
         None: AIOTQ_SIGNING_KEYS, with commas between them. What is not signed is not run, and no result.
+    middleware, observers: what wraps, or watches, each enqueuing and run; the first is the outermost.
 
     Durations are seconds (int or float) or a timedelta. Raises UsageError for what can't be right.
     """
@@ -104,10 +107,10 @@ class App:
         max_block: Duration = 60,
         max_len: int | Mapping[str, int] | None = None,
         signing_keys: Sequence[str | bytes] | None = None,
+        middleware: Sequence[Middleware] = (),
+        observers: Sequence[Observer] = (),
     ) -> None:
-        if url is not None and not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            given = f"({type(url).__name__})" if "://" in str(url) else checks.shown(url)  # a password may be in it
-            raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
+        _refuse_no_url(url)
         checked = settings.checked(
             namespace=namespace,
             default_queue=default_queue,
@@ -126,6 +129,8 @@ class App:
         self._core = Core(url=url, settings=checked, registry=Registry(default_queue=checked.default_queue))
         self._tasks: dict[str, Task[..., Any]] = {}
         self._lifespan = None if lifespan is None else _bound(lifespan, self)
+        for hook in (*_given("middleware", middleware), *_given("observers", observers)):
+            self._core.hook(hook)
 
     def __repr__(self) -> str:
         return f"<App {self._core.settings.namespace}: {', '.join(self._tasks) or 'no tasks'}>"
@@ -204,6 +209,14 @@ class App:
         self._tasks[registered.name] = made
         return made
 
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Have this wrap, inside of the others, what is enqueued from now on, and runs of workers that start later."""
+        self._core.hook(middleware)
+
+    def add_observer(self, observer: Observer) -> None:
+        """Have this watch what is enqueued from now on, and the workers that start later. Raises UsageError."""
+        self._core.hook(observer)
+
     # --- jobs ---------------------------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> Job[Any]:
@@ -246,33 +259,24 @@ class App:
         process=True; None: one a core. grace: what running jobs get when it stops. lease: else the app's. name: a
         label. Raises UsageError.
         """
-        from aiotq.worker.settings import WorkerSettings, cores  # noqa: PLC0415  a service that only enqueues
+        from aiotq.worker.settings import told_by  # noqa: PLC0415  a service that only enqueues
         from aiotq.worker.worker import Worker  # noqa: PLC0415  ... does without
 
         own = self._core.settings
-        pool = cores() if pool_processes is None else checks.whole("pool_processes", pool_processes, least=1)
         told = self.registry.queues if queues is None else [checks.queue("queues", name) for name in _listed(queues)]
+        checked = told_by(
+            own,
+            queues=tuple(dict.fromkeys(told)),
+            concurrency=concurrency,
+            threads=threads,
+            pool_processes=pool_processes,
+            grace=grace,
+            lease=lease,
+            name=name,
+        )
         return Worker(
             registry=self.registry,
-            settings=WorkerSettings(
-                queues=tuple(dict.fromkeys(told)),
-                concurrency=checks.whole("concurrency", concurrency, least=1),
-                threads=checks.whole("threads", threads, least=1),
-                pool_processes=pool,
-                grace_s=seconds(grace, name="grace"),
-                lease_s=own.lease_s if lease is None else settings.lease_s(lease),
-                name=None if name is None else checks.word("name", name),
-                result_ttl_ms=round(own.result_ttl_s * 1000),
-                failure_ttl_ms=round(own.failure_ttl_s * 1000),
-                max_payload=own.max_payload,
-                max_result=own.max_result,
-                unknown_for_s=own.unknown_for_s,
-                max_lost=own.max_lost,
-                max_block_s=own.max_block_s,
-                url=self._core.override,
-                namespace=own.namespace,
-                signer=self._core.signer,
-            ),
+            settings=replace(checked, url=self._core.override, signer=self._core.signer, hooks=self._core.hooks),
             store=self._core.borrow,
             give_back=self._core.leave,
             lifespan=self._life,
@@ -331,6 +335,18 @@ def _bound(lifespan: Callable[..., AbstractAsyncContextManager[Any]], app: App) 
         f"lifespan={checks.shown(lifespan)} can't be called; "
         "pass a function that takes nothing, or the app, and returns an async context manager (@asynccontextmanager)"
     )
+
+
+def _refuse_no_url(url: object) -> None:
+    if url is not None and not isinstance(url, str):
+        given = f"({type(url).__name__})" if "://" in str(url) else checks.shown(url)  # a password may be in it
+        raise UsageError(f"url={given} is no URL; pass a str as 'redis://localhost:6379', or None")
+
+
+def _given(parameter: str, hooks: object) -> Sequence[object]:
+    if isinstance(hooks, list | tuple):
+        return cast("Sequence[object]", hooks)
+    raise UsageError(f"{parameter}={checks.shown(hooks)} is not allowed; pass a list of them")
 
 
 def _listed(queues: object) -> list[object]:

@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from aiotq.durable import DurableSender
+from aiotq.hooks import Hooks
 from aiotq.sender import Sender
 from aiotq.signing import Signer, of_environment
 from aiotq.source import Source, choose, say_aloud
@@ -41,12 +42,19 @@ class Core:
         self.settings = settings
         self.registry = registry
         self.override: str | None = None  # `--url`
+        self.hooks = Hooks()
+        self.hooked = False  # whether anybody cares for what is enqueued
         self._given = url
         self._source: Source | None = None
         self._clients: dict[AbstractEventLoop, Client] = {}
         self._lock = threading.Lock()
         self._signer: tuple[AppSettings, Signer | None] | None = None
         _cores.add(self)
+
+    def hook(self, hook: object) -> None:
+        """Take a middleware or an observer. Raises UsageError for what is neither."""
+        self.hooks.add(hook)
+        self.hooked = self.hooks.outgoing
 
     def source(self) -> Source:
         """The server's URL and who named it; found at first use. Raises UsageError (see `source.choose`)."""

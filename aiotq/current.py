@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import count
@@ -66,6 +67,7 @@ class CurrentJob(Struct, frozen=True, kw_only=True):
     # stores elsewhere, and refuse a lower one: so a worker that came back too late can't overwrite its successor's.
     fence: int
     state: Any = None  # what the app's `lifespan` yielded in this worker
+    headers: Mapping[str, str] = {}  # what the call and middlewares sent along with it
     ticket: str = ""  # the store's word for this attempt
     scribe: int | None = None  # who takes down what it writes: its number in SCRIBES
 

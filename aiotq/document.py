@@ -73,6 +73,7 @@ class Document(
     task: str = field(name="t")
     args: Raw = field(name="a", default=NO_ARGS)  # a JSON array
     kwargs: Raw = field(name="k", default=NO_KWARGS)  # a JSON object
+    headers: dict[str, str] | None = field(name="m", default=None)  # of a record of version 2 only
     queue: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")] = field(name="q", default=DEFAULT_QUEUE)
     priority: Annotated[int, Meta(ge=0, le=9)] = field(name="p", default=DEFAULT_PRIORITY)
     retries: Count | None = field(name="r", default=None)

@@ -6,11 +6,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiotq import checks
+from aiotq.inspection import detail, listing, machine, reads, tallies
 from aiotq.inspection.acting import Acts
 from aiotq.inspection.desk import Desk
+from aiotq.inspection.values import JobFilter, Period
 
 if TYPE_CHECKING:
     from aiotq.inspection.desk import Core, Redaction
+    from aiotq.inspection.values import (
+        AuditEntry,
+        Counts,
+        FailureGroup,
+        JobDetail,
+        JobSummary,
+        Page,
+        QueueInfo,
+        ServerInfo,
+        TaskInfo,
+        WorkerInfo,
+    )
+
+ANY = JobFilter()
 
 
 class Inspector(Acts):
@@ -43,3 +59,82 @@ class Inspector(Acts):
         other = Inspector(desk.core)
         other._desk = desk
         return other
+
+    # --- what there is ------------------------------------------------------------------------------------------
+
+    async def queues(self) -> tuple[QueueInfo, ...]:
+        """All queues that ever had a job, are paused, or have a worker; by name, at most 1,000."""
+        return await reads.queues(self._desk)
+
+    async def queue(self, name: str) -> QueueInfo:
+        """One queue, whether or not it ever had a job."""
+        return await reads.queue(self._desk, name)
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        """All workers, by label; at most 1,000."""
+        return await reads.workers(self._desk)
+
+    async def jobs(
+        self,
+        filter: JobFilter = ANY,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[JobSummary]:
+        """A page of the jobs that a filter takes: those running, queued (by queue and priority), scheduled (what is due
+        next first), ended (the last 10,000) and dead, in this order; else the newest first.
+
+        cursor: the last page's. limit: 1 to 500. A filter that few match is looked at in steps: a page may be short, or
+        empty, before the end, which is where `.cursor` is None. Raises UsageError.
+        """
+        return await listing.page(self._desk, filter, cursor=cursor, limit=limit)
+
+    async def job(self, job_id: str) -> JobDetail:
+        """All that is known of a job: its arguments as they may be read, each attempt, its logs. Raises JobNotFound."""
+        return await detail.job(self._desk, job_id)
+
+    async def dead(
+        self,
+        filter: JobFilter = ANY,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[JobSummary]:
+        """The same of the dead letters: jobs that failed, kept for a person to look at."""
+        return await listing.dead(self._desk, filter, cursor=cursor, limit=limit)
+
+    async def find(self, text: str) -> tuple[str, ...]:
+        """Ids of jobs that end with a text, or begin with it, of those that are shown: at most 20 of them.
+
+        A log shows the last 6 characters of an id.
+        """
+        return await listing.find(self._desk, text)
+
+    async def count(self, filter: JobFilter = ANY) -> int:
+        """How many jobs a filter takes. It walks through all that it has to, in chunks.
+
+        Of all that is queued, or scheduled, it counts the places, a stale one (of a job that was cancelled) included.
+        """
+        return await listing.count(self._desk, filter)
+
+    # --- how it does --------------------------------------------------------------------------------------------
+
+    async def counts(self, period: Period = Period.MINUTE, *, last: int = 60) -> tuple[Counts, ...]:
+        """What happened in the last so many minutes (at most 180), hours (192) or days (400), oldest first."""
+        return await tallies.counts(self._desk, period, last=last)
+
+    async def failures(self, *, hours: int = 1) -> tuple[FailureGroup, ...]:
+        """Attempts that failed, by task and error, the most frequent first. hours: 1 to 192, in whole ones."""
+        return await tallies.failures(self._desk, hours=hours)
+
+    async def tasks(self, *, hours: int = 1) -> tuple[TaskInfo, ...]:
+        """What became of each task's attempts, the busiest first; of this app's tasks also those without any."""
+        return await tallies.tasks(self._desk, hours=hours)
+
+    async def audit(self, *, cursor: str | None = None, limit: int = 50) -> Page[AuditEntry]:
+        """What people have done, the newest first; the last 10,000 acts."""
+        return await reads.audit(self._desk, cursor=cursor, limit=limit)
+
+    async def server(self) -> ServerInfo:
+        """The server, as it says of itself."""
+        return await machine.server(self._desk.operator)

@@ -6,7 +6,7 @@ No I/O, and no clock but a passed one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -98,6 +98,7 @@ class JobInfo:
     started_at: datetime | None  # of the last attempt that has ended
     finished_at: datetime | None
     worker: str | None  # the label of the worker that holds it, or that ended it
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])  # what middlewares and the call sent along
 
 
 # --- outcomes: what an attempt came to; decided in Python, stored by scripts ------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from aiotq import checks
 from aiotq.errors import UsageError
+from aiotq.hooks import encoded_headers
 
 if TYPE_CHECKING:
     from aiotq.retry import Duration
@@ -30,6 +32,7 @@ class CallOptions:
     job_id: str | None = None
     result_ttl_ms: int | None = None
     durable: bool = False  # `delay` returns once it is on disk, or on a replica
+    headers: Mapping[str, str] | None = None
 
 
 NO_OPTIONS = CallOptions()
@@ -48,6 +51,7 @@ def checked(
     job_id: str | None,
     result_ttl: Duration | None,
     durable: bool,
+    headers: Mapping[str, str] | None = None,
 ) -> CallOptions:
     """The options of a call. Raises UsageError that names the parameter, its value and what is allowed."""
     if countdown is not None and eta is not None:
@@ -71,7 +75,36 @@ def checked(
         job_id=None if job_id is None else checks.job_id("job_id", job_id),
         result_ttl_ms=None if result_ttl is None else checks.milliseconds("result_ttl", result_ttl),
         durable=checks.flag("durable", durable),
+        headers=_headers(headers),
     )
 
 
+def changed(before: CallOptions, said: Mapping[str, Any]) -> CallOptions:
+    """The options of a call with what a middleware says of it, which goes before. Raises UsageError."""
+    unknown = sorted(set(said) - NAMES)
+    if unknown:
+        raise UsageError(f"{unknown[0]}= is no option of a call; these are: {', '.join(sorted(NAMES))}")
+    given = checked(**{**_UNSAID, **said})
+    return replace(before, **{field: getattr(given, field) for name in said for field in _FIELDS.get(name, (name,))})
+
+
+def _headers(headers: object) -> Mapping[str, str] | None:
+    if headers is None:
+        return None
+    if not isinstance(headers, Mapping):
+        raise UsageError(f"headers={checks.shown(headers)} is not allowed; pass a dict of str to str")
+    own = dict(cast("Mapping[str, str]", headers))
+    encoded_headers(own)
+    return own
+
+
 NAMES = frozenset(inspect.signature(checked).parameters)
+_UNSAID: dict[str, Any] = {**dict.fromkeys(NAMES), "lifo": False, "durable": False}
+_DUE, _EXPIRES = ("delay_ms", "due_ms"), ("expires_ms", "expires_at_ms")
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "countdown": _DUE,
+    "eta": _DUE,
+    "expires": _EXPIRES,
+    "timeout": ("timeout_ms",),
+    "result_ttl": ("result_ttl_ms",),
+}

@@ -4,7 +4,7 @@
     │││   └ enqueued at: Unix milliseconds by Redis's clock, 13 digits, put in by the script that enqueues
     ││└ generation: a random stamp; the ticket carries the same one. "!" first: the record is larger than LARGE_RECORD
     │└ state: w waiting (scheduled, queued or running), s succeeded, f failed, c cancelled
-    └ version of this format
+    └ version of this format: 2 if the job has headers, which version 1 did not know; else 1
 
 Everything here is pure: a record is read, and the bytes of the one that shall stand after it are returned.
 """
@@ -47,7 +47,7 @@ from aiotq.job import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 1
+VERSION = 2
 HEADER = 19  # bytes
 ENQUEUED_AT = 6  # where the time of enqueuing begins
 MAX_ATTEMPTS_KEPT = 10
@@ -82,7 +82,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 _HEADER = re.compile(rb"([1-9])([wsfc])([!A-Za-z0-9_-][A-Za-z0-9_-]{3})([0-9]{13})")
-_OURS = re.compile(rb"1([wsfc])([!A-Za-z0-9_-][A-Za-z0-9_-]{3})([0-9]{13})")  # of this version
+_OURS = re.compile(rb"[12]([wsfc])([!A-Za-z0-9_-][A-Za-z0-9_-]{3})([0-9]{13})")  # that this version reads
 _STAMPS = (GENERATION_CHARS * 4).encode()  # a character for each byte
 _decoder = msgspec.json.Decoder(Document)
 _encoder = msgspec.json.Encoder()
@@ -108,7 +108,12 @@ def new(document: Document, *, generation: str) -> tuple[bytes, bytes, str]:
     """
     body = _encoder.encode(_lean(document))
     generation = sized(generation, HEADER + len(body))
-    return b"1w" + generation.encode(), body, generation
+    return version(document) + b"w" + generation.encode(), body, generation
+
+
+def version(document: Document) -> bytes:
+    """The version of the record: the lowest that knows all of it, so that older workers run what they understand."""
+    return b"1" if document.headers is None else b"2"
 
 
 def _lean(document: Document) -> Document:
@@ -127,7 +132,8 @@ def _bytes(document: Document, *, state: str, generation: str, enqueued_ms: int)
     if document.signature is not None:  # it was of the record as it had been
         document = msgspec.structs.replace(document, signature=None)
     body = _encoder.encode(document)
-    return b"1%b%b%013d%b" % (state.encode(), sized(generation, HEADER + len(body)).encode(), enqueued_ms, body)
+    stamp = sized(generation, HEADER + len(body)).encode()
+    return b"%b%b%b%013d%b" % (version(document), state.encode(), stamp, enqueued_ms, body)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ def info(
         started_at=instant(doc.history[-1].started_ms) if doc.history else None,
         finished_at=None if finished_ms is None else instant(finished_ms),
         worker=worker,
+        headers=doc.headers or {},
     )
 
 

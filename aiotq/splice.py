@@ -35,25 +35,32 @@ class First:
         self._before = b'{"t":' + msgspec.json.encode(document.task)
         self._after = body[len(self._before) :]
 
-    def new(self, args: bytes, kwargs: bytes, *, job_id: str, generation: str) -> tuple[bytes, bytes, str]:
-        """As `record.new`, signed if there is a signer. args: a JSON array. kwargs: a JSON object. Cost: 0.5 µs."""
-        body = self._before
+    def new(
+        self, args: bytes, kwargs: bytes, headers: bytes = b"", *, job_id: str, generation: str
+    ) -> tuple[bytes, bytes, str]:
+        """As `record.new`, signed if there is a signer. args: a JSON array. kwargs, headers: JSON objects; no headers:
+        nothing. Cost: 0.5 µs.
+        """
+        body, start = self._before, b"1w"
         if args != b"[]":
             body += b',"a":' + args
         if kwargs != b"{}":
             body += b',"k":' + kwargs
+        if headers:
+            body += b',"m":' + headers
+            start = b"2w"
         body += self._after
         if self._signer is not None:
-            body = self._signer.body(job_id, b"1w", body)
+            body = self._signer.body(job_id, start, body)
         if len(body) + records.HEADER > LARGE_RECORD:
             generation = records.sized(generation, len(body) + records.HEADER)
-        return b"1w" + generation.encode(), body, generation
+        return start + generation.encode(), body, generation
 
 
 def claimed(job_id: str, generation: str, data: bytes) -> Record:
     """As `record.decode`, of a record that waits under that generation. Raises as it does. Cost: 1 µs."""
-    enqueued = data[6:19]
-    if data[:6] != b"1w" + generation.encode() or len(enqueued) < 13 or not enqueued.isdigit():
+    enqueued, start = data[6:19], data[:2]
+    if start not in (b"1w", b"2w") or data[2:6] != generation.encode() or len(enqueued) < 13 or not enqueued.isdigit():
         return records.decode(job_id, data)
     try:
         doc = _decode(data[records.HEADER :])
@@ -88,8 +95,8 @@ def succeeded(
         return None
     attempt = _attempt(worker, started_ms, finished_ms)
     if result is None:
-        return b"".join((b"1s", data[2:-1], attempt, b"}"))
-    return b"".join((b"1s", data[2:-1], attempt, b',"v":', result, b"}"))
+        return b"".join((data[:1], b"s", data[2:-1], attempt, b"}"))
+    return b"".join((data[:1], b"s", data[2:-1], attempt, b',"v":', result, b"}"))
 
 
 @lru_cache(64)  # what ends together has mostly begun together

@@ -6,29 +6,28 @@ import asyncio
 import functools
 import sys
 import time
-import warnings
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import msgspec
 
 from aiotq import checks, options, record
 from aiotq.document import Document
+from aiotq.enqueuing import Enqueuing, EnqueuingDurably, EnqueuingHooked, Pending, raise_refusals, through
 from aiotq.errors import PayloadTooLarge, UsageError
 from aiotq.handle import Job
+from aiotq.hooks import Outgoing, encoded_headers
 from aiotq.ids import draw
 from aiotq.job import job_id, line
 from aiotq.options import NO_OPTIONS, CallOptions
 from aiotq.plain import outgrown
 from aiotq.portal import portal
-from aiotq.sender import refusals
 from aiotq.splice import First
 from aiotq.store.contract import Enqueued, NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from datetime import datetime
-    from types import CodeType, FrameType, TracebackType
+    from types import FrameType
 
     from aiotq.client import Core
     from aiotq.registry import RegisteredTask
@@ -67,6 +66,7 @@ class Enqueuer(Generic[P, R_co]):
         scheduled = options.delay_ms is not None or options.due_ms is not None
         self._max_len = None if scheduled else core.settings.longest(self._queue)
         self._first: First | None = None  # made for the first job
+        self._headers = encoded_headers(options.headers) if options.headers else b""
         self._sending = EnqueuingDurably if options.durable else Enqueuing
 
     @property
@@ -117,11 +117,20 @@ class Enqueuer(Generic[P, R_co]):
         return Signature(task=self._registered.name, args=args_json, kwargs=kwargs_json, options=self._options, of=self)
 
     def _enqueuing(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Enqueuing:
-        new = self.new_job(*self._encoded(args, kwargs))
+        args_json, kwargs_json = self._encoded(args, kwargs)
+        if self._core.hooked:
+            call = self._pending(args, kwargs, args_json, kwargs_json)
+            return EnqueuingHooked(self._core, call, self._registered, frame.f_code, frame.f_lasti)
+        new = self.new_job(args_json, kwargs_json)
         return self._sending(self._core, new, self._registered, frame.f_code, frame.f_lasti)
 
-    def new_job(self, args_json: bytes, kwargs_json: bytes) -> NewJob:
-        """A job of these arguments, with an id of its own unless the call gives one. Cost: 3 µs."""
+    def new_job(
+        self, args_json: bytes, kwargs_json: bytes, headers: bytes | None = None, *, id_drawn: str | None = None
+    ) -> NewJob:
+        """A job of these arguments, with an id of its own unless the call gives one. Cost: 3 µs.
+
+        headers: a JSON object; None: those of the call. id_drawn: one that was drawn for it before.
+        """
         options, random = self._options, draw()
         now_ms = time.time_ns() // 1_000_000  # for an id that sorts, and an absolute `expires`; never for a due time
         first = self._first
@@ -132,8 +141,9 @@ class Enqueuer(Generic[P, R_co]):
             first = First(self._document(expires_ms), signer=self._core.signer)
             if options.expires_at_ms is None:
                 self._first = first
-        new_id, generation = options.job_id or job_id(now_ms, random[4:]), record.generation(random[:4])
-        head, body, generation = first.new(args_json, kwargs_json, job_id=new_id, generation=generation)
+        new_id, generation = id_drawn or options.job_id or job_id(now_ms, random[4:]), record.generation(random[:4])
+        sent = self._headers if headers is None else headers
+        head, body, generation = first.new(args_json, kwargs_json, sent, job_id=new_id, generation=generation)
         return NewJob(
             job_id=new_id,
             named=options.job_id is not None,
@@ -145,6 +155,34 @@ class Enqueuer(Generic[P, R_co]):
             due_ms=options.due_ms,
             max_len=self._max_len,
         )
+
+    def pending_call(self, call: Signature[Any]) -> Pending:
+        """A call that the middlewares have yet to see, with its arguments as the task will get them."""
+        args, kwargs = self._registered.codec.decode_arguments(call.args, call.kwargs)
+        return self._pending(args, kwargs, call.args, call.kwargs)
+
+    def _pending(self, args: tuple[Any, ...], kwargs: dict[str, Any], args_json: bytes, kwargs_json: bytes) -> Pending:
+        options = self._options
+        job = Outgoing(
+            id=options.job_id or job_id(time.time_ns() // 1_000_000, draw()[4:]),
+            task=self._registered.name,
+            queue=self._queue,
+            priority=self._priority,
+            args=args,
+            kwargs=kwargs,
+            headers=options.headers or {},
+        )
+        return Pending(self, job, args_json, kwargs_json, options.durable)
+
+    def changed(self, pending: Pending, job: Outgoing) -> NewJob:
+        """The job of a call as the middlewares want it. Raises as `delay` does, UsageError for headers or options."""
+        args, kwargs, before = pending.args, pending.kwargs, pending.job
+        if job.args is not before.args or job.kwargs is not before.kwargs:
+            args, kwargs = self._encoded(job.args, dict(job.kwargs))
+        of: Enqueuer[P, R_co] = self
+        if job.said:
+            of = Call(self._core, self._registered, options.changed(self._options, job.said))
+        return of.new_job(args, kwargs, encoded_headers(job.headers), id_drawn=job.id)
 
     def _document(self, expires_ms: int | None) -> Document:
         """What the record says of each job of these options."""
@@ -228,6 +266,7 @@ class Task(Enqueuer[P, R_co]):
         job_id: str | None = None,
         result_ttl: Duration | None = None,
         durable: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> Call[P, R_co]:
         """Say more of one call: `await task.options(countdown=60).delay(...)`. What is left out, the task decides.
 
@@ -236,7 +275,8 @@ class Task(Enqueuer[P, R_co]):
         priority. retries: attempts after the first. timeout: of each attempt. job_id: if there is a job of this id
         already, nothing is enqueued and the handle is of that one (`.existed`). result_ttl: how long the record is kept
         once it has ended. durable: `delay` returns only when the job is on the server's disk, or on a replica of one
-        without; it raises NotDurable, with nothing queued, where neither can be.
+        without; it raises NotDurable, with nothing queued, where neither can be. headers: what goes along with the job,
+        at most 16 of 4 KiB together; `current_job().headers`.
 
         Durations are seconds (int or float) or a timedelta. Raises UsageError.
         """
@@ -252,6 +292,7 @@ class Task(Enqueuer[P, R_co]):
             job_id=job_id,
             result_ttl=result_ttl,
             durable=durable,
+            headers=headers,
         )
         return Call(self._core, self._registered, checked)
 
@@ -272,77 +313,14 @@ class SyncTask(Task[P, R_co]):
         return self._registered.fn(*args, **kwargs)
 
 
-class Enqueuing(Coroutine[Any, Any, Job[Any]]):
-    """What `delay()` returns: a coroutine that sends the job once it is awaited, and warns if it never is."""
-
-    __slots__ = ("_at", "_code", "_core", "_new", "_registered", "_running")
-    _durably = False
-
-    def __init__(self, core: Core, new: NewJob, registered: RegisteredTask, code: CodeType, at: int) -> None:
-        """code, at: of the caller; the line is looked up only if it is needed."""
-        self._core, self._registered, self._code, self._at = core, registered, code, at
-        self._new: NewJob | None = new
-        self._running: Generator[Any, Any, Job[Any]] | None = None
-
-    @property
-    def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As asyncio shows it in its messages."""
-        return f"{self._registered.fn.__name__}.delay"
-
-    def __await__(self) -> Generator[Any, Any, Job[Any]]:
-        new, self._new = self._new, None
-        if new is None:
-            raise RuntimeError(f"{self._registered.fn.__name__}.delay(...) was awaited already; call delay() again")
-        client = self._core.client()
-        answer = yield from (client.durable.send(new).__await__() if self._durably else client.sender.send(new))
-        return Job(self._core, new.job_id, existed=new.named and answer is Enqueued.EXISTED)
-
-    def send(self, value: Any) -> Any:
-        """As a coroutine's."""
-        return self._steps().send(value)
-
-    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:
-        """As a coroutine's."""
-        error = typ if val is None else val
-        steps = self._steps()
-        self._new = None  # cancelled before its first step: nobody has forgotten it
-        return steps.throw(error if tb is None else error.with_traceback(tb))
-
-    def close(self) -> None:
-        """As a coroutine's; whoever closes it has not forgotten it."""
-        self._steps().close()
-        self._new = None
-
-    def _steps(self) -> Generator[Any, Any, Job[Any]]:
-        if self._running is None:
-            self._running = self.__await__()
-        return self._running
-
-    def __del__(self) -> None:
-        if self._new is None:
-            return
-        warnings.warn_explicit(
-            f"{self._registered.fn.__name__}.delay(...) was never awaited: nothing was queued",
-            RuntimeWarning,
-            self._code.co_filename,
-            _line_at(self._code, self._at),
-            source=self,
-        )
-
-
-class EnqueuingDurably(Enqueuing):
-    """The same with `durable=True`."""
-
-    __slots__ = ()
-    _durably = True
-
-
 async def enqueue_many(core: Core, signatures: Iterable[Signature[R]]) -> list[Job[R]]:
     """What `App.enqueue_many` does."""
     calls = list(signatures)
     for call in calls:
         if not isinstance(call, Signature) or call.of.core is not core:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"{checks.shown(call)} is no call of a task of this app; pass what task.s(...) returns")
+    if core.hooked:
+        return await through(core, [call.of.pending_call(call) for call in calls]) if calls else []
     ids: list[tuple[str, bool]] = []
 
     def new_jobs() -> Iterable[NewJob]:
@@ -354,24 +332,8 @@ async def enqueue_many(core: Core, signatures: Iterable[Signature[R]]) -> list[J
     client = core.client()
     durable = any(call.options.durable for call in calls)
     answers = await (client.durable.send_many(new_jobs()) if durable else client.sender.send_many(new_jobs()))
-    refused = refusals(answers)
-    if refused:
-        error = next(iter(refused.values()))
-        error.refused = tuple(refused)
-        error.add_note(
-            f"{len(answers) - len(refused):,} of {len(answers):,} jobs of this enqueue_many() were queued; "
-            "`refused` has the places of those that were not"
-        )
-        raise error
+    raise_refusals(answers)
     return [
         Job(core, job_id, existed=named and answer is Enqueued.EXISTED)
         for (job_id, named), answer in zip(ids, answers, strict=True)
     ]
-
-
-def _line_at(code: CodeType, at: int) -> int:
-    """The source line of an instruction."""
-    for start, end, number in code.co_lines():
-        if start <= at < end and number is not None:
-            return number
-    return code.co_firstlineno

@@ -39,6 +39,12 @@ class Veil:
             return f"{MASK} (they don't decode)"
         return f"[{','.join(placed)}] {{{','.join(named)}}}"
 
+    def masked(self, args: bytes | Raw, kwargs: bytes | Raw) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments as plain values: each that must not be read is a mask. Raises what msgspec does for no JSON."""
+        placed = [MASK if hidden else msgspec.json.decode(value) for hidden, value in self._placed(args)]
+        named = {name: MASK if hidden else msgspec.json.decode(v) for name, hidden, v in self._named(kwargs)}
+        return placed, named
+
     def text(self, text: str, args: bytes | Raw, kwargs: bytes | Raw) -> str:
         """A text with a mask in place of each value that must not be read, in whatever form it can be told by."""
         try:

@@ -189,7 +189,7 @@ def commands(user: str) -> frozenset[str]:
     if user == "operator":
         found |= commands_of_operators("acting.py")
     found -= NEVER
-    if user not in {"worker", "operator"}:
+    if user == "producer":
         found -= LOOKS
     if user == "reader":
         found -= MENDS

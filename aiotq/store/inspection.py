@@ -137,6 +137,10 @@ class Reading(Protocol):
         """All that are members; at most MOST_WORKERS, by the end of their lease."""
         ...
 
+    async def card(self, worker_id: str) -> Card | None:
+        """One of them."""
+        ...
+
     async def held(self, worker_id: str) -> Sequence[str]:
         """The tickets in a worker's hands, at most MOST_HELD, in no order."""
         ...

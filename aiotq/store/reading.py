@@ -82,7 +82,14 @@ class ReadingVerbs(Verbs):
 
     async def workers(self) -> Sequence[Card]:
         rows: list[bytes] = await self._send("ZRANGE", self._key("workers"), 0, MOST_WORKERS - 1, "WITHSCORES") or []
-        ids = words(rows[::2])
+        return await self._cards(dict(zip(words(rows[::2]), rows[1::2], strict=True)))
+
+    async def card(self, worker_id: str) -> Card | None:
+        end_ms = await self._send("ZSCORE", self._key("workers"), worker_id)
+        return None if end_ms is None else (await self._cards({worker_id: end_ms}))[0]
+
+    async def _cards(self, ends_ms: Mapping[str, bytes]) -> list[Card]:
+        ids = list(ends_ms)
         cards = await self._send_all(("HMGET", self._key(f"worker:{worker_id}"), *_CARD) for worker_id in ids)
         held = await self._send_all(("SCARD", self._key(f"active:{worker_id}")) for worker_id in ids)
         return [
@@ -92,7 +99,7 @@ class ReadingVerbs(Verbs):
                 held=count or 0,
                 fields={name: word(value) for name, value in zip(_CARD, card or (), strict=False) if _is_short(value)},
             )
-            for worker_id, end_ms, card, count in zip(ids, rows[1::2], cards, held, strict=True)
+            for worker_id, end_ms, card, count in zip(ids, ends_ms.values(), cards, held, strict=True)
         ]
 
     async def held(self, worker_id: str) -> Sequence[str]:
@@ -108,14 +115,17 @@ class ReadingVerbs(Verbs):
         return await self._send("LPOS", key, ticket, "RANK", -1, "MAXLEN", _LOOK_BACK)
 
     async def scored(self, key: Scored, first: int, last: int, *, latest_first: bool) -> Sequence[tuple[str, float]]:
-        command = "ZREVRANGE" if latest_first else "ZRANGE"
-        rows: list[bytes] = await self._send(command, self._key(key), first, last, "WITHSCORES") or []
+        name = self._key(key)
+        if latest_first:
+            rows: list[bytes] = await self._send("ZREVRANGE", name, first, last, "WITHSCORES") or []
+        else:
+            rows = await self._send("ZRANGE", name, first, last, "WITHSCORES") or []
         return [(word(member), float(score)) for member, score in zip(rows[::2], rows[1::2], strict=True)]
 
     async def rank(self, key: Scored, member: str, *, latest_first: bool) -> tuple[int, float] | None:
-        command = "ZREVRANK" if latest_first else "ZRANK"
         name = self._key(key)
-        rank, score = await self._send_all([(command, name, member), ("ZSCORE", name, member)])
+        place = ("ZREVRANK", name, member) if latest_first else ("ZRANK", name, member)
+        rank, score = await self._send_all([place, ("ZSCORE", name, member)])
         return None if rank is None or score is None else (rank, float(score))
 
     async def number(self, key: Scored, least: str = "-inf", most: str = "+inf") -> int:

@@ -55,7 +55,7 @@ class TellingVerbs(Verbs):
         try:
             answer = await self._send(*command, denied=False)
         except StoreError as error:
-            if getattr(error, "code", None) not in ("ERR", "NOPERM"):
+            if getattr(error, "code", None) not in {"ERR", "NOPERM"}:
                 raise
             return denied
         return denied if answer is False else answer

@@ -15,13 +15,14 @@ from aiotq.worker.outage import DutyOutage, Outage
 from aiotq.worker.triage import triage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiotq.registry import Registry
     from aiotq.store.contract import Store
     from aiotq.worker.clock import ServerClock
     from aiotq.worker.held import Held
     from aiotq.worker.settings import WorkerSettings
+    from aiotq.worker.watch import Watch
 
 AGAIN_S = 0.5
 READS_AT_ONCE = 8  # megabytes each, perhaps, and the next exchange waits for them: they share its connection
@@ -47,6 +48,7 @@ class Admission:
         self._readers: dict[Held, asyncio.Task[None]] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self.outage = Outage()  # the worker's view of its store: the fetcher's, and of the duties beside it
+        self.watch: Watch | None = None
         self._duty = DutyOutage("reading large records", self.outage)
 
     @property
@@ -55,6 +57,13 @@ class Admission:
         if not self._readers:  # as nearly always, and asked for with each job that ends
             return 0
         return sum(held.why is None for held in self._readers)  # of any other nothing comes any more
+
+    def take(self, claims: Iterable[Held], now_ms: int, *, took_s: float) -> None:
+        """Admit jobs that one call of the store brought in so many seconds."""
+        for held in (taken := list(claims)):
+            self.admit(held, now_ms)
+        if self.watch is not None:
+            self.watch.claimed(taken, took_s)
 
     def admit(self, held: Held, now_ms: int) -> None:
         """A claimed job: to be run, or decided at once. now_ms: Unix milliseconds, by Redis's clock."""

@@ -228,8 +228,7 @@ class Fetcher:
         for ticket in reply.gone:
             self._drop(ticket)
         now_ms = self._clock.now_ms()
-        for held in self._hands.take(reply):
-            self._admission.admit(held, now_ms)
+        self._admission.take(self._hands.take(reply), now_ms, took_s=monotonic() - self._asked_at_s)
         self.allowance.claimed(len(reply.claimed))
         self.doubt |= self._hands.came_anew(reply) or reply.active != len(self.held)
         self.hungry |= in_doubt or reply.dropped > 0 or len(reply.claimed) >= limit

@@ -28,7 +28,7 @@ class Why(Enum):
 
 
 class Held(Struct, weakref=True, eq=False):
-    """One claimed job. The fetcher owns it; while it runs, the runner writes its last seven fields.
+    """One claimed job. The fetcher owns it; while it runs, the runner writes its last eight fields.
 
     A Struct, as it is made for each job: in a third of the time that a class of slots takes.
     """
@@ -51,6 +51,7 @@ class Held(Struct, weakref=True, eq=False):
     pooled: bool = False  # runs in a process of the pool
     handle: asyncio.Task[None] | None = None
     begun: bool = False  # its coroutine has taken its first step
+    outside: bool = False  # it is in a middleware, before or after the task's function itself
     started_s: float = 0.0  # monotonic
     started_ms: int | None = None  # Redis's clock; None: no attempt was made
     why: Why | None = None  # the first reason to cancel it
@@ -66,6 +67,11 @@ class Held(Struct, weakref=True, eq=False):
     def suspect(self) -> bool:
         """Whether its worker vanished twice or more."""
         return self.place == SUSPECT
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether it is where nothing can cancel it."""
+        return self.threaded and not self.outside
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from aiotq.worker.outbox import Outbox
 from aiotq.worker.run import Runner
 from aiotq.worker.scribe import Scribe
 from aiotq.worker.settings import STUCK_AFTER_S
+from aiotq.worker.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -58,22 +59,22 @@ class Life:
         self._timers: list[asyncio.TimerHandle] = []
         self.started: asyncio.Future[None] = self._loop.create_future()  # it works, or what kept it from that
         self.facts: ServerFacts | None = None
-        self.forced = self.lingers = False  # it was told to wait for nothing; a keeper's thread goes on
+        self.forced = self.lingers = self.exhausted = False  # told to go now; a keeper goes on; every slot is stuck
         self.registered: Callable[[str | None], None] | None = None  # see worker.Supervised
-        self.exhausted = False  # every slot holds a job that can't be ended
         clock = ServerClock()
         self._admission = Admission(
             store, registry, settings, clock, ready=self._ready, decided=self._decided, late=self._freed
         )
         self.scribe = Scribe(store, settings, clock, self._admission.outage)
+        self._watch = self._admission.watch = watch = Watch(settings.hooks, report, label=label)
         self.runner = Runner(
-            settings, scribe=self.scribe, started=report.started, decided=self._decided, freed=self._freed
+            settings, scribe=self.scribe, started=watch.started, decided=self._decided, freed=self._freed
         )
         self.fetcher = Fetcher(
             store,
             settings,
             clock,
-            outbox=Outbox(settings, label=label, void=report.void),
+            outbox=Outbox(settings, label=label, void=watch.void),
             admission=self._admission,
             runner=self.runner,
             lease_good=self._lease_good,
@@ -253,7 +254,7 @@ class Life:
     def _decided(self, jobs: Sequence[Held]) -> None:
         mine = [held for held in jobs if held.why is not Why.LOST]  # else it is another worker's now
         self.fetcher.decided(mine)  # first: what is said of them may fail
-        self._report.decided(mine, monotonic())
+        self._watch.decided(jobs, mine)
         if len(self.runner.stuck) >= self.settings.concurrency and not self.fetcher.stopping:
             say(logging.CRITICAL, "all_stuck", "every slot holds a job that can't be ended; this worker gives up")
             self.exhausted = True

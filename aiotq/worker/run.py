@@ -23,7 +23,8 @@ from aiotq.errors import JobTimeout, ResultTooLarge, SerializationError
 from aiotq.frames import describe, full_traceback, ours, standing
 from aiotq.job import Cancelled, Failed, Outcome, Retried, Returned, Succeeded
 from aiotq.retry import Reject, Retry, decide
-from aiotq.worker.call import Call
+from aiotq.worker.around import Around, Escaped, contained, refuse_late
+from aiotq.worker.call import Answer, Call
 from aiotq.worker.deadlines import Deadlines
 from aiotq.worker.discreet import kept
 from aiotq.worker.held import Held, Why
@@ -71,6 +72,7 @@ class Runner:
         self.stuck: set[Held] = set()  # of these, those whose outcome is stored already
         self._ends: list[tuple[Held, Outcome]] = []  # attempts that have ended in this turn of the loop
         self.average_s = 1.0  # how long a job has its slot, of late
+        self._middleware = settings.hooks.running
 
     @property
     def free(self) -> int:
@@ -115,13 +117,13 @@ class Runner:
         # later, whatever task factory a service has set: an eager one would run each job inside the one before it.
         held.handle = asyncio.Task(self._attempt(held, task, record), loop=self._loop, context=self.context.copy())
         if (task.timeout_s is not None or record.doc.timeout_ms is not None) and not held.pooled:
-            self._begin_time(held, task, record)  # a process's begins when that is ready
+            self._begin_time(held, self._overdue)  # a process's begins when that is ready
+        elif held.pooled and self._middleware:  # ... that of a middleware in front of it now
+            self._begin_time(held, self._overdue_outside)
 
-    def _begin_time(self, held: Held, task: RegisteredTask, record: Record) -> None:
-        timeout_ms = record.doc.timeout_ms
-        timeout_s = task.timeout_s if timeout_ms is None else timeout_ms / 1000
-        if timeout_s is not None:
-            self._deadlines.add(self._loop.time() + timeout_s, held, self._overdue)
+    def _begin_time(self, held: Held, overdue: Callable[[Held], None]) -> None:
+        if (timeout_s := _timeout_s(held)) is not None:
+            self._deadlines.add(self._loop.time() + timeout_s, held, overdue)
 
     def cancel(self, held: Held, why: Why) -> None:
         """Ask a running job to stop, at its next await. The first reason counts."""
@@ -129,7 +131,7 @@ class Runner:
             return
         held.why = why
         self._deadlines.add(self._loop.time() + STUCK_AFTER_S, held, self._give_up)
-        if held.begun and not held.threaded:  # else it sees `why` as it begins; a thread can't be stopped
+        if held.begun and not held.in_thread:  # else it sees `why` as it begins; a thread can't be stopped
             held.handle.cancel()
 
     def leave(self, held: Held) -> None:
@@ -144,7 +146,7 @@ class Runner:
         self._deadlines.close()
         self.pool.kill()
         for held in self.running:
-            if held.handle is not None and not held.threaded:
+            if held.handle is not None and not held.in_thread:
                 held.handle.cancel()
 
     # --- one attempt --------------------------------------------------------------------------------------------
@@ -156,17 +158,20 @@ class Runner:
         try:
             if held.why is not None:
                 raise asyncio.CancelledError
-            if held.pooled:
-                outcome = await self._in_process(held, task, record)
+            if held.pooled and not self._middleware:
+                answer = await self.in_process(held, task, record, bytes(record.doc.args), bytes(record.doc.kwargs))
+                outcome = self.answered(held, answer)
             else:
                 doc = record.doc
                 args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
-                CURRENT.set(_current(held, task, record, self.state, self.scribe.number))
-                if task.is_async:
-                    value = await task.fn(*args, **kwargs)
+                job = _current(held, task, record, self.state, self.scribe.number)
+                CURRENT.set(job)
+                if self._middleware:
+                    outcome = await Around(self, held, task, record).run(self._middleware, job, args, kwargs)
+                elif task.is_async:
+                    outcome = self.returned(held, task, await task.fn(*args, **kwargs))
                 else:
-                    value = await self._in_thread(partial(task.fn, *args, **kwargs))
-                outcome = self._returned(held, task, value)
+                    outcome = self.returned(held, task, await self.in_thread(partial(task.fn, *args, **kwargs)))
         except BaseException as error:  # noqa: BLE001  the wall between a user's code and the worker: nothing gets past
             outcome = self._raised(held, error)
         ends = self._ends
@@ -174,42 +179,35 @@ class Runner:
         if len(ends) == 1:
             self._loop.call_soon(self._sweep)
 
-    def _returned(self, held: Held, task: RegisteredTask, value: Any) -> Outcome:
-        if held.why is not None and held.why is not Why.STOPPING:
-            raise asyncio.CancelledError  # it swallowed its cancellation; what it returned comes too late
+    def returned(self, held: Held, task: RegisteredTask, value: Any) -> Outcome:
+        """What a job comes to that returned."""
+        refuse_late(held)
         return Succeeded(result=task.encoded(value, max_result=self._settings.max_result))
 
-    async def _in_process(self, held: Held, task: RegisteredTask, record: Record) -> Outcome:
+    async def in_process(self, held: Held, task: RegisteredTask, record: Record, args: bytes, kwargs: bytes) -> Answer:
         """Run the user's function in a process of the pool, which decides what its failure comes to."""
-        call = Call(
-            module=task.module,
-            path=task.path,
-            args=bytes(record.doc.args),
-            kwargs=bytes(record.doc.kwargs),
-            job=_current(held, task, record, None, None),
-            max_result=self._settings.max_result,
-            spread=random.random(),  # noqa: S311  jitter, no secret
-            traceback=LOG.isEnabledFor(logging.DEBUG),
-            url=self._settings.url,
-            namespace=self._settings.namespace,
-        )
+        call = _call(self._settings, held, task, record, args, kwargs)
         heard = partial(self.scribe.heard, held.ticket, held.attempt)
-        answer = await self.pool.run(call, partial(self._begin_time, held, task, record), heard)
-        if held.why is not None and held.why is not Why.STOPPING:
-            raise asyncio.CancelledError  # it ended as it was about to be killed
+        answer = await self.pool.run(call, partial(self._begin_time, held, self._overdue), heard)
+        refuse_late(held)  # it ended as it was about to be killed
         held.traceback = answer.traceback
+        return answer
+
+    def answered(self, held: Held, answer: Answer) -> Outcome:
+        """What a process's answer comes to."""
         if answer.missing is not None:
             return self._failed(held, ImportError(), error=answer.missing)
         failure = answer.failed or answer.retried
         return Succeeded(result=answer.result) if failure is None else kept(held, failure)
 
-    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+    async def in_thread(self, call: Callable[[], Any]) -> Any:
+        """Run the user's function in a thread. Raises Escaped."""
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._settings.threads)
-        return await anyio.to_thread.run_sync(_contained, call, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(contained, call, limiter=self._limiter)
 
     def _raised(self, held: Held, error: BaseException) -> Outcome:
-        if isinstance(error, _Escaped):  # from a thread
+        if isinstance(error, Escaped):  # from a thread
             error = error.error
         if held.why is not None and (held.why is Why.ASKED or not isinstance(error, Retry | Reject)):
             return self._stopped(held, error)
@@ -278,6 +276,10 @@ class Runner:
     def _overdue(self, held: Held) -> None:
         self.cancel(held, Why.TIMEOUT)
 
+    def _overdue_outside(self, held: Held) -> None:
+        if held.outside:
+            self.cancel(held, Why.TIMEOUT)
+
     def _give_up(self, held: Held) -> None:
         """It has not ended after its cancellation: its outcome is stored now, its slot kept until it ends."""
         self.stuck.add(held)
@@ -287,19 +289,21 @@ class Runner:
         self.leave(held)
 
 
-class _Escaped(Exception):
-    """Carries out of a thread what a thread must not raise (SystemExit ends it; StopIteration can't pass a future)."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-        super().__init__()
-
-
-def _contained(call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except BaseException as error:  # noqa: BLE001  carried to the wall on the loop
-        raise _Escaped(error) from None
+def _call(
+    settings: WorkerSettings, held: Held, task: RegisteredTask, record: Record, args: bytes, kwargs: bytes
+) -> Call:
+    return Call(
+        module=task.module,
+        path=task.path,
+        args=args,
+        kwargs=kwargs,
+        job=_current(held, task, record, None, None),
+        max_result=settings.max_result,
+        spread=random.random(),  # noqa: S311  jitter, no secret
+        traceback=LOG.isEnabledFor(logging.DEBUG),
+        url=settings.url,
+        namespace=settings.namespace,
+    )
 
 
 def _current(held: Held, task: RegisteredTask, record: Record, state: object, scribe: int | None) -> CurrentJob:
@@ -313,6 +317,7 @@ def _current(held: Held, task: RegisteredTask, record: Record, state: object, sc
         enqueued_ms=record.enqueued_ms,
         fence=held.fence,
         state=state,
+        headers=record.doc.headers or {},
         ticket=held.ticket,
         scribe=scribe,
     )
@@ -334,7 +339,7 @@ def _retries(held: Held) -> int:
 
 def stack_of(held: Held) -> str:
     """Where a job is now, the user's frames: of its coroutine; a thread's can't be told apart."""
-    if held.threaded or held.handle is None:
+    if held.in_thread or held.handle is None:
         return "    (in a thread)"
     lines: list[str] = []
     coroutine: Any = held.handle.get_coro()

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from aiotq import checks, settings
+from aiotq.hooks import Hooks
 from aiotq.limits import MAX_BESIDE
+from aiotq.retry import seconds
 from aiotq.signing import Signer
+
+if TYPE_CHECKING:
+    from aiotq.retry import Duration
+    from aiotq.settings import AppSettings
 
 HEARTBEATS_A_LEASE = 15 / 4  # 15 s are renewed every 4 s: two in a row may be lost, the third still comes in time
 STUCK_AFTER_S = 5.0  # a job that has not ended this long after its cancellation is stuck
@@ -44,6 +52,7 @@ class WorkerSettings:
     url: str | None = field(default=None, repr=False)
     namespace: str = "aiotq"
     signer: Signer | None = field(default=None, repr=False)  # of an app with signing keys
+    hooks: Hooks = field(default_factory=Hooks, repr=False, compare=False)
 
     @property
     def max_record(self) -> int:
@@ -59,3 +68,35 @@ class WorkerSettings:
     def heartbeat_s(self) -> float:
         """How often the lease is renewed."""
         return self.lease_s / HEARTBEATS_A_LEASE
+
+
+def told_by(
+    app: AppSettings,
+    *,
+    queues: tuple[str, ...],
+    concurrency: object,
+    threads: object,
+    pool_processes: object | None,
+    grace: Duration,
+    lease: Duration | None,
+    name: str | None,
+) -> WorkerSettings:
+    """The settings of `App.worker(...)`. Raises UsageError that names the parameter."""
+    pool = cores() if pool_processes is None else checks.whole("pool_processes", pool_processes, least=1)
+    return WorkerSettings(
+        queues=queues,
+        concurrency=checks.whole("concurrency", concurrency, least=1),
+        threads=checks.whole("threads", threads, least=1),
+        pool_processes=pool,
+        grace_s=seconds(grace, name="grace"),
+        lease_s=app.lease_s if lease is None else settings.lease_s(lease),
+        name=None if name is None else checks.word("name", name),
+        result_ttl_ms=round(app.result_ttl_s * 1000),
+        failure_ttl_ms=round(app.failure_ttl_s * 1000),
+        max_payload=app.max_payload,
+        max_result=app.max_result,
+        unknown_for_s=app.unknown_for_s,
+        max_lost=app.max_lost,
+        max_block_s=app.max_block_s,
+        namespace=app.namespace,
+    )

@@ -420,7 +420,7 @@ async def test_a_record_that_another_hand_made_large_comes_as_a_mark(bench: Benc
 async def test_a_record_of_a_newer_version_is_handed_to_a_worker(bench: Bench) -> None:
     await bench.worker()
     await bench.enqueue(job("j1"))
-    newer = b"2wAAAA%013d" % 0 + BODY
+    newer = b"3wAAAA%013d" % 0 + BODY
     await bench.raw.set(bench.key("job:j1"), newer)
 
     assert (await bench.one()).record == newer

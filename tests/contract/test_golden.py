@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.contract.kit import Bench
 
 KEPT: dict[str, dict[str, Any]] = json.loads(cases.FILE.read_text("utf-8"))
+KEPT_2: dict[str, dict[str, Any]] = json.loads(cases.FILE_2.read_text("utf-8"))
 HOUR_MS = 3_600_000
 
 
@@ -24,6 +25,11 @@ def test_what_this_version_writes_and_reads_is_what_was_kept(kind: str) -> None:
     assert list(made) == list(KEPT[kind])
     for name, kept in KEPT[kind].items():
         assert made[name] == kept, name
+
+
+def test_what_this_version_writes_and_reads_of_jobs_with_headers_is_what_was_kept() -> None:
+    assert cases.golden_2() == KEPT_2
+    assert {kept["bytes"][0] for kept in KEPT_2["records"].values()} == {"2"}
 
 
 @pytest.mark.parametrize("name", KEPT["records"])

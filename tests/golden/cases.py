@@ -1,7 +1,7 @@
-"""What format 1 holds: records as each step of a job's life writes them, and tickets; `format-1.json` has their bytes.
+"""What the formats hold: records as each step of a job's life writes them, and tickets; `format-1.json` has the bytes.
 
-`python -m tests.golden.cases` prints that file anew. A release that writes other bytes writes another format: it has
-another version number, a file of its own, and still reads this one.
+`format-2.json` has those of jobs with headers. `python -m tests.golden.cases` prints both anew. A release that writes
+other bytes writes another format: it has another version number, a file of its own, and still reads this one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from aiotq.job import Cancelled, ErrorInfo, Failed, JobStatus, Retried, Succeede
 from aiotq.shown import info
 
 FILE = Path(__file__).parent / "format-1.json"
+FILE_2 = Path(__file__).parent / "format-2.json"
 NOW_MS = 1_795_439_224_123
 WORKER = "host-3f2a"
 ERROR = ErrorInfo(type="ValueError", message="no Bobs: é", frames=(Frame("hello.py", 9, "greet", "raise ValueError"),))
@@ -37,6 +38,8 @@ FULL = Document(
     delay_ms=1_500,
     expires_ms=86_400_000,
 )
+HEADERS = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tenant": "Zoë"}
+WITH_HEADERS = msgspec.structs.replace(PLAIN, headers=HEADERS)
 AT = Document(task="t", due_ms=NOW_MS + 5_000)
 LONG = "x" * 17_000
 LARGE = Document(task="t", args=Raw(f'["{LONG}"]'.encode()))
@@ -88,6 +91,20 @@ def records() -> dict[str, bytes]:
     }
 
 
+def records_2() -> dict[str, bytes]:
+    """The same of jobs with headers."""
+    plain = _first(WITH_HEADERS)
+    retried = _after(plain, Retried(error=ERROR, delay_ms=2_000), due_ms=NOW_MS + 2_030)
+    return {
+        "new, with headers": plain,
+        "new, with headers and all options": _first(msgspec.structs.replace(FULL, headers=HEADERS)),
+        "with headers, succeeded at the first attempt, spliced": _spliced(plain),
+        "with headers, retried": retried,
+        "with headers, retried, then failed": _after(retried, Failed(error=ERROR, reason="failed")),
+        "with headers, cancelled while it ran": _after(plain, Cancelled(reason="cancelled")),
+    }
+
+
 def tickets() -> dict[str, str]:
     """A ticket of each kind of place."""
     return {
@@ -99,13 +116,19 @@ def tickets() -> dict[str, str]:
 
 def shown(data: bytes) -> Any:
     """All that is read of a record, as plain JSON."""
-    return json.loads(msgspec.json.encode(info(record.decode("j1", data), JobStatus.QUEUED)))
+    read = json.loads(msgspec.json.encode(info(record.decode("j1", data), JobStatus.QUEUED)))
+    return read if read["headers"] else {name: value for name, value in read.items() if name != "headers"}
 
 
 def taken_apart(text: str) -> list[str]:
     """What is read of a ticket."""
     read = parse_ticket(text)
     return [read.queue, read.place, read.generation, read.job_id]
+
+
+def golden_2() -> Any:
+    """The same for jobs with headers."""
+    return {"records": {name: {"bytes": data.decode(), "read": shown(data)} for name, data in records_2().items()}}
 
 
 def golden() -> Any:
@@ -118,4 +141,5 @@ def golden() -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(golden(), indent=1, ensure_ascii=False))  # noqa: T201  that is what it is for
+    for made in (golden(), golden_2()):
+        print(json.dumps(made, indent=1, ensure_ascii=False))  # noqa: T201  that is what it is for

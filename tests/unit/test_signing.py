@@ -95,6 +95,16 @@ def test_a_record_that_its_signature_makes_a_large_one_is_marked() -> None:
     assert SIGNER.opened("j1", head + b"1800000000000" + body)
 
 
+def test_headers_are_signed() -> None:
+    document = Document(task="t")
+    head, body, _ = First(document, signer=SIGNER).new(b"[]", b"{}", b'{"a":"b"}', job_id="j1", generation="AAAA")
+    stored = head + b"1800000000000" + body
+    assert record.decode("j1", SIGNER.opened("j1", stored)).doc.headers == {"a": "b"}
+    for forged in (stored.replace(b'"a":"b"', b'"a":"c"'), b"1" + stored[1:]):
+        with pytest.raises(BadSignature):
+            SIGNER.opened("j1", forged)
+
+
 def test_a_rewritten_record_carries_no_signature_of_the_old_one() -> None:
     read = record.decode("j1", SIGNED)
     after = record.cancelled(read, reason="cancelled", generation="BBBB", finished_ms=1)

@@ -17,6 +17,7 @@ from aiotq.job import LARGE_RECORD, Succeeded
 GENERATION, NOW_MS = "Ab_9", 1_795_439_224_123
 arguments = st.lists(st.text(max_size=20) | st.integers(-9, 9), max_size=3).map(msgspec.json.encode)
 keywords = st.dictionaries(st.text(max_size=5), st.integers(), max_size=3).map(msgspec.json.encode)
+headers = st.none() | st.dictionaries(st.text(max_size=5), st.text(max_size=20), min_size=1, max_size=3)
 maybe = st.none() | st.integers(0, 1 << 40)
 documents = st.builds(
     Document,
@@ -32,11 +33,12 @@ documents = st.builds(
 )
 
 
-def with_arguments(document: Document, args: bytes, kwargs: bytes) -> Document:
+def with_arguments(document: Document, args: bytes, kwargs: bytes, headers: dict[str, str] | None = None) -> Document:
     return msgspec.structs.replace(
         document,
         args=NO_ARGS if args == b"[]" else Raw(args),
         kwargs=NO_KWARGS if kwargs == b"{}" else Raw(kwargs),
+        headers=headers,
     )
 
 
@@ -46,11 +48,15 @@ def written(document: Document) -> tuple[records.Record, bytes]:
     return records.decode("j1", data), data
 
 
-@given(documents, arguments, keywords)
-def test_a_first_record_is_the_encoded_one(document: Document, args: bytes, kwargs: bytes) -> None:
-    plain = records.new(with_arguments(document, args, kwargs), generation=GENERATION)
+@given(documents, arguments, keywords, headers)
+def test_a_first_record_is_the_encoded_one(
+    document: Document, args: bytes, kwargs: bytes, sent: dict[str, str] | None
+) -> None:
+    plain = records.new(with_arguments(document, args, kwargs, sent), generation=GENERATION)
 
-    assert splice.First(document).new(args, kwargs, job_id="j", generation=GENERATION) == plain
+    stored = b"" if sent is None else msgspec.json.encode(sent)
+    assert splice.First(document).new(args, kwargs, stored, job_id="j", generation=GENERATION) == plain
+    assert plain[0][:1] == (b"1" if sent is None else b"2")
 
 
 @pytest.mark.parametrize("over", range(-2, 3))
@@ -64,11 +70,16 @@ def test_a_first_record_that_is_large_is_marked_from_the_same_byte_on(over: int)
     assert plain[2].startswith("!") is (over > 0)
 
 
-@given(documents, arguments, keywords, st.none() | arguments, st.text(max_size=20))
+@given(documents, arguments, keywords, headers, st.none() | arguments, st.text(max_size=20))
 def test_the_record_after_a_success_is_the_encoded_one(
-    document: Document, args: bytes, kwargs: bytes, result: bytes | None, worker: str
+    document: Document,
+    args: bytes,
+    kwargs: bytes,
+    sent: dict[str, str] | None,
+    result: bytes | None,
+    worker: str,
 ) -> None:
-    record, data = written(with_arguments(document, args, kwargs))
+    record, data = written(with_arguments(document, args, kwargs, sent))
     plain = records.after(
         record, Succeeded(result=result), generation=GENERATION, worker=worker, started_ms=5, finished_ms=7
     )
@@ -106,15 +117,18 @@ def test_bytes_after_the_document_are_not_spliced_upon() -> None:
     assert splice.succeeded(record, data + b" ", b"1", worker="w", started_ms=5, finished_ms=7) is None
 
 
-@given(documents, arguments, keywords)
-def test_a_claimed_record_is_read_as_any_other(document: Document, args: bytes, kwargs: bytes) -> None:
-    record, data = written(with_arguments(document, args, kwargs))
+@given(documents, arguments, keywords, headers)
+def test_a_claimed_record_is_read_as_any_other(
+    document: Document, args: bytes, kwargs: bytes, sent: dict[str, str] | None
+) -> None:
+    record, data = written(with_arguments(document, args, kwargs, sent))
 
     assert splice.claimed("j1", GENERATION, data) == record
 
 
 @given(
-    st.binary(max_size=60) | documents.map(lambda document: written(document)[1][:-1]), st.sampled_from([b"", b"1w"])
+    st.binary(max_size=60) | documents.map(lambda document: written(document)[1][:-1]),
+    st.sampled_from([b"", b"1w", b"2w"]),
 )
 def test_bytes_that_are_no_record_are_refused_in_the_same_words(data: bytes, before: bytes) -> None:
     data = before + data

@@ -102,7 +102,7 @@ async def test_a_newer_record_is_put_back_untouched_and_run_by_a_worker_that_rea
     job = await greet.delay("Ada")
     record = await keys.record(job.id)
     assert record is not None
-    newer = b"2" + record[1:] + b" with a field that only newer ones know"
+    newer = b"3" + record[1:] + b" with a field that only newer ones know"
     await keys.set_record(job.id, newer)
     async with app.worker():
         await events.line("postponed", job_id=job.id)
@@ -126,7 +126,7 @@ async def test_a_newer_record_becomes_a_dead_letter_with_its_bytes_after_unknown
     job = await greet.delay("Ada")
     record = await keys.record(job.id)
     assert record is not None
-    newer = b"2" + record[1:6] + b"1" + b"0" * 12 + record[19:]  # enqueued long ago
+    newer = b"3" + record[1:6] + b"1" + b"0" * 12 + record[19:]  # enqueued long ago
     await keys.set_record(job.id, newer)
     async with app.worker() as worker:
         await worker.run_until_empty()

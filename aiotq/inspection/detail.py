@@ -1,0 +1,177 @@
+"""All that is known of one job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aiotq import checks, shown
+from aiotq.document import NO_RESULT
+from aiotq.errors import InvalidRecord, JobNotFound
+from aiotq.inspection.places import Entry
+from aiotq.inspection.redaction import arguments, pretty, pretty_json
+from aiotq.inspection.seen import bare, summary
+from aiotq.inspection.timeline import timeline
+from aiotq.inspection.values import JobDetail, LogLine, Progress
+from aiotq.inspection.vitals import vitals
+from aiotq.job import JobStatus, lines
+from aiotq.record import STATES, header, hidden_from_ms
+from aiotq.shown import instant
+from aiotq.store.inspection import Peek
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotq.inspection.desk import Desk
+    from aiotq.record import Record
+    from aiotq.store.contract import Place
+    from aiotq.store.inspection import Beside
+
+MOST_RAW = 64 << 10  # bytes shown of a record that can't be read
+MOST_MESSAGE = 2_000  # characters of a log line
+TRIES = 5  # how often a job is read again that moved on between two reads
+
+
+class _Note(msgspec.Struct, frozen=True, gc=False):
+    """As `note:<id>` has it."""
+
+    at: int
+    text: str
+    level: str = "info"
+    attempt: int = 0
+
+
+class _Progress(msgspec.Struct, frozen=True, gc=False):
+    """As `progress:<id>` has it."""
+
+    done: float
+    at: int
+    of: float | None = None
+    note: str | None = None
+
+
+_note, _progress = msgspec.json.Decoder(_Note), msgspec.json.Decoder(_Progress)
+
+
+async def job(desk: Desk, job_id: str) -> JobDetail:
+    """One job. Raises JobNotFound."""
+    job_id = checks.job_id("job_id", job_id)
+    tries = 0
+    while True:
+        tries += 1
+        data = await desk.store.read(job_id, at_most=desk.most + 1)
+        if not data:
+            raise JobNotFound(job_id=job_id)
+        try:
+            found = desk.decoded(job_id, data)
+        except InvalidRecord:  # broken, of a newer version, or signed by nobody
+            return await _unreadable(desk, job_id, data)
+        place = await _place(desk, found)
+        until_ms = hidden_from_ms(found)
+        if until_ms is not None and place.now_ms >= until_ms:
+            raise JobNotFound(job_id=job_id)
+        if found.status is not None or place.status is not None or tries == TRIES:
+            return await _readable(desk, found, place)
+
+
+async def _place(desk: Desk, found: Record) -> Place:
+    tickets = lines(found.doc.queue, found.doc.priority)
+    return await desk.store.locate(found.job_id, generation=found.generation, lines=tickets)
+
+
+async def _readable(desk: Desk, found: Record, place: Place) -> JobDetail:
+    doc = found.doc
+    beside = await desk.operator.beside(found.job_id)
+    started_ms = await _started(desk, found, place)
+    status = found.status or place.status or JobStatus.QUEUED
+    lost = doc.lost if found.status is not None else max(place.lost, beside.lost)
+    entry = Entry(
+        at=(),
+        job_id=found.job_id,
+        status=status,
+        due_ms=place.due_ms,
+        worker=place.worker,
+        worker_id=place.worker_id,
+        started_ms=started_ms,
+    )
+    shown_arguments = arguments(desk, found)
+    text, cut = pretty(shown_arguments)
+    result, result_cut = (None, False) if doc.result is NO_RESULT else pretty_json(doc.result)
+    info = shown.info(found, place.status, lost=lost, worker_label=place.worker, due_ms=place.due_ms)
+    return JobDetail(
+        summary=replace(summary(entry, found), lost=lost),
+        info=replace(info, arguments=shown_arguments),
+        raw=None,
+        arguments=text,
+        arguments_cut=cut,
+        result=result,
+        result_cut=result_cut,
+        timeline=timeline(found, place, lost=lost, started_ms=started_ms),
+        logs=_logs(beside.notes),
+        progress=_how_far(beside),
+        frames=() if info.error is None else info.error.frames,
+        expires_s=None if found.status is None or beside.ttl_ms is None else beside.ttl_ms / 1000,
+    )
+
+
+async def _started(desk: Desk, found: Record, place: Place) -> int | None:
+    """When the running attempt was begun, if its worker has said so."""
+    if place.status is not JobStatus.RUNNING or place.worker_id is None:
+        return None
+    card = await desk.operator.card(place.worker_id)
+    started = {job.id: job.started_ms for job in vitals(card).jobs} if card is not None else {}
+    return started.get(found.job_id)
+
+
+async def _unreadable(desk: Desk, job_id: str, data: bytes) -> JobDetail:
+    beside = await desk.operator.beside(job_id)
+    try:
+        head = header(data)
+    except InvalidRecord:
+        head = None
+    status = STATES.get(head[1], JobStatus.QUEUED) if head else JobStatus.QUEUED
+    entry = Entry(at=(), job_id=job_id, status=status)
+    one = bare(entry, Peek(data, len(data)), header=head)
+    return JobDetail(
+        summary=replace(one, lost=beside.lost),
+        info=None,
+        raw=data[:MOST_RAW],
+        arguments="",
+        arguments_cut=False,
+        result=None,
+        result_cut=False,
+        timeline=(),
+        logs=_logs(beside.notes),
+        progress=_how_far(beside),
+        frames=(),
+        expires_s=None if beside.ttl_ms is None else beside.ttl_ms / 1000,
+    )
+
+
+def _logs(notes: Sequence[bytes]) -> tuple[LogLine, ...]:
+    found: list[LogLine] = []
+    for data in notes:
+        try:
+            said = _note.decode(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # of another hand
+            text = data[:MOST_MESSAGE].decode(errors="backslashreplace")
+            found.append(LogLine(at=instant(0), level="unreadable", text=text, attempt=0))
+            continue
+        line = LogLine(
+            at=instant(max(0, said.at)), level=said.level[:20], text=said.text[:MOST_MESSAGE], attempt=said.attempt
+        )
+        found.append(line)
+    return tuple(found)
+
+
+def _how_far(beside: Beside) -> Progress | None:
+    if beside.progress is None:
+        return None
+    try:
+        said = _progress.decode(beside.progress)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    note = None if said.note is None else said.note[:MOST_MESSAGE]
+    return Progress(done=said.done, of=said.of, note=note, at=instant(max(0, said.at)))

@@ -1,0 +1,159 @@
+"""What was counted: by minute, hour and day, by queue, by task, and failures by task and error."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aiotq import checks
+from aiotq.errors import UsageError
+from aiotq.inspection.values import BOUNDS_MS, Counts, FailureGroup, Histogram, Period, TaskInfo
+from aiotq.shown import instant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiotq.inspection.desk import Desk
+    from aiotq.store.inspection import Operator
+
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+_KEYS = {Period.MINUTE: ("stats:m:", MINUTE_MS), Period.HOUR: ("stats:h:", HOUR_MS), Period.DAY: ("stats:d:", DAY_MS)}
+_MOST = {Period.MINUTE: 180, Period.HOUR: 192, Period.DAY: 400}
+_WHOLE_MINUTES = 5  # over which a rate is told
+_BUCKETS = range(len(BOUNDS_MS) + 1)
+_ENDS = ("started", "succeeded", "failed", "retried", "cancelled", "returned", "lost")
+_TIMES = (*(f"w{i}" for i in _BUCKETS), *(f"r{i}" for i in _BUCKETS), "wt", "rt")
+OTHER = "(other)"  # the fields that there was no room for
+MOST_HOURS = 192
+MOST_MESSAGE = 200
+
+
+class _Failure(msgspec.Struct, frozen=True, gc=False):
+    """As a field of `failures` has it."""
+
+    n: int
+    at: int
+    id: str
+    message: str = ""
+    dead: bool = False
+    hours: dict[str, int] = {}  # by the hour's number
+
+
+_failure = msgspec.json.Decoder(_Failure, strict=False)
+
+
+async def counts(desk: Desk, period: Period, *, last: int) -> tuple[Counts, ...]:
+    """The last so many minutes, hours or days, the running one included, oldest first."""
+    if not isinstance(period, Period):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"period={checks.shown(period)} is none; pass one of Period's: {', '.join(Period)}")
+    checks.whole("last", last, least=1, most=_MOST[period])
+    operator = desk.operator
+    key, length_ms = _KEYS[period]
+    now = await operator.now_ms() // length_ms
+    numbers = range(now - last + 1, now + 1)
+    enqueued = [f"e:{name}" for name in (*await operator.queue_names(), OTHER)]
+    rows = await operator.fields([f"{key}{number}" for number in numbers], [*_ENDS, *_TIMES, *enqueued])
+    return tuple(_counts(number * length_ms, row) for number, row in zip(numbers, rows, strict=True))
+
+
+def _counts(start_ms: int, row: Mapping[str, int]) -> Counts:
+    return Counts(
+        start=instant(start_ms),
+        enqueued=sum(number for name, number in row.items() if name.startswith("e:")),
+        waited=_histogram(row, "w"),
+        ran=_histogram(row, "r"),
+        **{name: row.get(name, 0) for name in _ENDS},
+    )
+
+
+def _histogram(row: Mapping[str, int], kind: str) -> Histogram:
+    buckets = tuple(row.get(f"{kind}{index}", 0) for index in _BUCKETS)
+    return Histogram(counts=buckets, total_s=row.get(f"{kind}t", 0) / 1000)
+
+
+async def rates(operator: Operator, queues: Sequence[str], *, now_ms: int) -> Mapping[str, tuple[float, float]]:
+    """By queue, how many jobs were enqueued there and ended there a minute, over the last whole minutes."""
+    number = now_ms // MINUTE_MS
+    keys = [f"stats:m:{number - back}" for back in range(1, _WHOLE_MINUTES + 1)]
+    rows = await operator.fields(keys, [f"{kind}:{name}" for name in queues for kind in "eq"]) if queues else ()
+    total = Counter[str]()
+    for row in rows:
+        total.update(row)
+    return {name: (total[f"e:{name}"] / _WHOLE_MINUTES, total[f"q:{name}"] / _WHOLE_MINUTES) for name in queues}
+
+
+async def tasks(desk: Desk, *, hours: int) -> tuple[TaskInfo, ...]:
+    """What became of each task's attempts, the busiest first."""
+    checks.whole("hours", hours, least=1, most=MOST_HOURS)
+    operator = desk.operator
+    now_ms = await operator.now_ms()
+    if hours == 1:
+        return of_tasks(desk, await _last(operator, "stats:m:", now_ms // MINUTE_MS, 60))
+    return of_tasks(desk, await _last(operator, "stats:h:", now_ms // HOUR_MS, hours))
+
+
+async def lately(desk: Desk, *, now_ms: int, minutes: int) -> tuple[TaskInfo, ...]:
+    """The same, of the last minutes."""
+    return of_tasks(desk, await _last(desk.operator, "stats:m:", now_ms // MINUTE_MS, minutes))
+
+
+async def _last(operator: Operator, key: str, number: int, many: int) -> Sequence[Mapping[str, int]]:
+    return await operator.hashes([f"{key}{number - back}" for back in range(many)])
+
+
+def of_tasks(desk: Desk, rows: Sequence[Mapping[str, int]]) -> tuple[TaskInfo, ...]:
+    """By the fields `t:<how it ended>:<task>` and `tm:<task>`, its total milliseconds."""
+    total = Counter[str]()
+    for row in rows:
+        total.update({name: number for name, number in row.items() if name.startswith(("t:", "tm:"))})
+    registry = desk.core.registry
+    names = {name[4:] for name in total if name.startswith("t:")} | (set(registry.names))
+    found: list[TaskInfo] = []
+    for name in names:
+        succeeded, failed, retried, cancelled = (total[f"t:{how}:{name}"] for how in "sfrc")
+        number = succeeded + failed + retried + cancelled
+        found.append(
+            TaskInfo(
+                name=name,
+                succeeded=succeeded,
+                failed=failed,
+                retried=retried,
+                cancelled=cancelled,
+                mean_s=total[f"tm:{name}"] / number / 1000 if number else None,
+                known=(name in registry or name == OTHER) if len(registry) else None,
+            )
+        )
+    return tuple(sorted(found, key=lambda one: (-one.succeeded - one.failed - one.retried - one.cancelled, one.name)))
+
+
+async def failures(desk: Desk, *, hours: int) -> tuple[FailureGroup, ...]:
+    """By task and error, the most frequent first."""
+    checks.whole("hours", hours, least=1, most=MOST_HOURS)
+    operator = desk.operator
+    now_ms = await operator.now_ms()
+    rows = await operator.failures()
+    found = [group for name, data in rows.items() if (group := _group(name, data, now_ms, hours)) is not None]
+    return tuple(sorted(found, key=lambda one: (-one.count, -one.last_at.timestamp(), one.task, one.error)))
+
+
+def _group(name: str, data: bytes, now_ms: int, hours: int) -> FailureGroup | None:
+    """None: none of them is of these hours, or it is nothing of ours."""
+    try:
+        failure = _failure.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if not 0 <= failure.at <= now_ms + DAY_MS or failure.at < now_ms - hours * HOUR_MS:
+        return None
+    since = now_ms // HOUR_MS - hours
+    task, _, error = name.partition("\0")
+    return FailureGroup(
+        task=task,
+        error=error,
+        message=failure.message[:MOST_MESSAGE],
+        count=sum(n for hour, n in failure.hours.items() if hour.isdigit() and int(hour) >= since) or failure.n,
+        last_at=instant(failure.at),
+        job_id=failure.id,
+        dead=failure.dead,
+    )

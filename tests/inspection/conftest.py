@@ -1,0 +1,37 @@
+"""An app on each kind of server, and the inspector of one that may only read there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest_asyncio
+
+from aiotq import App
+from tests.conftest import _check_keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from aiotq import Inspector
+    from tests.servers import Server
+
+
+@pytest_asyncio.fixture
+async def shop(request: pytest.FixtureRequest, url: str, namespace: str, prefix: str, raw: Any) -> AsyncIterator[App]:
+    """An opened app on a fresh namespace, on each kind of server in turn."""
+    async with App(url, namespace=namespace) as opened:
+        yield opened
+    await _check_keys(request, raw, prefix)
+
+
+@pytest_asyncio.fixture
+async def look(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspector]:
+    """Its inspector; of a user who may only read, where there are users."""
+    if server.kind != "acl":
+        yield shop.inspect
+        return
+    async with App(server.url.replace("aiotq_worker:", "aiotq_reader:"), namespace=namespace) as reader:
+        reader.registry._tasks = shop.registry._tasks
+        yield reader.inspect
