@@ -17,6 +17,7 @@ from aiotq.job import ErrorInfo, JobStatus
 from aiotq.job import lines as job_lines
 from aiotq.limits import MAX_BESIDE, refuse_hostile
 from aiotq.retry import seconds
+from aiotq.signing import unsigned
 from aiotq.store.contract import Place, Replaced, Replacement
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Job(Generic[R_co]):
         """Have it never run, or stop at its next await if it is running, wherever its worker is.
 
         Returns True if it was cancelled, or its worker told to stop it; False if it had ended already.
-        Raises JobNotFound, StoreError.
+        Raises JobNotFound, StoreError, and UsageError if its record is signed and this app has no keys.
         """
         store = self._core.client().store
         for tries in range(TRIES):
@@ -291,6 +292,8 @@ def short(job_id: str) -> str:
 
 def _cancellation(core: Core, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
     """The record of the job as cancelled, in the place of one that no worker holds."""
+    if core.signer is None and found.doc.signature is not None:
+        raise unsigned(found.job_id)
     doc, ttl_ms = outliving(found.doc, _ttl_ms(core, found))
     after = record.cancelled(
         msgspec.structs.replace(found, doc=doc),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq import checks
-from aiotq.inspection import audit, hand
+from aiotq.inspection import audit, hand, purging
 from aiotq.inspection.acts import Act
 
 if TYPE_CHECKING:
@@ -55,6 +55,14 @@ class Acts:
         """
         wanted = None if queue is None else checks.queue("queue", queue)
         return await self._act(Act.REQUEUE, job_id, queue=wanted)
+
+    async def purge(self, queue: str) -> int:
+        """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".
+
+        In chunks, so that others go on; a job is either run or purged. Returns how many it ended. What is left of each
+        is short, without its arguments, and goes after ten minutes. Raises UsageError (signed, and no keys).
+        """
+        return await purging.purge(self._desk, checks.queue("queue", queue))
 
     async def pause(self, queue: str) -> bool:
         """Have nothing more claimed from a queue; what runs goes on. False if it was paused already."""
