@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Kept for ever, each bounded; every other key has a TTL or ends with its job or its worker.
-PERMANENT = ("fence", "queues", "paused", "audit")
+PERMANENT = ("fence", "queues", "paused", "audit", "ended")
 
 
 class Keys:

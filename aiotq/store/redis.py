@@ -34,6 +34,7 @@ from aiotq.store.contract import (
 )
 from aiotq.store.facts import look
 from aiotq.store.notes import NotesTaken
+from aiotq.store.tallies import Tallied
 from aiotq.store.vet import vet
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from aiotq.store.contract import Finished, WorkerCard
     from aiotq.store.notes import Noted
+    from aiotq.store.tallies import Tally
 
 T = TypeVar("T")
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
@@ -167,6 +169,10 @@ class RedisStore(CallerVerbs):
             garbage=shapes.words(garbage),
             epoch=self._wire.epoch,
         )
+
+    async def tally(self, worker_id: str, tally: Tally, *, now_ms: int = 0) -> Tallied:
+        known, garbage = await self._run(scripts.TALLY, worker_id, now_ms, *shapes.tally(tally))
+        return Tallied(known=bool(known), garbage=shapes.words(garbage))
 
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
         return Reclaimed(await self._run(scripts.RECLAIM, worker_id, now_ms, seen_ms, limit))

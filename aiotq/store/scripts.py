@@ -37,6 +37,7 @@ TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
 NOTE = Script("note")
+TALLY = Script("tally")
 VET = Script("vet")
 DISCARD = Script("discard")
 FRONT = Script("front")
@@ -60,6 +61,7 @@ OTHERS = (
     BACKLOG,
     WATCH,
     NOTE,
+    TALLY,
     VET,
 )
 ALL = OTHERS + OPERATORS
