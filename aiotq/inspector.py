@@ -114,6 +114,10 @@ class Inspector(Acts):
         """The same of the dead letters: jobs that failed, kept for a person to look at."""
         return await listing.dead(self._desk, filter, cursor=cursor, limit=limit)
 
+    async def ended(self, *, limit: int = 50) -> tuple[JobSummary, ...]:
+        """Those that ended last, the latest first. limit: 1 to 500."""
+        return await listing.ended(self._desk, limit=limit)
+
     async def find(self, text: str) -> tuple[str, ...]:
         """Ids of jobs that end with a text, or begin with it, of those that are shown: at most 20 of them.
 
