@@ -96,7 +96,7 @@ async def test_what_cannot_be_right_is_said_in_a_line(options: tuple[str, ...], 
 async def test_it_shows_its_pages_and_ends_gently_while_somebody_looks(valkey: Server, namespace: str) -> None:
     async with (
         running("--url", valkey.url, "--namespace", namespace) as (process, address),
-        httpx.AsyncClient(base_url=address) as client,
+        httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client,
     ):
         assert (await client.get("/")).status_code == 200
         assert (await client.get("/", headers={"Host": "evil.example"})).status_code == 421
@@ -111,7 +111,7 @@ async def test_it_shows_its_pages_and_ends_gently_while_somebody_looks(valkey: S
 
 
 async def test_without_its_server_it_starts_and_says_so() -> None:
-    async with running("--url", AWAY) as (process, address), httpx.AsyncClient(base_url=address) as client:
+    async with running("--url", AWAY) as (process, address), httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client:
         shown = await client.get("/")
         assert shown.status_code == 503
         assert "no answer from redis://127.0.0.1:1" in shown.text
@@ -122,7 +122,7 @@ async def test_without_its_server_it_starts_and_says_so() -> None:
 async def test_a_token_from_the_environment_guards_it_everywhere() -> None:
     async with (
         running("--url", AWAY, "--host", "0.0.0.0", AIOTQ_DASHBOARD_TOKEN=TOKEN) as (_, address),
-        httpx.AsyncClient(base_url=address.replace("0.0.0.0", "127.0.0.1")) as client,
+        httpx.AsyncClient(base_url=address.replace("0.0.0.0", "127.0.0.1"), timeout=WITHIN_S) as client,
     ):
         assert (await client.get("/", headers={"Accept": "text/html"})).status_code == 303
         assert (await client.get("/", headers={"Authorization": f"Bearer {TOKEN}"})).status_code == 503
@@ -131,13 +131,13 @@ async def test_a_token_from_the_environment_guards_it_everywhere() -> None:
 async def test_a_hook_and_passwords_guard_it() -> None:
     async with (
         running("--url", AWAY, "--auth", "tests.web.test_command:hook") as (_, address),
-        httpx.AsyncClient(base_url=address) as client,
+        httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client,
     ):
         assert (await client.get("/")).status_code == 403
         assert "you are ada (dashboard)" in (await client.get("/", headers={"X-User": "ada"})).text
     async with (
         running("--url", AWAY, "--basic", "ada:lovelace") as (_, address),
-        httpx.AsyncClient(base_url=address) as client,
+        httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client,
     ):
         assert (await client.get("/")).status_code == 401
         assert (await client.get("/", auth=("ada", "lovelace"))).status_code == 503
