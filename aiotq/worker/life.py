@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack, suppress
 from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from aiotq.worker.log import say
 from aiotq.worker.outbox import Outbox
 from aiotq.worker.run import Runner
 from aiotq.worker.settings import STUCK_AFTER_S
+from aiotq.worker.tell import Teller
+from aiotq.worker.vitals import pulse
 from aiotq.worker.watch import Watch
 
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ class Life:
             runner=self.runner,
             lease_good=self._lease_good,
         )
+        self._teller = Teller(report.meter, partial(pulse, self), self.fetcher.outage, settings)
 
     # --- from its beginning to its end --------------------------------------------------------------------------
 
@@ -145,7 +149,7 @@ class Life:
             keeper = Keeper(
                 store, self.settings, fetcher.outage, worker_id=worker_id, lost=self._lost, running=self._at_fault
             )
-            keeper.renewed_at_s = sent_at_s
+            keeper.renewed_at_s, keeper.teller = sent_at_s, self._teller
             keeper.start()
             self.keeper = keeper
             try:
@@ -242,9 +246,8 @@ class Life:
 
     def _interrupt(self) -> None:
         """Go on to the end, from wherever its life is."""
-        where = self._working or self.owner
-        assert where is not None
-        where.cancel()
+        if (where := self._working or self.owner) is not None:
+            where.cancel()
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:
