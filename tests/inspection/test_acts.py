@@ -6,30 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
 
 from aiotq import App, JobStatus, RetryPolicy
 from aiotq.errors import InvalidRecord, JobCancelled, JobFailed, JobNotFound, NewerRecord, StoreUnusable, UsageError
 from tests.worker.kit import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from aiotq import Inspector, Job
     from tests.servers import Server
 
 KEY = "k" * 32
-
-
-@pytest_asyncio.fixture
-async def hand(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspector]:
-    """An inspector of somebody who may act, and no more, where there are users."""
-    if server.kind != "acl":
-        yield shop.inspect.acting("ada@host")
-        return
-    async with App(server.url.replace("aiotq_worker:", "aiotq_operator:"), namespace=namespace) as person:
-        person.registry._tasks = shop.registry._tasks
-        yield person.inspect.acting("ada@host")
 
 
 class Flaky:
