@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from aiotq.errors import QueueFull  # noqa: TC001  as short as this file must be
 from aiotq.job import JobStatus
+from aiotq.store.notes import NoteVerbs
 from aiotq.store.seen import Backlog, ServerFacts, Survey  # noqa: TC001  known by this file
 from aiotq.store.tallies import Counting
 
@@ -199,7 +200,7 @@ class Replaced(Enum):
     CHANGED = 2  # the record has another state or generation, or has gone
 
 
-class Store(Counting, Protocol):
+class Store(Counting, NoteVerbs, Protocol):
     """One store, used from one event loop."""
 
     @property
@@ -213,7 +214,6 @@ class Store(Counting, Protocol):
 
     async def vet(self) -> ServerFacts:
         """`open`, for a worker: and try whether its user may do all that it will have to, before it claims anything.
-
         `warnings` name what would hurt later. Two round trips; leaves nothing behind. Raises StoreUnusable.
         """
         ...

@@ -42,6 +42,14 @@ class Keys:
         """The channel on which a job's end is published."""
         return f"{self.prefix}done:{job_id}"
 
+    def note(self, job_id: str) -> str:
+        """A job's log."""
+        return f"{self.prefix}note:{job_id}"
+
+    def progress(self, job_id: str) -> str:
+        """How far a job is; also the channel on which that is published."""
+        return f"{self.prefix}progress:{job_id}"
+
     def control(self, worker_id: str) -> str:
         """The channel on which a worker learns what to cancel."""
         return f"{self.prefix}control:{worker_id}"

@@ -36,6 +36,7 @@ RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
+NOTE = Script("note")
 TALLY = Script("tally")
 VET = Script("vet")
 DISCARD = Script("discard")
@@ -59,6 +60,7 @@ OTHERS = (
     TOKEN,
     BACKLOG,
     WATCH,
+    NOTE,
     TALLY,
     VET,
 )
