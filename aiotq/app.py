@@ -135,6 +135,11 @@ class App:
     def __repr__(self) -> str:
         return f"<App {self._core.settings.namespace}: {', '.join(self._tasks) or 'no tasks'}>"
 
+    @property
+    def namespace(self) -> str:
+        """What all its keys begin with."""
+        return self._core.settings.namespace
+
     # --- tasks --------------------------------------------------------------------------------------------------
 
     @property

@@ -10,6 +10,7 @@ attempts, and what the job came to. Not signed is what scripts write: the genera
 from __future__ import annotations
 
 import hmac
+import re
 from binascii import b2a_base64
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +25,7 @@ VARIABLE = "AIOTQ_SIGNING_KEYS"
 LEAST_KEY = 16  # bytes
 _BEFORE, _AFTER = b',"s":"', b'"}'
 _TEXT = 43  # characters: 32 bytes as base64 without its padding
+_SIGNED = re.compile(rb',"s":"[A-Za-z0-9+/]{43}"\}\Z')
 ADDED = len(_BEFORE) + _TEXT + len(_AFTER) - 1  # bytes that a signature adds to a record: the "}" was there
 
 
@@ -67,6 +69,19 @@ class Signer:
             if hmac.compare_digest(_mac(begun, job_id, data[:2], body), said):
                 return data[:HEADER] + body
         raise BadSignature(job_id=job_id, why="carries a signature that is not of these keys, or not of this job")
+
+
+def looks_signed(end: bytes) -> bool:
+    """Whether a record that ends so has a signature, of whomever."""
+    return _SIGNED.search(end) is not None
+
+
+def unsigned(job_id: str) -> UsageError:
+    """The error of who has no keys, and would change a record that is signed: those who have some would not take it."""
+    return UsageError(
+        f"the record of job {job_id} is signed, and what is changed has to be signed anew; "
+        f"give this app the signing_keys of the others (or {VARIABLE})"
+    )
 
 
 def _mac(begun: hmac.HMAC, job_id: str, start: bytes, body: bytes) -> bytes:

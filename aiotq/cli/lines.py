@@ -140,7 +140,8 @@ def _job(event: Event, layout: Layout, clock: str) -> list[Line]:
     match event.name:
         case "started":
             again = f"{_attempt(event)}, " if (event.attempt or 1) > 1 else ""
-            said = [f"{again}waited {duration((event.waited_ms or 0) / 1000)}"]
+            waited = "" if event.waited_ms is None else f"waited {duration(event.waited_ms / 1000)}"
+            said = [f"{again}{waited}".removesuffix(", ")]
         case "succeeded":
             said = [f"took {duration((event.took_ms or 0) / 1000)}"]
         case "cancelled":

@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from aiotq.contrib.families import EXPORTED, Bounded
 from aiotq.errors import StoreError
@@ -215,7 +214,7 @@ def _flat(name: str, times: Histogram) -> dict[Series, float]:
 
 def _histogram(name: str, told: Mapping[Series, float]) -> Metric:
     counted, buckets = 0.0, list[tuple[str, float]]()
-    for index, bound in enumerate((*(floatToGoString(bound_ms / 1000) for bound_ms in BOUNDS_MS), "+Inf")):
+    for index, bound in enumerate((*(str(bound_ms / 1000) for bound_ms in BOUNDS_MS), "+Inf")):
         counted += told.get((name, (str(index),)), 0)
         buckets.append((bound, counted))
     return HistogramMetricFamily(name, EXPORTED[name].says, buckets=buckets, sum_value=told.get((name, ("sum",)), 0.0))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aiotq import record as records
 from aiotq.document import LEAST_TTL_MS, outliving
-from aiotq.errors import InvalidRecord, UsageError
+from aiotq.errors import InvalidRecord
 from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, SUSPECT, JobStatus, line, lines
-from aiotq.signing import Signer
+from aiotq.signing import Signer, looks_signed, unsigned
 from aiotq.store.contract import Replacement
 from aiotq.store.inspection import Discarding
 
@@ -23,7 +23,6 @@ SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua co
 DISCARDED, PURGED, UNREADABLE = "discarded", "purged", "(unreadable)"
 PURGED_TTL_MS = 600_000  # who asks for a job that was purged hears of it for so long
 _TASK = re.compile(rb'\A\{"t":"([^"\\]{1,200})"')
-_SIGNED = re.compile(rb',"s":"[A-Za-z0-9+/]{43}"\}\Z')
 
 
 class Act(StrEnum):
@@ -72,7 +71,8 @@ def decide(wish: Wish, found: Record, place: Place) -> Decision:
 
     place: of a job that has ended, any. Raises UsageError for a record that is signed, where there are no keys.
     """
-    refuse_signed(found, wish.signer)
+    if wish.signer is None and found.doc.signature is not None:  # where there are keys, it has lost it as it was read
+        raise unsigned(found.job_id)
     match wish.act:
         case Act.RETRY:
             return _retry(wish, found)
@@ -82,23 +82,6 @@ def decide(wish: Wish, found: Record, place: Place) -> Decision:
             return _discard(wish, found)
         case Act.PROMOTE | Act.REQUEUE:
             return _put(wish, found, place)
-
-
-def refuse_signed(found: Record, signer: Signer | None) -> None:
-    """Raises UsageError for a record that is signed, where there are no keys: what would stand then, no app would take.
-
-    Where there are keys, a record has lost its signature as it was looked at.
-    """
-    if signer is None and found.doc.signature is not None:
-        raise unsigned(found.job_id)
-
-
-def unsigned(job_id: str) -> UsageError:
-    """The error of who has no keys, and should change a record that is signed."""
-    return UsageError(
-        f"the record of job {job_id} is signed, and what is changed has to be signed anew; "
-        "give this app the signing_keys of the others (or AIOTQ_SIGNING_KEYS)"
-    )
 
 
 # --- one job ----------------------------------------------------------------------------------------------------------
@@ -174,7 +157,7 @@ def discard_unread(wish: Wish, job_id: str, data: bytes) -> Decision:
         return Nothing(done=False, why="it is no record of a job")
     if state == records.WAITING:
         return Nothing(done=False, why="it has not ended, and can't be read; purge its queue, or leave it to a worker")
-    if wish.signer is None and _SIGNED.search(data) is not None:
+    if wish.signer is None and looks_signed(data):
         raise unsigned(job_id)
     return _discarding(wish, job_id, state + generation, enqueued_ms, task_of(data), DEFAULT_QUEUE, DEFAULT_PRIORITY)
 
@@ -258,11 +241,6 @@ def task_of(data: bytes) -> str:
     """The task's name out of a record's first bytes, of whichever version, if it is to be seen there."""
     found = _TASK.match(data[records.HEADER :])
     return found[1].decode(errors="backslashreplace") if found else UNREADABLE
-
-
-def looks_signed(end: bytes) -> bool:
-    """Whether a record that ends like this has a signature."""
-    return _SIGNED.search(end) is not None
 
 
 def purged(job_id: str, beginning: bytes, *, queue: str, priority: int, wish: Wish) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from aiotq.document import Count
 from aiotq.inspection.values import AuditEntry
 from aiotq.shown import instant
 
@@ -15,7 +16,7 @@ _CUT = "..."
 class _Entry(msgspec.Struct):
     """As it is kept. Times are Unix ms by Redis's clock, put there by the script."""
 
-    at: float
+    at: Count
     by: str = ""
     action: str = ""
     subject: str = ""
@@ -54,7 +55,7 @@ def parse(data: bytes) -> AuditEntry | None:
     """An entry as it was kept; None of what is none."""
     try:
         found = _decoder.decode(data)
-        at = instant(int(found.at))
-    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
+        at = instant(found.at)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return AuditEntry(at=at, by=found.by, action=found.action, subject=found.subject, came_to=found.came_to)

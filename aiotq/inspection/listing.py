@@ -9,7 +9,7 @@ from aiotq import checks
 from aiotq.errors import UsageError
 from aiotq.inspection import cursor as cursors
 from aiotq.inspection import filters
-from aiotq.inspection.places import Dead, Queued, Running, Scheduled, sections, ticket_of
+from aiotq.inspection.places import Dead, Ended, Queued, Running, Scheduled, sections, ticket_of
 from aiotq.inspection.seen import see
 from aiotq.inspection.values import JobFilter, JobSummary, Page
 from aiotq.job import JobStatus
@@ -45,6 +45,11 @@ async def dead(desk: Desk, wanted: JobFilter, *, cursor: str | None, limit: int)
     if wanted.status not in (None, JobStatus.FAILED):
         raise UsageError(f"status={wanted.status.value!r}: a dead letter has failed; leave it out")
     return await _page(desk, replace(wanted, status=JobStatus.FAILED), (Dead(desk.operator),), cursor, limit)
+
+
+async def ended(desk: Desk, *, limit: int) -> tuple[JobSummary, ...]:
+    """The first of the ring of jobs that have ended, whose records are still there."""
+    return (await _page(desk, JobFilter(), (Ended(desk.operator),), None, limit)).items
 
 
 async def _page(

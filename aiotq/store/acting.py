@@ -23,19 +23,21 @@ class ActingVerbs(Verbs):
         argv = (wanted.job_id, wanted.was, wanted.record, wanted.new_generation, wanted.ttl_ms, audit)
         return not await self._repeated(scripts.DISCARD, *argv)
 
-    async def front(self, line: str, *, limit: int) -> Front:
-        now_ms, length, *rows = await self._repeated(scripts.FRONT, line, limit, BEGINNING, END)
+    async def front(self, line: str, *, leave: int = 0, limit: int) -> Front:
+        now_ms, length, *rows = await self._repeated(scripts.FRONT, line, limit, BEGINNING, END, leave)
         return Front(
             now_ms=now_ms,
             length=length,
-            waiting=[Waiting(shapes.word(rows[i]), rows[i + 1], rows[i + 2]) for i in range(0, len(rows), 3)],
+            waiting=[
+                Waiting(shapes.word(rows[i]), rows[i + 1], rows[i + 2] or rows[i + 1]) for i in range(0, len(rows), 3)
+            ],
         )
 
     async def take(
-        self, line: str, endings: Sequence[Ending], *, limit: int, generation: str, now_ms: int = 0
+        self, line: str, endings: Sequence[Ending], *, leave: int = 0, limit: int, generation: str, now_ms: int = 0
     ) -> tuple[int, int]:
         argv = [part for one in endings for part in (one.ticket, one.header, one.record, one.ttl_ms)]
-        ended, removed = await self._repeated(scripts.TAKE, line, limit, now_ms, generation, *argv)
+        ended, removed = await self._repeated(scripts.TAKE, line, limit, now_ms, generation, leave, *argv)
         return ended, removed
 
     async def keep(self, audit: bytes, *, now_ms: int = 0) -> None:

@@ -19,7 +19,8 @@ MOST_WORKERS = 1_000
 MOST_HELD = 2_000  # tickets of one worker
 MOST_FIELDS = 1_000  # of a hash that anybody may have filled
 RING = 12_000  # entries of `ended`, its slack counted in
-MAX_TAKEN = 150  # jobs that one script ends
+MAX_TAKEN = 100  # jobs that one script ends
+MAX_LEFT = 300  # tickets before these, that stay
 SHOWN = 16 << 10  # bytes of a record that are looked at in a list
 HEAD = 2_048  # ... of one that is larger than that
 
@@ -87,7 +88,7 @@ class Waiting(Struct, frozen=True, gc=False):
     """A ticket, and what shows how to end its job. No bytes: there is no record, or the ticket is none."""
 
     ticket: str
-    beginning: bytes
+    beginning: bytes  # whole, if it is short
     end: bytes
 
 
@@ -240,14 +241,14 @@ class Acting(Protocol):
         """Compare and set the record of a job that has ended; a dead letter no more. False if it is another one now."""
         ...
 
-    async def front(self, line: str, *, limit: int) -> Front:
-        """The first tickets of a line."""
+    async def front(self, line: str, *, leave: int = 0, limit: int) -> Front:
+        """The first tickets of a line, but for `leave` before them: at most MAX_LEFT."""
         ...
 
     async def take(
-        self, line: str, endings: Sequence[Ending], *, limit: int, generation: str, now_ms: int = 0
+        self, line: str, endings: Sequence[Ending], *, leave: int = 0, limit: int, generation: str, now_ms: int = 0
     ) -> tuple[int, int]:
-        """End jobs among the first `limit` of a line, at most MAX_TAKEN: those that lie there as they were read.
+        """End jobs among as many tickets as `front` gave, at most MAX_TAKEN: those that lie there as they were read.
 
         generation: of the new records. Returns how many of them have ended so, by now; and how many stale tickets went.
         """

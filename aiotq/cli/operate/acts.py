@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
-from aiotq.cli.operate.choice import one_id, words
-from aiotq.cli.operate.job import nowhere
-from aiotq.cli.operate.parts import told
+from aiotq.cli.operate.choice import nowhere, one_id, words
+from aiotq.cli.operate.parts import WHOLE_ID, told
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
 from aiotq.cli.text import count, short_id
 from aiotq.errors import JobNotFound
@@ -73,7 +72,7 @@ def _each(act: Act, where: Where, given: Sequence[str], *, yes: bool) -> int:
         say_json([{"id": one.id, "done": one.done, "why": one.why} for one in done])
     else:
         for one in done:
-            name = told(one.id) if where.verbose or len(one.id) <= 12 else short_id(one.id)
+            name = told(one.id) if where.verbose or len(one.id) <= WHOLE_ID else short_id(one.id)
             line = f"{act.done} {name}" if one.done else f"{name}: not {act.done}: {one.why}"
             say(where, lambda _sheet, line=line: [((line, ""),)])
     return EXIT_OK if any(one.done for one in done) and all(one.done for one in done) else EXIT_FAILURE

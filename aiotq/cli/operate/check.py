@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.operate import options, parts
 from aiotq.cli.operate.reach import Where, app_of, ask_app, say, say_json
-from aiotq.cli.text import count, short_id
+from aiotq.cli.text import count
 
 if TYPE_CHECKING:
     from aiotq.cli.look import Line
@@ -68,7 +68,7 @@ def lines(fit: Fit, sheet: Sheet) -> list[Line]:
         shown.append(((f"  {len(misfits):,} of ", ""), (parts.told(task), "bold"), (f": {parts.told(why)}", "")))
         queues = ", ".join(sorted({parts.told(misfit.queue) for misfit in misfits}))
         listed = misfits if sheet.look.verbose else misfits[:MOST_IDS]
-        ids = ", ".join(parts.told(one.id) if sheet.look.verbose else short_id(one.id) for one in listed)
+        ids = ", ".join(parts.id_of(one.id, sheet) for one in listed)
         more = f" and {len(misfits) - len(listed):,} more" if len(listed) < len(misfits) else ""
         shown.append(((f"    in {queues}: {ids}{more}", "dim"),))
     if fit.more:

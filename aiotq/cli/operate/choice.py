@@ -73,4 +73,13 @@ async def one_id(inspector: Inspector, text: str) -> str:
         raise Mistake(
             f"{len(found):,} jobs are named by {text!r}", "name more of the id:", *shown, exit_code=EXIT_FAILURE
         )
-    return text  # one that its sender has chosen, and that is not among what is shown
+    raise nowhere(text)
+
+
+def nowhere(text: str) -> Mistake:
+    """That there is no such job, and where it was looked for."""
+    return Mistake(
+        f"there is no job {printable(text)!r}",
+        f"looked {LOOKED}; a job that ended is kept as long as its result_ttl says (failure_ttl if it failed)",
+        exit_code=EXIT_FAILURE,
+    )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
+from aiotq.cli.mistake import EXIT_OK, Mistake
 from aiotq.cli.operate import options, parts
-from aiotq.cli.operate.choice import LOOKED, one_id
+from aiotq.cli.operate.choice import nowhere, one_id
 from aiotq.cli.operate.jobs import STYLES
 from aiotq.cli.operate.moments import ago, clock
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
@@ -76,15 +76,6 @@ async def _read(inspector: Inspector, text: str) -> JobDetail:
         raise nowhere(text) from error
 
 
-def nowhere(text: str) -> Mistake:
-    """That there is no such job, and where it was looked for."""
-    return Mistake(
-        f"there is no job {printable(text)!r}",
-        f"looked {LOOKED}; a job that ended is kept as long as its result_ttl says (failure_ttl if it failed)",
-        exit_code=EXIT_FAILURE,
-    )
-
-
 def advice(job: JobSummary) -> str:
     """What is mostly done next."""
     by_state = {
@@ -93,7 +84,7 @@ def advice(job: JobSummary) -> str:
         JobStatus.QUEUED: "keep it from running: aiotq cancel {0}",
         JobStatus.SCHEDULED: "run it now: aiotq promote {0}   or never: aiotq cancel {0}",
     }
-    return by_state.get(job.status, "").format(short_id(job.id))
+    return by_state.get(job.status, "").format(printable(job.id) if len(job.id) <= parts.WHOLE_ID else short_id(job.id))
 
 
 # --- lines ----------------------------------------------------------------------------------------------------------
@@ -114,7 +105,7 @@ def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
         shown += _section("raw", _raw(found), sheet, note="its record is of a newer version, or broken; its bytes:")
     else:
         shown += _section("arguments", found.arguments, sheet, cut=found.arguments_cut)
-    shown += _timeline(found.timeline, sheet)
+    shown += _timeline(found.timeline, sheet, now)
     shown += _error(found, sheet)
     if found.result is not None:
         shown += _section("result", found.result, sheet, cut=found.result_cut)
@@ -124,10 +115,9 @@ def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
 def _facts(found: JobDetail, now: datetime) -> Iterable[tuple[str, str]]:
     summary, progress = found.summary, found.progress
     yield "queue", f"{parts.told(summary.queue)}, priority {summary.priority}"
-    yield (
-        "attempt",
-        f"{summary.attempt}" + (f", {count(summary.lost, 'worker')} vanished with it" if summary.lost else ""),
-    )
+    if summary.attempt or summary.lost:
+        vanished = f", {count(summary.lost, 'worker')} vanished with it" if summary.lost else ""
+        yield "attempt", f"{summary.attempt}{vanished}"
     yield "worker", parts.told(summary.worker or "")
     if summary.status is JobStatus.SCHEDULED and summary.due_at:
         yield "due", f"{clock(summary.due_at, now=now)} ({ago(summary.due_at, now)})"
@@ -170,12 +160,12 @@ _TIMELINE = (
 )
 
 
-def _timeline(entries: tuple[TimelineEntry, ...], sheet: Sheet) -> list[Line]:
+def _timeline(entries: tuple[TimelineEntry, ...], sheet: Sheet, now: datetime) -> list[Line]:
     if not entries:
         return []
     made: list[list[Cell]] = [
         [
-            (clock(entry.at, fine=True), "dim"),
+            (clock(entry.at, now=now, fine=True), "dim"),
             parts.told(entry.what),
             parts.length(entry.took_s),
             parts.told(entry.worker or ""),

@@ -12,7 +12,7 @@ from aiotq.cli.operate.choice import chosen, words
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
 from aiotq.cli.operate.table import Column, table
-from aiotq.cli.text import duration, short_id
+from aiotq.cli.text import duration
 from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ COLUMNS = (
     Column(title="ATTEMPT", right=True, spare=3),
     Column(title="WHEN", right=True),
     Column(title="TOOK", right=True, spare=4),
-    Column(title="ERROR", least=12, spare=1),
+    Column(title="ERROR", least=20, spare=1),
 )
 STYLES = {
     JobStatus.SCHEDULED: "dim",
@@ -110,7 +110,7 @@ def row(job: JobSummary, sheet: Sheet, now: datetime) -> list[Cell]:
     if not job.readable:
         name, error = name or "?", "its record can't be read here: aiotq job shows it raw"
     return [
-        (parts.told(job.id) if sheet.look.verbose else short_id(job.id), "bold"),
+        (parts.id_of(job.id, sheet), "bold"),
         (job.status.value, STYLES[job.status]),
         parts.told(name),
         parts.told(job.queue),

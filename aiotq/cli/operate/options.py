@@ -10,7 +10,7 @@ from aiotq.cli.operate import moments
 from aiotq.cli.options import positive_seconds
 from aiotq.job import JobStatus
 
-MOST = 10_000  # rows of a list, and what may be asked for at once
+MOST = 500  # rows of a list: what the inspector gives at once
 
 _WHERE, _SAYS, _WHICH, _ACT = "Where", "What it says", "Which jobs", "How it acts"
 

@@ -24,12 +24,18 @@ MARKS: dict[Severity, tuple[str, str, str]] = {
     Severity.WARNING: ("!", "warning", "yellow"),
     Severity.CRITICAL: ("✖", "critical", "bold red"),
 }
+WHOLE_ID = 16  # characters of an id that is shown whole
 BARS = " ▁▂▃▄▅▆▇█"
 
 
 def told(text: str) -> str:
     """Other people's text, harmless, on one line."""
     return printable(without_passwords(text))
+
+
+def id_of(job_id: str, sheet: Sheet) -> str:
+    """A job's id as it is told from its neighbours: the end of one that aiotq made; a short one whole."""
+    return told(job_id) if sheet.look.verbose or len(job_id) <= WHOLE_ID else short_id(job_id)
 
 
 def mark(severity: Severity, sheet: Sheet, *, width: int = 0) -> Span:
@@ -89,7 +95,7 @@ def health(findings: Sequence[Finding], sheet: Sheet) -> Line:
     else:
         said, severity = "all is well", Severity.OK
     rest = len(findings) - len(wrong or look)
-    more = f" (and {count(rest, 'lesser one')})" if rest else ""
+    more = f" (and {count(rest, 'lesser one' if wrong or look else 'note')})" if rest else ""
     word, style = mark(severity, sheet)
     return ((f"{word} " if sheet.look.symbols else f"{word}: ", style), (said, style or "bold"), (more, "dim"))
 
@@ -238,11 +244,11 @@ WORKER_COLUMNS = (
     Column(title="WORKER", least=10),
     Column(title="STATE"),
     Column(title="SLOTS", right=True),
-    Column(title="LONGEST JOB", least=8),
+    Column(title="LONGEST JOB", least=22),
     Column(title="SEEN", right=True),
-    Column(title="MEMORY", right=True, spare=2),
-    Column(title="QUEUES", least=8, spare=3),
-    Column(title="WHERE", least=8, spare=4),
+    Column(title="MEMORY", right=True, spare=3),
+    Column(title="QUEUES", least=10, spare=1),
+    Column(title="WHERE", least=10, spare=4),
     Column(title="VERSION", spare=5),
 )
 _WORRIES = {"late": "yellow", "blocked": "yellow", "gone": "bold red", "stopping": "dim"}
@@ -303,7 +309,7 @@ def failures(
             told(short_task(group.task)),
             told(f"{group.error}: {group.message}" if group.message else group.error),
             ago(group.last_at, now),
-            (told(group.job_id) if sheet.look.verbose else short_id(group.job_id), "bold red" if group.dead else ""),
+            (id_of(group.job_id, sheet), "bold red" if group.dead else ""),
         ]
         for group in shown
     ]

@@ -60,7 +60,8 @@ def screen(overview: Overview, sheet: Sheet, *, place: str, rows: int | None = R
     head: Line = (("aiotq at ", "dim"), (parts.told(place), ""), (f", {clock(overview.at, now=overview.at)}", "dim"))
     lines = [parts.shortened(head, sheet), parts.health(overview.findings, sheet)]
     lines += parts.findings(overview.findings, sheet, most=None if full else MOST_FINDINGS)
-    lines += [(("", ""),), *parts.server(overview.server, sheet), parts.totals(overview)]
+    lines += [(("", ""),), *parts.server(overview.server, sheet)]
+    lines.append(parts.shortened(parts.totals(overview), sheet))
     lines += parts.traffic(overview.minutes, sheet)
     tables = [overview.queues, overview.workers, overview.failures]
     room = shares((rows or 0) - len(lines) - 2 * sum(map(bool, tables)), [len(table) for table in tables])

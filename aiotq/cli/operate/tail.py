@@ -102,7 +102,7 @@ async def _follow(where: Where, app: App, source: Source, which: JobFilter, *, e
 
 async def _look(inspector: Inspector, which: JobFilter) -> list[JobSummary]:
     """What is in sight: what ended last, what runs, what waits to run again, what came last."""
-    pages = [(await inspector.ended(limit=MOST)).items]
+    pages = [await inspector.ended(limit=MOST)]
     for status in (JobStatus.RUNNING, JobStatus.SCHEDULED, JobStatus.QUEUED):
         wanted = JobFilter(status=status, queue=which.queue)
         pages.append((await inspector.jobs(wanted, limit=MOST)).items)

@@ -162,7 +162,7 @@ def frame(turn: Turn, sheet: Sheet, *, place: str, rows: int | None) -> list[Lin
 
 def charted(minutes: Sequence[Counts], sheet: Sheet) -> list[Line]:
     """A line of bars for each thing that is counted, a bar a minute; figures alone where bars can't be shown."""
-    room = len(minutes) if sheet.width is None else max(min(len(minutes), sheet.width - 32), 10)
+    room = len(minutes) if sheet.width is None else max(min(len(minutes), sheet.width - 40), 10)
     last = minutes[-room:]
     lines: list[Line] = []
     for name, style in (("enqueued", "blue"), ("succeeded", "green"), ("failed", "red"), ("retried", "yellow")):
@@ -170,7 +170,6 @@ def charted(minutes: Sequence[Counts], sheet: Sheet) -> list[Line]:
         if not numbers or (not any(numbers) and name in {"failed", "retried"}):
             continue
         drawn = f"{parts.bars(numbers)} " if sheet.look.symbols else ""
-        lines.append(
-            ((f"{name:<10}", "dim"), (drawn, style), (f"{numbers[-1]:,} now, at most {max(numbers):,}/min", ""))
-        )
+        figures = f"{numbers[-1]:,} now, at most {max(numbers):,}/min"
+        lines.append(parts.shortened(((f"{name:<10}", "dim"), (drawn, style), (figures, "")), sheet))
     return lines

@@ -8,7 +8,7 @@ from aiotq.cli.mistake import EXIT_OK
 from aiotq.cli.operate import options, parts
 from aiotq.cli.operate.reach import Where, ask, say, say_json
 from aiotq.cli.operate.table import Column, table
-from aiotq.cli.text import duration, short_id
+from aiotq.cli.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def lines(found: Sequence[WorkerInfo], sheet: Sheet) -> list[Line]:
             shown += [(("", ""),), ((f"in the hands of {parts.told(worker.label)}", "dim"),)]
             rows = [
                 [
-                    (parts.told(job.id) if sheet.look.verbose else short_id(job.id), "bold"),
+                    (parts.id_of(job.id, sheet), "bold"),
                     parts.told(job.task if sheet.look.verbose else parts.short_task(job.task)),
                     parts.told(job.queue),
                     str(job.attempt),

@@ -1,0 +1,195 @@
+"""What a person does from a page. The guard has looked at the form before; here it is read, asked about, and done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from starlette.responses import RedirectResponse, Response
+
+from aiotq import checks
+from aiotq.inspection.values import Bulk, JobFilter
+from aiotq.web import parse
+from aiotq.web.errors import BadInput, NotThere, Refusal
+from aiotq.web.words import short
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from aiotq.inspector import Inspector
+    from aiotq.web.board import Board
+    from aiotq.web.guard import Guard, Visit
+
+MAX_CHOSEN = 500
+QUEUE_VERBS = {"pause": "paused", "resume": "resumed", "purge": "purged"}
+JOB_VERBS = {
+    "retry": "retried",
+    "cancel": "cancelled",
+    "discard": "discarded",
+    "promote": "promoted",
+    "requeue": "requeued",
+}
+ASKED_FIRST = frozenset({"cancel", "discard", "purge"})  # of one job; of many, each is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What was ordered."""
+
+    verb: str
+    queue: str | None = None  # of pause, resume, purge
+    jobs: tuple[str, ...] = ()  # their ids
+    every: JobFilter | None = None  # or all that match
+    words: Mapping[str, str]  # the filter, as it goes into a form again
+    to: str | None = None  # requeue: in which queue
+    confirmed: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person has to confirm it first."""
+        many = self.every is not None or len(self.jobs) > 1
+        return not self.confirmed and (many or self.verb in ASKED_FIRST)
+
+
+def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
+    """From a form. Raises BadInput."""
+    fields = dict(form)
+    verb, confirmed = fields.get("verb", ""), fields.get("confirmed") == "yes"
+    if verb in QUEUE_VERBS:
+        return Order(verb=verb, queue=checks.queue("queue", fields.get("queue", "")), words={}, confirmed=confirmed)
+    if verb not in JOB_VERBS:
+        raise BadInput(f"verb={checks.shown(verb)} is no act", f"there are {', '.join([*JOB_VERBS, *QUEUE_VERBS])}")
+    to = checks.queue("to", fields["to"]) if fields.get("to") and verb == "requeue" else None
+    if fields.get("scope") == "all":
+        listing = parse.listing({name: text for name, text in fields.items() if name in FILTER_FIELDS}, now)
+        # What is confirmed is what is done: "15m" ago is another time then.
+        bounds = {"since": listing.filter.since, "until": listing.filter.until}
+        words = {**listing.words, **{name: at.isoformat() for name, at in bounds.items() if at}}
+        return Order(verb=verb, every=listing.filter, words=words, to=to, confirmed=confirmed)
+    jobs = tuple(dict.fromkeys(checks.job_id("job", value) for name, value in form if name == "job"))
+    if not jobs:
+        raise BadInput("no job was chosen", "tick some, or act on all that match")
+    if len(jobs) > MAX_CHOSEN:
+        raise BadInput(f"{len(jobs):,} jobs were chosen", f"at most {MAX_CHOSEN} can be; or act on all that match")
+    return Order(verb=verb, jobs=jobs, words={}, to=to, confirmed=confirmed)
+
+
+FILTER_FIELDS = frozenset({"status", "queue", "task", "error", "since", "until"})
+
+
+class Acts:
+    """The one place where forms lead to."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self.guard: Guard | None = None  # which sets cookies; it is made around this
+
+    async def act(self, request: Request) -> Response:
+        """Do it, or ask first."""
+        visit: Visit = request.scope["aiotq.visit"]
+        if self._board.read_only:
+            raise Refusal(403, "this dashboard is read-only", "it was started so; the command line may do more")
+        given = order(visit.form, datetime.now(UTC))
+        inspector = self._board.inspector.acting(visit.who)
+        back = visit.field("next")
+        if given.asks:
+            return await self._ask(request, given, inspector, back)
+        try:
+            said = await carry_out(inspector, given)
+        finally:
+            self._board.hub.forget()
+        if self.guard is not None:
+            self.guard.set_cookie(visit, "flash", self.guard.sealed("flash", said), max_age_s=60)
+        return RedirectResponse(parse.next_path(back, visit.base), status_code=303)
+
+    async def _ask(self, request: Request, given: Order, inspector: Inspector, back: str | None) -> Response:
+        if given.queue is not None:
+            number = await _waiting(inspector, given.queue)
+        else:
+            number = len(given.jobs) if given.every is None else await inspector.count(given.every)
+        asked = question(given, number)
+        back = parse.next_path(back, "")
+        return self._board.page(request, "confirm.html", order=given, number=number, question=asked, back=back)
+
+
+def question(given: Order, number: int) -> str:
+    """What is asked."""
+    jobs = f"{number:,} {'job' if number == 1 else 'jobs'}"
+    to = f" to the queue {given.to}" if given.to else ""
+    if given.queue is not None:
+        return f"Purge the queue {given.queue}: cancel the {jobs} that wait in it?"
+    if len(given.jobs) == 1:
+        return f"{given.verb.capitalize()} the job {short(given.jobs[0])}{to}?"
+    return f"{given.verb.capitalize()} {jobs}{to}?"
+
+
+async def carry_out(inspector: Inspector, given: Order) -> str:
+    """Do it. Returns what it came to, in a sentence."""
+    if given.queue is not None:
+        return await _on_queue(inspector, given.verb, given.queue)
+    if given.every is not None:
+        return told(given.verb, await _on_all(inspector, given, given.every))
+    done = 0
+    for job_id in given.jobs:
+        done += await _on_one(inspector, given, job_id)
+    if len(given.jobs) > 1:
+        return told(given.verb, Bulk(done=done, skipped=len(given.jobs) - done, looked=len(given.jobs)))
+    name = short(given.jobs[0])
+    if done:
+        return f"Job {name} was {JOB_VERBS[given.verb]}."
+    return f"Job {name} was not {JOB_VERBS[given.verb]}: it has moved on, or a worker holds it."
+
+
+def told(verb: str, bulk: Bulk) -> str:
+    """What many came to."""
+    done = f"{bulk.done:,} {'job was' if bulk.done == 1 else 'jobs were'} {JOB_VERBS[verb]}"
+    return f"{done}; {bulk.skipped:,} had moved on, or are held by a worker." if bulk.skipped else f"{done}."
+
+
+async def _on_one(inspector: Inspector, given: Order, job_id: str) -> bool:
+    match given.verb:
+        case "retry":
+            return await inspector.retry(job_id)
+        case "cancel":
+            return await inspector.cancel(job_id)
+        case "discard":
+            return await inspector.discard(job_id)
+        case "promote":
+            return await inspector.promote(job_id)
+        case _:
+            return await inspector.requeue(job_id, queue=given.to)
+
+
+async def _on_all(inspector: Inspector, given: Order, every: JobFilter) -> Bulk:
+    match given.verb:
+        case "retry":
+            return await inspector.retry_all(every)
+        case "cancel":
+            return await inspector.cancel_all(every)
+        case "discard":
+            return await inspector.discard_all(every)
+        case "promote":
+            return await inspector.promote_all(every)
+        case _:
+            return await inspector.requeue_all(every, queue=given.to)
+
+
+async def _on_queue(inspector: Inspector, verb: str, queue: str) -> str:
+    match verb:
+        case "pause":
+            changed = await inspector.pause(queue)
+        case "resume":
+            changed = await inspector.resume(queue)
+        case _:
+            ended = await inspector.purge(queue)
+            return f"The queue {queue} was purged: {ended:,} {'job was' if ended == 1 else 'jobs were'} cancelled."
+    return f"The queue {queue} was {QUEUE_VERBS[verb]}{'' if changed else ' already'}."
+
+
+async def _waiting(inspector: Inspector, queue: str) -> int:
+    for known in await inspector.queues():
+        if known.name == queue:
+            return known.waiting
+    raise NotThere(f"there is no queue {queue!r}")

@@ -1,0 +1,61 @@
+"""What all pages share: where they read from, how they are drawn, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiotq.inspector import Inspector
+from aiotq.web.hub import Hub
+from aiotq.web.render import Renderer
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from aiotq.inspection.values import JobDetail, Overview
+    from aiotq.web.hub import Seen
+
+OVERVIEW_EVERY_S = 2.0  # 60 minutes of counters, all queues and workers: the dear part of what is live
+JOB_EVERY_S = 2.0
+CHECKUP_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """One dashboard."""
+
+    inspector: Inspector
+    hub: Hub
+    renderer: Renderer
+    read_only: bool
+    task_names: Callable[[], tuple[str, ...]]  # those that this app registers
+
+    def page(self, request: Request, template: str, **values: Any) -> Response:
+        """A page, with how all does above it, if that is known."""
+        known = self.hub.last("overview")
+        return self.renderer.page(request, template, **({} if known is None else {"o": known}) | values)
+
+    async def seen(self) -> Seen:
+        """The overview as it was read last, at most two seconds ago, or while the server is away, whenever that was."""
+        return await self.hub.get("overview", self.inspector.overview, fresh_s=OVERVIEW_EVERY_S)
+
+    async def overview(self) -> tuple[Overview, str | None]:
+        """The same, and why it is old, if it is. Raises StoreError if nothing was ever read."""
+        seen = await self.seen()
+        return seen.known(), away_text(seen)
+
+    async def seen_job(self, job_id: str) -> Seen:
+        """A job, in the same way. Raises JobNotFound, UsageError."""
+        return await self.hub.get(f"job:{job_id}", lambda: self.inspector.job(job_id), fresh_s=JOB_EVERY_S)
+
+    async def job(self, job_id: str) -> tuple[JobDetail, str | None]:
+        """A job, and why it is old, if it is."""
+        seen = await self.seen_job(job_id)
+        return seen.known(), away_text(seen)
+
+
+def away_text(seen: Seen) -> str | None:
+    """What the banner says."""
+    return None if seen.away is None else str(seen.away)

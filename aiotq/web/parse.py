@@ -1,0 +1,116 @@
+"""From what stands in a URL or a form to values, checked. What can't be right is a BadInput that says what is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiotq import checks
+from aiotq.inspection.values import JobFilter
+from aiotq.job import JobStatus
+from aiotq.web.errors import BadInput
+
+LIMITS = (25, 50, 100, 200)
+DEFAULT_LIMIT = 50
+HOURS = {1: "the last hour", 24: "24 hours", 168: "7 days"}
+LONGEST = 200  # characters of a field
+LONGEST_CURSOR = 1024
+_PAST = re.compile(r"(\d{1,5}) ?([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Which part of which list."""
+
+    filter: JobFilter
+    cursor: str | None
+    limit: int
+    words: Mapping[str, str]  # the filter as it was given, to be shown and passed on
+
+
+def listing(given: Mapping[str, str], now: datetime) -> Listing:
+    """From a query, or the hidden fields of a form. Raises BadInput."""
+    words = {field.name: _text(field.name, given[field.name]) for field in fields(JobFilter) if given.get(field.name)}
+    return Listing(
+        filter=job_filter(words, now),
+        cursor=_text("cursor", given["cursor"], LONGEST_CURSOR) if given.get("cursor") else None,
+        limit=limit(given.get("limit")),
+        words=words,
+    )
+
+
+def job_filter(words: Mapping[str, str], now: datetime) -> JobFilter:
+    """From words as in `status=failed`. Raises BadInput."""
+    found: dict[str, Any] = {}
+    for name, text in words.items():
+        match name:
+            case "status":
+                found[name] = status(text)
+            case "queue":
+                found[name] = checks.queue("queue", text)
+            case "since" | "until":
+                found[name] = instant(name, text, now)
+            case _:
+                found[name] = text
+    return JobFilter(**found)
+
+
+def status(text: str) -> JobStatus:
+    """A state. Raises BadInput."""
+    try:
+        return JobStatus(text)
+    except ValueError:
+        raise BadInput(f"status={checks.shown(text)} is no state", f"there are {', '.join(JobStatus)}") from None
+
+
+def instant(name: str, text: str, now: datetime) -> datetime:
+    """A time as in "2026-11-27T15:04", in UTC unless it says another, or how long ago, as "15m". Raises BadInput."""
+    past = _PAST.fullmatch(text.strip())
+    try:
+        if past:
+            return now - timedelta(**{_UNITS[past[2]]: int(past[1])})
+        at = datetime.fromisoformat(text.strip())
+        return at.replace(tzinfo=UTC) if at.utcoffset() is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadInput(
+            f"{name}={checks.shown(text)} is no time", "2026-11-27T15:04 in UTC, or how long ago, as in 15m, 2h or 1d"
+        ) from None
+
+
+def limit(text: str | None) -> int:
+    """How many rows. Raises BadInput."""
+    if text is None or text == "":
+        return DEFAULT_LIMIT
+    if text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= LIMITS[-1]:
+        return int(text)
+    raise BadInput(f"limit={checks.shown(text)} is no number of rows", f"1 to {LIMITS[-1]} were expected")
+
+
+def hours(text: str | None) -> int:
+    """Over how many hours. Raises BadInput."""
+    if text is None or text == "":
+        return 1
+    if text in {str(known) for known in HOURS}:
+        return int(text)
+    raise BadInput(f"hours={checks.shown(text)} is not offered", f"there are {', '.join(map(str, HOURS))}")
+
+
+def next_path(text: str | None, base: str) -> str:
+    """Where to go afterwards: a path of this dashboard, and nowhere else. It begins with a slash."""
+    text = text or "/"
+    plain = text.isascii() and text.isprintable() and "\\" not in text and len(text) <= 2 * LONGEST_CURSOR
+    if not plain or not text.startswith("/") or text.startswith("//"):
+        text = "/"
+    return base + text
+
+
+def _text(name: str, text: str, longest: int = LONGEST) -> str:
+    if len(text) > longest or not text.isprintable():
+        raise BadInput(
+            f"{name}={checks.shown(text)} is not allowed", f"up to {longest} printable characters were expected"
+        )
+    return text

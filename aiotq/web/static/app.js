@@ -1,0 +1,123 @@
+// What moves on a page: live parts, ticks, local times. Without it all pages work, and stand still.
+"use strict";
+
+(() => {
+  const body = document.body;
+  const find = (id) => document.getElementById(id);
+
+  // --- times: the page says UTC; the title has the reader's own
+  const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hour12: false });
+  function tellLocal(root) {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+      time.dataset.local = "";
+      time.title += `\n${local.format(new Date(time.dateTime))} here`;
+    }
+  }
+
+  // --- live parts
+  function keyOf(element) {
+    return element.id || element.getAttribute("href") || element.getAttribute("name") || "";
+  }
+  function swap(id, html) {
+    const part = find(id);
+    if (!part) return;
+    const focused = part.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+    part.innerHTML = html;  // the server's own templates, which escape all that comes from a job
+    tellLocal(part);
+    if (focused) {
+      const again = [...part.querySelectorAll("a, button, input, summary")].find((each) => keyOf(each) === focused);
+      if (again) again.focus({ preventScroll: true });
+    }
+  }
+  function away(why) {
+    const banner = find("away");
+    if (!banner) return;
+    banner.hidden = why === null;
+    find("away-why").textContent = why ?? "";
+  }
+  function listen(address) {
+    const events = new EventSource(address);
+    const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
+    let silent = null;
+    events.onopen = () => clearTimeout(silent);
+    events.onerror = () => {
+      clearTimeout(silent);  // a stream ends every 20 s and begins again: that alone is no news
+      silent = setTimeout(() => away("The dashboard itself does not answer."), 6000);
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(address), 5000);
+    };
+    on("parts", (parts) => {
+      for (const [id, html] of Object.entries(parts)) swap(id, html);
+    });
+    on("charts", (news) => document.dispatchEvent(new CustomEvent("aiotq:charts", { detail: news.series })));
+    on("away", (news) => away(news.why));
+    on("back", () => {
+      clearTimeout(silent);
+      away(null);
+      if (document.querySelector("[data-reload-when-back]")) location.reload();
+    });
+    on("reload", () => {
+      const busy = document.activeElement && document.activeElement.closest("form.inline");
+      if (!busy) location.reload();
+    });
+    addEventListener("pagehide", () => events.close(), { once: true });
+  }
+
+  // --- ticks
+  function ticks() {
+    const boxes = [...document.querySelectorAll('#chosen input[name="job"]')];
+    const all = find("tick-all"), said = find("ticked");
+    if (!all || !said) return;
+    const count = boxes.filter((box) => box.checked).length;
+    all.checked = count > 0 && count === boxes.length;
+    all.indeterminate = count > 0 && count < boxes.length;
+    said.textContent = count ? `${count} ticked` : "none ticked";
+  }
+  document.addEventListener("change", (event) => {
+    if (event.target.id === "tick-all") {
+      for (const box of document.querySelectorAll('#chosen input[name="job"]')) box.checked = event.target.checked;
+    }
+    ticks();
+  });
+  // Shift and a click, or shift and space, tick a run of rows.
+  let last = null;
+  document.addEventListener("click", (event) => {
+    const box = event.target;
+    if (!(box instanceof HTMLInputElement) || box.name !== "job") return;
+    if (event.shiftKey && last && last !== box) {
+      const boxes = [...document.querySelectorAll('#chosen input[name="job"]')];
+      const [from, to] = [boxes.indexOf(last), boxes.indexOf(box)].sort((a, b) => a - b);
+      if (from >= 0) for (const each of boxes.slice(from, to + 1)) each.checked = box.checked;
+    }
+    last = box;
+    ticks();
+  });
+
+  // --- a key: "/" finds a job, as on many sites
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, select, textarea");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey && find("find")) {
+      event.preventDefault();
+      find("find").focus();
+    }
+  });
+
+  // --- a link from elsewhere brings no session cookie; this look of the page's own does
+  const login = document.querySelector("[data-session]");
+  if (login) {
+    fetch(login.dataset.session, { credentials: "same-origin" }).then((answer) => {
+      if (answer.status === 204) location.replace(login.dataset.next);
+    });
+  }
+
+  document.addEventListener("htmx:afterSwap", () => {
+    tellLocal(document);
+    ticks();
+  });
+  // A page that says what was wrong with a filter is a page too.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.xhr.status >= 400) location.assign(event.detail.xhr.responseURL);
+  });
+  tellLocal(document);
+  ticks();
+  if (body.dataset.events && !login) listen(body.dataset.events);
+})();

@@ -1,0 +1,111 @@
+"""What a person does from a page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiotq.inspection.values import JobFilter
+from aiotq.job import JobStatus
+from tests.web import sample
+from tests.web.visitor import post
+
+if TYPE_CHECKING:
+    import httpx
+
+OTHER = "0199ab12cd347ef089abcdef01ffffff"
+
+
+@pytest.mark.parametrize(
+    ("order", "asked"),
+    [
+        ({"verb": "retry"}, ("retry", sample.JOB)),
+        ({"verb": "promote"}, ("promote", sample.JOB)),
+        ({"verb": "requeue"}, ("requeue", sample.JOB, None)),
+        ({"verb": "requeue", "to": "slow"}, ("requeue", sample.JOB, "slow")),
+        ({"verb": "cancel", "confirmed": "yes"}, ("cancel", sample.JOB)),
+        ({"verb": "discard", "confirmed": "yes"}, ("discard", sample.JOB)),
+    ],
+)
+async def test_an_act_on_a_job_is_done_and_told(
+    client: httpx.AsyncClient, inspector: Any, order: Any, asked: Any
+) -> None:
+    acted = await post(client, "/act", {**order, "job": sample.JOB, "next": f"/jobs/{sample.JOB}"})
+    assert (acted.status_code, acted.headers["location"]) == (303, f"/jobs/{sample.JOB}")
+    assert asked in inspector.asked
+    assert inspector.by == "127.0.0.1 (dashboard)"
+    after = await client.get(f"/jobs/{sample.JOB}")
+    assert "Job a1f9c2 was " in after.text
+    assert "Job a1f9c2 was " not in (await client.get("/jobs")).text  # it is told once
+
+
+@pytest.mark.parametrize(
+    ("order", "question"),
+    [
+        ({"verb": "cancel", "job": sample.JOB}, "Cancel the job a1f9c2?"),
+        ({"verb": "discard", "job": sample.JOB}, "Discard the job a1f9c2?"),
+        ({"verb": "purge", "queue": "mail"}, "Purge the queue mail: cancel the 1,204 jobs that wait in it?"),
+        ([("verb", "retry"), ("job", sample.JOB), ("job", OTHER)], "Retry 2 jobs?"),
+        ({"verb": "retry", "scope": "all", "status": "failed"}, "Retry 41 jobs?"),
+        ({"verb": "requeue", "scope": "all", "to": "slow"}, "Requeue 41 jobs to the queue slow?"),
+    ],
+)
+async def test_what_cannot_be_undone_or_is_many_is_asked_about_first(
+    client: httpx.AsyncClient, inspector: Any, order: Any, question: str
+) -> None:
+    asked = await post(client, "/act", order)
+    assert asked.status_code == 200
+    assert question in asked.text
+    assert {what[0] for what in inspector.asked} <= {"jobs", "overview", "queues", "count"}
+
+
+async def test_all_that_match_are_those_that_were_confirmed(client: httpx.AsyncClient, inspector: Any) -> None:
+    order = {"verb": "retry", "scope": "all", "status": "failed", "task": "send", "since": "2h", "next": "/jobs?x=1"}
+    asked = await post(client, "/act", order)
+    since = asked.text.split('name="since" value="')[1].split('"')[0]
+    assert since.startswith("20")  # no longer "2h", which would be another time by then
+    acted = await post(client, "/act", {**order, "since": since, "confirmed": "yes"})
+    assert acted.headers["location"] == "/jobs?x=1"
+    (which,) = [what[1] for what in inspector.asked if what[0] == "retry_all"]
+    assert which.status is JobStatus.FAILED
+    assert which == JobFilter(status=JobStatus.FAILED, task="send", since=which.since)
+    assert "40 jobs were retried; 1 had moved on" in (await client.get("/jobs")).text
+
+
+async def test_a_queue_is_paused_resumed_and_purged(client: httpx.AsyncClient, inspector: Any) -> None:
+    for verb, told in (("pause", "was paused"), ("resume", "was resumed"), ("purge", "1,204 jobs were cancelled")):
+        order = {"verb": verb, "queue": "mail", "next": "/queues/mail", "confirmed": "yes"}
+        assert (await post(client, "/act", order)).status_code == 303
+        assert (verb, "mail") in inspector.asked
+        assert told in (await client.get("/queues/mail")).text
+
+
+async def test_what_was_done_is_seen_at_once(client: httpx.AsyncClient, inspector: Any) -> None:
+    await client.get("/queues/mail")
+    await post(client, "/act", {"verb": "pause", "queue": "mail"}, page="/queues/mail")
+    asked = len(inspector.asked)
+    await client.get("/queues/mail")
+    assert ("overview",) in inspector.asked[asked:]
+
+
+@pytest.mark.parametrize("next_", ["//evil.example", "https://evil.example", "evil", "/\\evil"])
+async def test_an_act_leads_back_into_the_dashboard(client: httpx.AsyncClient, next_: str) -> None:
+    acted = await post(client, "/act", {"verb": "pause", "queue": "mail", "next": next_})
+    assert acted.headers["location"] == "/"
+    asked = await post(client, "/act", {"verb": "purge", "queue": "mail", "next": next_})
+    assert "evil" not in asked.text
+
+
+async def test_a_store_that_goes_away_in_the_middle_is_said(client: httpx.AsyncClient, inspector: Any) -> None:
+    await client.get("/jobs")
+
+    async def broken(_job_id: str) -> bool:
+        inspector.away = True
+        inspector._note("retry")
+        return True
+
+    inspector.retry = broken
+    acted = await post(client, "/act", {"verb": "retry", "job": sample.JOB})
+    assert acted.status_code == 503
+    assert "no answer from redis" in acted.text

@@ -1,0 +1,110 @@
+"""The dashboard inside services."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from aiotq.web import aiotq_dashboard
+from tests.web import sample
+from tests.web.streams import stream
+from tests.web.visitor import post, visitor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+def service(dashboard: Any, path: str = "/jobs") -> Starlette:
+    async def home(_request: Any) -> PlainTextResponse:
+        return PlainTextResponse("home")
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        yield
+
+    def wrong(_request: Any, _error: Exception) -> PlainTextResponse:
+        return PlainTextResponse("the service's own", status_code=418)
+
+    made = Starlette(routes=[Route("/", home)], lifespan=lifespan, exception_handlers={ValueError: wrong, 404: wrong})
+    made.mount(path, dashboard)
+    return made
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/a/b/c"])
+async def test_it_works_below_any_path_of_a_service(dashboard: Any, inspector: Any, path: str) -> None:
+    async with visitor(service(dashboard, path)) as client:
+        assert (await client.get("/")).text == "home"
+        assert (await client.get(f"{path}/")).status_code == 200
+        acted = await post(
+            client,
+            f"{path}/act",
+            {"verb": "retry", "job": sample.JOB, "next": f"/jobs/{sample.JOB}"},
+            page=f"{path}/jobs/{sample.JOB}",
+        )
+        assert acted.headers["location"] == f"{path}/jobs/{sample.JOB}"
+        assert ("retry", sample.JOB) in inspector.asked
+        assert "Job a1f9c2 was retried" in (await client.get(f"{path}/jobs")).text
+
+
+async def test_its_messages_are_its_own_and_not_those_of_the_service(dashboard: Any) -> None:
+    async with visitor(service(dashboard)) as client:
+        assert (await client.get("/nowhere")).status_code == 418
+        for path, status in (("/jobs/nowhere", 404), ("/jobs/jobs?limit=x", 400), ("/jobs/queues/a%20b", 400)):
+            shown = await client.get(path)
+            assert shown.status_code == status
+            assert "<h1>" in shown.text
+
+
+async def test_its_cookies_are_sent_to_it_alone() -> None:
+    guarded = aiotq_dashboard(sample.app(sample.Inspector()), token="a-token-that-nobody-guesses")
+    async with visitor(service(guarded)) as client:
+        entered = await post(client, "/jobs/login", {"token": "a-token-that-nobody-guesses"}, page="/jobs/login")
+        assert entered.headers["location"] == "/jobs/"
+        for cookie in entered.headers.get_list("set-cookie"):
+            assert "Path=/jobs;" in cookie
+
+
+async def test_two_dashboards_of_one_service_keep_their_sessions_apart() -> None:
+    one, two = (
+        aiotq_dashboard(sample.app(sample.Inspector(), name), token=f"a-token-that-nobody-guesses-{name}")
+        for name in ("shop", "bank")
+    )
+    both = Starlette(routes=[Mount("/one", one), Mount("/two", two)])
+    async with visitor(both) as client:
+        await post(client, "/one/login", {"token": "a-token-that-nobody-guesses-shop"}, page="/one/login")
+        assert (await client.get("/one/jobs")).status_code == 200
+        assert (await client.get("/two/jobs")).status_code == 303
+
+
+async def test_a_websocket_and_a_lifespan_are_let_be(dashboard: Any) -> None:
+    async def receive() -> Any:
+        raise AssertionError("nothing was to be received")
+
+    async def send(_message: Any) -> None:
+        raise AssertionError("nothing was to be sent")
+
+    for kind in ("websocket", "lifespan"):
+        await dashboard({"type": kind}, receive, send)
+
+
+async def test_events_of_a_mounted_one_name_its_paths(inspector: Any) -> None:
+    dashboard = aiotq_dashboard(sample.app(inspector))
+
+    async def below(scope: Any, receive: Any, send: Any) -> None:
+        await dashboard({**scope, "root_path": "/jobs", "path": "/jobs" + scope["path"]}, receive, send)
+
+    async with stream(below) as events:
+        assert 'href="/jobs/queues/mail"' in (await events.next("parts"))["live-queues"]
+
+
+async def test_a_hook_for_redaction_reaches_the_inspector(inspector: Any) -> None:
+    def redact(_task: str, arguments: Any) -> Any:
+        return arguments
+
+    aiotq_dashboard(sample.app(inspector), redact=redact)
+    assert ("redacting", redact) in inspector.asked

@@ -1,0 +1,231 @@
+"""What the pages show, from values made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiotq.inspection.values import JobFilter
+from aiotq.job import JobStatus
+from aiotq.web import aiotq_dashboard
+from tests.web import sample
+from tests.web.visitor import visitor
+
+if TYPE_CHECKING:
+    import httpx
+
+PAGES = (
+    "/",
+    "/queues",
+    "/queues/mail",
+    "/jobs",
+    f"/jobs/{sample.JOB}",
+    "/dead",
+    "/find?q=two",
+    "/failures",
+    "/failures?hours=24",
+    "/workers",
+    "/tasks?hours=168",
+    "/server",
+    "/audit",
+)
+
+
+class Elements(HTMLParser):
+    """What a browser makes of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_each_page_is_there_and_whole(client: httpx.AsyncClient, path: str) -> None:
+    shown = await client.get(path)
+    assert shown.status_code == 200
+    tags = [tag for tag, _ in Elements(shown.text).found]
+    assert tags.count("h1") == 1
+    assert tags.count("main") == 1
+    assert shown.text.rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("base", ["", "/shop/jobs"])
+async def test_all_that_a_page_names_lies_in_the_dashboard(dashboard: Any, path: str, base: str) -> None:
+    async with visitor(_mounted(dashboard, base) if base else dashboard) as client:
+        shown = await client.get(base + path)
+    for tag, attributes in Elements(shown.text).found:
+        for name in ("href", "src", "action", "hx-get", "data-events"):
+            address = attributes.get(name)
+            if address and not address.startswith("#"):
+                assert address.startswith(f"{base}/"), f"<{tag} {name}={address}>"
+                assert not address.startswith("//")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_no_page_has_a_script_or_a_style_in_it(client: httpx.AsyncClient, path: str) -> None:
+    for tag, attributes in Elements((await client.get(path)).text).found:
+        assert tag != "style"
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        assert tag != "script" or attributes.get("src")
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/jobs?status=failed", "/dead?error=x"])
+@pytest.mark.parametrize("status", list(JobStatus))
+async def test_what_a_job_says_is_text_and_never_a_tag(path: str, status: JobStatus) -> None:
+    evil = sample.Inspector(text=sample.EVIL, status=status, cursor=sample.EVIL)
+    async with visitor(aiotq_dashboard(sample.app(evil, namespace=sample.EVIL))) as client:
+        shown = await client.get(path)
+    if path == "/queues/mail":
+        assert shown.status_code == 404  # there is only the evil one
+        return
+    assert shown.status_code == 200
+    for tag, attributes in Elements(shown.text).found:
+        assert tag != "script" or str(attributes.get("src")).startswith("/static/")
+        assert tag != "img"
+        assert "onerror" not in attributes
+    assert "49" not in shown.text.replace(sample.JOB, "") or "{{ 7*7 }}" in shown.text
+    assert "alert(1)" in "".join(Elements(shown.text).text)
+
+
+async def test_a_record_that_cannot_be_read_is_shown_raw(client: httpx.AsyncClient, inspector: Any) -> None:
+    known = sample.detail()
+    inspector.job_detail = replace(
+        known, info=None, raw=b'\xff9{"v": 9, "<b>": 1}', frames=(), result=None, arguments="", progress=None
+    )
+    shown = await client.get("/jobs/x")
+    assert shown.status_code == 200
+    assert "a newer aiotq wrote it" in shown.text
+    assert "\\xff9{&#34;v&#34;: 9, &#34;&lt;b&gt;&#34;: 1}" in shown.text
+
+
+async def test_a_job_with_nothing_but_its_name_has_a_page(client: httpx.AsyncClient, inspector: Any) -> None:
+    bare = sample.summary(
+        status=JobStatus.QUEUED,
+        enqueued_at=None,
+        due_at=None,
+        started_at=None,
+        finished_at=None,
+        worker=None,
+        error=None,
+    )
+    inspector.job_detail = replace(
+        sample.detail(),
+        summary=bare,
+        info=None,
+        timeline=(),
+        logs=(),
+        progress=None,
+        frames=(),
+        result=None,
+        expires_s=None,
+    )
+    shown = await client.get("/jobs/x")
+    assert shown.status_code == 200
+
+
+async def test_filters_stand_in_the_url(client: httpx.AsyncClient, inspector: Any) -> None:
+    query = "status=failed&queue=mail&task=send&error=ValueError&since=2026-11-27T15:04&limit=25&cursor=abc"
+    shown = await client.get(f"/jobs?{query}")
+    wanted = JobFilter(
+        status=JobStatus.FAILED,
+        queue="mail",
+        task="send",
+        error="ValueError",
+        since=sample.NOW.replace(second=0, microsecond=0),
+    )
+    assert ("jobs", wanted, "abc", 25) in inspector.asked
+    assert 'value="ValueError"' in shown.text
+    assert "cursor=next-1" in shown.text  # the next page
+
+
+async def test_the_end_of_an_id_leads_to_the_job(client: httpx.AsyncClient) -> None:
+    found = await client.get("/find?q=a1f9c2")
+    assert (found.status_code, found.headers["location"]) == (303, f"/jobs/{sample.JOB}")
+    many = await client.get("/find?q=two")
+    assert "2 jobs have an id like two" in many.text
+    none = await client.get("/find?q=nobody")
+    assert none.status_code == 404
+
+
+async def test_a_server_that_is_away_leaves_what_was_known(
+    client: httpx.AsyncClient, inspector: Any, dashboard: Any
+) -> None:
+    before = await client.get("/")
+    assert "1,204" in before.text
+    inspector.away = True
+    dashboard.hub.forget()
+    after = await client.get("/")
+    assert after.status_code == 200
+    assert "1,204" in after.text
+    banner = after.text.split('id="away"')[1].split(">")[0]
+    assert "hidden" not in banner
+    assert "no answer from redis://localhost:6379" in after.text
+
+
+async def test_a_server_that_was_never_there_is_a_page_that_comes_back(
+    client: httpx.AsyncClient, inspector: Any
+) -> None:
+    inspector.away = True
+    for path in PAGES:
+        shown = await client.get(path)
+        assert shown.status_code == 503, path
+        assert "data-reload-when-back" in shown.text
+        assert "data-events" in shown.text
+        assert "no answer from redis://localhost:6379" in shown.text
+        assert "Traceback" not in shown.text
+
+
+async def test_a_mistake_of_ours_is_a_page_and_a_line_in_the_log(
+    client: httpx.AsyncClient, inspector: Any, caplog: Any, monkeypatch: Any
+) -> None:
+    async def broken(**_: Any) -> Any:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(inspector, "failures", broken)
+    shown = await client.get("/failures")
+    assert shown.status_code == 500
+    assert "secret detail" not in shown.text
+    assert "secret detail" in caplog.text
+
+
+async def test_a_page_holds_its_headers(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/nowhere", "/static/app.js"):
+        headers = (await client.get(path)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == (
+            "no-store" if "static" not in path else "public, max-age=31536000, immutable"
+        )
+
+
+async def test_what_others_wrote_comes_with_its_licence(client: httpx.AsyncClient) -> None:
+    for name, word in (
+        ("htmx.LICENSE.txt", "Zero-Clause BSD"),
+        ("uPlot.LICENSE.txt", "MIT"),
+        ("THIRD_PARTY.md", "uplot"),
+    ):
+        assert word in (await client.get(f"/static/{name}")).text
+
+
+def _mounted(dashboard: Any, base: str) -> Any:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    return Starlette(routes=[Mount(base, dashboard)])
