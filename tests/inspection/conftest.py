@@ -35,3 +35,14 @@ async def look(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspe
     async with App(server.url.replace("aiotq_worker:", "aiotq_reader:"), namespace=namespace) as reader:
         reader.registry._tasks = shop.registry._tasks
         yield reader.inspect
+
+
+@pytest_asyncio.fixture
+async def hand(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspector]:
+    """An inspector of somebody who may act, and no more, where there are users."""
+    if server.kind != "acl":
+        yield shop.inspect.acting("ada@host")
+        return
+    async with App(server.url.replace("aiotq_worker:", "aiotq_operator:"), namespace=namespace) as person:
+        person.registry._tasks = shop.registry._tasks
+        yield person.inspect.acting("ada@host")
