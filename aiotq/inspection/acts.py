@@ -172,7 +172,7 @@ def _discarding(
         generation=wish.generation,
         enqueued_ms=enqueued_ms,
         reason=DISCARDED,
-        now_ms=wish.now_ms - 1,  # nobody sees it any more, in this very millisecond either
+        now_ms=wish.now_ms - 1,  # so that it is not shown from now on
         ttl_ms=1,
     )
     return Discarding(
