@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +15,7 @@ from redis.asyncio import Redis
 
 from aiotq import App, current_job
 from aiotq.web import aiotq_dashboard
+from tests import servers
 from tests.process.ledger import until
 from tests.web.sample import EVIL
 from tests.web.test_pages import Elements
@@ -178,6 +182,21 @@ async def test_ids_with_colons_have_pages(app: App, client: httpx.AsyncClient) -
     found = await client.get("/find?q=order:17:a.b")
     assert (await client.get(found.headers["location"])).status_code == 200
     await app.job("order:17:a.b").cancel()
+
+
+async def test_a_user_who_may_only_look_can_do_nothing(app: App, namespace: str) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="aiotq-"))
+    with servers.running("acl", folder) as server:
+        url = server.url.replace("aiotq_worker:", "aiotq_reader:")
+        async with App(url, namespace=namespace) as reader, visitor(aiotq_dashboard(reader)) as client:
+            for path in PAGES:
+                if path != "/queues/evil":
+                    assert (await client.get(path)).status_code == 200, path
+            acted = await post(client, "/act", {"verb": "pause", "queue": "mail"})
+            assert acted.status_code == 503
+            assert "aiotq_" in acted.text or "NOPERM" in acted.text or "may not" in acted.text
+            assert "data-reload-when-back" not in acted.text
+    shutil.rmtree(folder)
 
 
 async def test_a_running_job_is_live(app: App, client: httpx.AsyncClient) -> None:

@@ -54,7 +54,9 @@
     on("back", () => {
       clearTimeout(silent);
       away(null);
-      if (document.querySelector("[data-reload-when-back]")) location.reload();
+      // Not at once: where this one page fails while others work, it would load without end.
+      const again = document.querySelector("[data-reload-when-back]");
+      if (again) setTimeout(() => location.reload(), Math.max(0, 4000 - performance.now()));
     });
     on("reload", () => {
       const busy = document.activeElement && document.activeElement.closest("form.inline");
