@@ -11,6 +11,7 @@ from aiotq.handle import Job
 from aiotq.health import Health
 from aiotq.hooks import Middleware, Observer
 from aiotq.job import JobInfo, JobStatus
+from aiotq.logs import JobLogHandler
 from aiotq.retry import Reject, Retry, RetryPolicy
 from aiotq.task import Signature, Task
 from aiotq.version import __version__ as __version__
@@ -40,6 +41,7 @@ __all__ = [
     "Inspector",
     "Job",
     "JobInfo",
+    "JobLogHandler",
     "JobStatus",
     "Middleware",
     "Observer",

@@ -12,6 +12,7 @@ import msgspec
 from aiotq import record, shown
 from aiotq.document import outliving
 from aiotq.errors import AiotqError, InvalidRecord, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
+from aiotq.inspection import notes
 from aiotq.job import ErrorInfo, JobStatus
 from aiotq.job import lines as job_lines
 from aiotq.limits import MAX_BESIDE, refuse_hostile
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 
     from aiotq.client import Core
+    from aiotq.inspection.values import LogLine, Progress
     from aiotq.job import JobInfo
     from aiotq.record import Record
     from aiotq.retry import Duration
     from aiotq.store.contract import Store
+    from aiotq.store.notes import News, Notes
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -85,11 +88,69 @@ class Job(Generic[R_co]):
             if found.status is not None:  # by this very call, if its worker heard of it and the answer got lost
                 return tries > 0 and found.doc.reason == "cancelled"
             tickets = lines(found)
-            if await store.replace(self._cancellation(found, place, tickets)) is Replaced.DONE:
+            if await store.replace(_cancellation(self._core, found, place, tickets)) is Replaced.DONE:
                 return True
             if await store.cancel(self.id, generation=found.generation, lines=tickets):
                 return True
         return False  # each time it had moved on between two looks: it runs, and fast, again and again
+
+    async def logs(self) -> tuple[LogLine, ...]:
+        """What the job has written with `current_job().log()`: the last 200 lines, of all its attempts.
+
+        Where lines were left out, one says how many. They are kept as long as the job's record. One round trip.
+        Raises JobNotFound, StoreError.
+        """
+        found, since_ms = await self._notes()
+        return notes.log_lines(found.lines, since_ms=since_ms)
+
+    async def progress(self) -> Progress | None:
+        """How far it said that it was, with `current_job().progress()`; None if it has not said. One round trip.
+
+        Raises JobNotFound, StoreError.
+        """
+        found, since_ms = await self._notes()
+        return notes.progress(found.progress, since_ms=since_ms)
+
+    async def watch(self, timeout: Duration | None = None) -> AsyncGenerator[Progress]:
+        """How far the job is: `async for far in job.watch()`. First how far it is now; ends with the job.
+
+        A job that says nothing yields nothing; what it came to is for `result()`. It may be watched any number of times
+        at once, and a lost connection is made again. timeout: for how long; None: until the end. Raises ResultTimeout
+        (the job goes on), JobNotFound, StoreError.
+        """
+        timeout_s = None if timeout is None else seconds(timeout, name="timeout")
+        store, last = self._core.client().store, None
+        async with aclosing(self._heard(store, timeout_s)) as heard:
+            async for far in heard:
+                if far is not None and far != last:
+                    last = far
+                    yield far
+
+    async def _heard(self, store: Store, timeout_s: float | None) -> AsyncGenerator[Progress | None]:
+        """What is to be seen of its progress until its end, whether or not it is new. Raises ResultTimeout."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout_s is None else loop.time() + timeout_s
+        found = await _within(None if timeout_s is None else max(timeout_s, LOOK_S), self._read(store))
+        while found is None or found.status is None:
+            look_at = loop.time() + LOOK_AGAIN_S
+            async with aclosing(cast("AsyncGenerator[News]", store.noted(self.id))) as heard:
+                while found is None or found.status is None:
+                    rest_s = (look_at if deadline is None else min(look_at, deadline)) - loop.time()
+                    news = await _within(rest_s, anext(heard)) if rest_s > 0 else None
+                    if news is None:
+                        break
+                    if news.record is not None:
+                        found = await self._news(store, news.record)
+                    yield notes.progress(news.progress, since_ms=0 if found is None else found.enqueued_ms)
+            if deadline is not None and loop.time() >= deadline and (found is None or found.status is None):
+                raise await self._timeout(store, cast("float", timeout_s))
+        yield await self.progress()  # the last word, whatever has got lost
+
+    async def _notes(self) -> tuple[Notes, int]:
+        found = await self._core.client().store.notes(self.id)
+        if found.enqueued_ms is None:
+            raise JobNotFound(job_id=self.id)
+        return found, found.enqueued_ms
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -217,37 +278,6 @@ class Job(Generic[R_co]):
                     raise JobExpired(job_id=self.id)
                 raise JobCancelled(job_id=self.id, reason=doc.reason or "cancelled")
 
-    def _cancellation(self, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
-        """The record of the job as cancelled, in the place of one that no worker holds."""
-        if self._core.signer is None and found.doc.signature is not None:
-            raise unsigned(self.id)
-        doc, ttl_ms = outliving(found.doc, self._ttl_ms(found))
-        after = record.cancelled(
-            msgspec.structs.replace(found, doc=doc),
-            reason="cancelled",
-            generation=record.generation(os.urandom(4)),
-            finished_ms=place.now_ms,
-            lost=place.lost,
-        )
-        if self._core.signer is not None:
-            after = self._core.signer.signed(self.id, after)
-        return Replacement(
-            job_id=self.id,
-            generation=found.generation,
-            lines=tickets,
-            record=after,
-            new_generation=record.header(after)[2],
-            ttl_ms=ttl_ms,
-        )
-
-    def _ttl_ms(self, found: Record) -> int:
-        """How long the record of a job that was cancelled is kept."""
-        if found.doc.result_ttl_ms is not None:
-            return found.doc.result_ttl_ms
-        task = self._core.registry.get(found.doc.task)
-        ttl_s = None if task is None else task.result_ttl_s
-        return max(1, round((self._core.settings.result_ttl_s if ttl_s is None else ttl_s) * 1000))
-
 
 def lines(found: Record) -> tuple[str, str, str]:
     """The lines that the ticket of a job may name: its priority's back and front, and the suspects'."""
@@ -258,6 +288,39 @@ def short(job_id: str) -> str:
     """An id as a person is shown it: the end of a generated one, since its beginning is the time."""
     generated = len(job_id) == 32 and all(char in "0123456789abcdef" for char in job_id)
     return job_id[-6:] if generated else job_id
+
+
+def _cancellation(core: Core, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
+    """The record of the job as cancelled, in the place of one that no worker holds."""
+    if core.signer is None and found.doc.signature is not None:
+        raise unsigned(found.job_id)
+    doc, ttl_ms = outliving(found.doc, _ttl_ms(core, found))
+    after = record.cancelled(
+        msgspec.structs.replace(found, doc=doc),
+        reason="cancelled",
+        generation=record.generation(os.urandom(4)),
+        finished_ms=place.now_ms,
+        lost=place.lost,
+    )
+    if core.signer is not None:
+        after = core.signer.signed(found.job_id, after)
+    return Replacement(
+        job_id=found.job_id,
+        generation=found.generation,
+        lines=tickets,
+        record=after,
+        new_generation=record.header(after)[2],
+        ttl_ms=ttl_ms,
+    )
+
+
+def _ttl_ms(core: Core, found: Record) -> int:
+    """How long the record of a job that was cancelled is kept."""
+    if found.doc.result_ttl_ms is not None:
+        return found.doc.result_ttl_ms
+    task = core.registry.get(found.doc.task)
+    ttl_s = None if task is None else task.result_ttl_s
+    return max(1, round((core.settings.result_ttl_s if ttl_s is None else ttl_s) * 1000))
 
 
 def _who_serves(queue: str, workers: Mapping[str, Sequence[str]], *, suspect: bool) -> str:

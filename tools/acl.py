@@ -24,12 +24,15 @@ USES: dict[str, frozenset[str] | None] = {
     "worker": None,
     "producer": frozenset(
         {"open", "enqueue", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers"}
+        | {"notes", "noted"}
     ),
-    "reader": frozenset({"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey"}),
+    "reader": frozenset(
+        {"open", "read", "read_many", "locate", "live_workers", "lease_end", "backlog", "survey", "notes"}
+    ),
     # Beside these, all that the operator's side has.
     "operator": frozenset(
         {"open", "read", "read_many", "locate", "replace", "cancel", "ended", "live_workers", "lease_end"}
-        | {"backlog", "survey", "pause", "resume"}
+        | {"backlog", "survey", "pause", "resume", "notes", "noted"}
     ),
 }
 # A right to look that a user may do without. Only a worker makes use of what it would see.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq import checks
-from aiotq.inspection import audit, hand, purging
+from aiotq.inspection import audit, bulk, hand, purging
 from aiotq.inspection.acts import Act
 
 if TYPE_CHECKING:
     from aiotq.inspection.desk import Desk
+    from aiotq.inspection.values import Bulk, JobFilter
 
 
 class Acts:
@@ -55,6 +56,31 @@ class Acts:
         """
         wanted = None if queue is None else checks.queue("queue", queue)
         return await self._act(Act.REQUEUE, job_id, queue=wanted)
+
+    async def retry_all(self, filter: JobFilter) -> Bulk:
+        """`retry` each dead letter that a filter takes.
+
+        Like all of these it takes what there is when it begins, in chunks of at most 100 jobs, while others go on. What
+        has moved on by the time that it is met is skipped. Raises UsageError for a filter that can't be right.
+        """
+        return await bulk.act_on_all(self._desk, Act.RETRY, filter)
+
+    async def cancel_all(self, filter: JobFilter) -> Bulk:
+        """`cancel` each job that waits or runs, and that a filter takes."""
+        return await bulk.act_on_all(self._desk, Act.CANCEL, filter)
+
+    async def discard_all(self, filter: JobFilter) -> Bulk:
+        """`discard` each dead letter that a filter takes, and each of the last 10,000 jobs that ended."""
+        return await bulk.act_on_all(self._desk, Act.DISCARD, filter)
+
+    async def promote_all(self, filter: JobFilter) -> Bulk:
+        """`promote` each scheduled job that a filter takes."""
+        return await bulk.act_on_all(self._desk, Act.PROMOTE, filter)
+
+    async def requeue_all(self, filter: JobFilter, *, queue: str | None = None) -> Bulk:
+        """`requeue` each job that waits, in a line or in the schedule, and that a filter takes."""
+        wanted = None if queue is None else checks.queue("queue", queue)
+        return await bulk.act_on_all(self._desk, Act.REQUEUE, filter, queue=wanted)
 
     async def purge(self, queue: str) -> int:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".

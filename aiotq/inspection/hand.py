@@ -12,6 +12,7 @@ from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
 from aiotq.inspection import acts, audit
 from aiotq.inspection.acts import Act, Nothing, Stop, Wish
 from aiotq.job import lines
+from aiotq.record import ENQUEUED_AT
 from aiotq.store.contract import Place, Replaced, Replacement
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Came:
     what: str  # "done", "cancelled already", "it has not failed", ...
 
 
+DONE = Came(done=True, what="done")
+TOLD = Came(done=True, what="its worker was told")
+
+
 async def act(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None) -> Came:
     """One act, with its entry in the audit, also if nothing came of it.
 
@@ -42,14 +47,9 @@ async def act(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None) -
         with suppress(StoreError):
             await kept(desk, kind, subject, f"failed: {error}")
         raise
-    if came.what not in _KEPT:  # else by the act's own script
+    if came not in (DONE, TOLD):  # else by the act's own script
         await kept(desk, kind, subject, came.what)
     return came
-
-
-_DONE = Came(done=True, what="done")
-_TOLD = Came(done=True, what="its worker was told")
-_KEPT = (_DONE.what, _TOLD.what)
 
 
 async def kept(desk: Desk, action: str, subject: str, came_to: str) -> None:
@@ -57,12 +57,25 @@ async def kept(desk: Desk, action: str, subject: str, came_to: str) -> None:
     await desk.operator.keep(audit.entry(by=desk.signature, action=action, subject=subject, came_to=came_to))
 
 
-async def act_on(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None, subject: str | None = None) -> Came:
-    """The act itself. subject: for an entry in the audit that its script keeps; None: it is one of many, without."""
+async def act_on(
+    desk: Desk,
+    kind: Act,
+    job_id: str,
+    *,
+    queue: str | None = None,
+    subject: str | None = None,
+    only: bytes | None = None,
+) -> Came:
+    """The act itself. subject: for an entry in the audit that its script keeps; None: it is one of many, without.
+
+    only: state and generation of the record that is meant; None: whichever is there.
+    """
     for _ in range(TRIES):
         data = await desk.store.read(job_id, at_most=desk.most + 1)
         if not data:
             raise JobNotFound(job_id=job_id)
+        if only is not None and data[1:ENQUEUED_AT] != only:
+            return Came(done=False, what="it has moved on")
         decision = await _decide(desk, kind, job_id, data, queue)
         if isinstance(decision, Nothing):
             return Came(done=decision.done, what=decision.why)
@@ -130,14 +143,14 @@ async def _store(desk: Desk, kind: Act, job_id: str, decision: Decision, subject
 
     match decision:
         case Replacement():
-            done = await desk.store.replace(decision, audit=entry(_DONE)) is Replaced.DONE
-            return _DONE if done else None
+            done = await desk.store.replace(decision, audit=entry(DONE)) is Replaced.DONE
+            return DONE if done else None
         case Stop():
             told = await desk.store.cancel(
-                job_id, generation=decision.generation, lines=decision.lines, audit=entry(_TOLD)
+                job_id, generation=decision.generation, lines=decision.lines, audit=entry(TOLD)
             )
-            return _TOLD if told else None
+            return TOLD if told else None
         case Nothing():
             return None
         case _:
-            return _DONE if await desk.operator.discard(decision, audit=entry(_DONE)) else None
+            return DONE if await desk.operator.discard(decision, audit=entry(DONE)) else None

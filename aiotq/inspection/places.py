@@ -75,7 +75,8 @@ class Section(ABC):
         """
 
 
-def _waiting(text: str, at: At, status: JobStatus, *, due_ms: int | None = None) -> Entry:
+def waiting(text: str, at: At, status: JobStatus, *, due_ms: int | None = None) -> Entry:
+    """Of a ticket in a line or in the schedule."""
     parsed = ticket_of(text)
     if parsed is None:
         return Entry(at=at, job_id=None, status=status)
@@ -203,7 +204,7 @@ class Queued(Section):
         if offset >= 0:
             found = found[1:]
         return [
-            _waiting(text, (line.queue, line.place, offset + 1 + index, _anchor(text)), JobStatus.QUEUED)
+            waiting(text, (line.queue, line.place, offset + 1 + index, _anchor(text)), JobStatus.QUEUED)
             for index, text in enumerate(found[:most])
         ]
 
@@ -279,7 +280,7 @@ class Scheduled(_Sorted):
 
     def _entry(self, member: str, score: float, rank: int) -> Entry:
         at = (repr(score), member if ticket_of(member) else "", rank)
-        return _waiting(member, at, JobStatus.SCHEDULED, due_ms=_ms(score))
+        return waiting(member, at, JobStatus.SCHEDULED, due_ms=_ms(score))
 
 
 class Dead(_Sorted):

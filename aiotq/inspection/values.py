@@ -196,9 +196,10 @@ class Progress:
     """How far a job says it is."""
 
     done: float
-    of: float | None
+    of: float | None  # of how much; None: it did not say
     note: str | None
     at: datetime
+    attempt: int = 1  # that said so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,12 @@ from aiotq.errors import QueueFull, StoreRefused
 from aiotq.job import JobStatus
 from aiotq.store import scripts, shapes
 from aiotq.store.ask import Asker
-from aiotq.store.connection.listen import Listener
+from aiotq.store.connection.listen import Listener, Subscription
 from aiotq.store.connection.wire import Wire
 from aiotq.store.contract import WAITS_MS, Enqueued, Place, Replaced, Survey
 from aiotq.store.durable import Durable
 from aiotq.store.keys import Keys
+from aiotq.store.notes import MOST_LINES, MOST_PROGRESS, News, Notes
 from aiotq.store.survey import survey
 from aiotq.store.url import redact
 
@@ -137,6 +138,36 @@ class CallerVerbs(Asker):
             return await self._repeat(lambda: self._run(scripts.WATCH, job_id, WAITS_MS))
         except StoreRefused:  # a server that writes nothing now may still be read: look, and look again later
             return None
+
+    async def notes(self, job_id: str) -> Notes:
+        keys = self._keys
+
+        async def look() -> tuple[bytes | None, list[bytes] | None, bytes | None]:
+            return await asyncio.gather(
+                self._send("read", "GETRANGE", keys.job(job_id), 0, 18),
+                self._send("read", "LRANGE", keys.note(job_id), -MOST_LINES, -1),
+                self._send("read", "GETRANGE", keys.progress(job_id), 0, MOST_PROGRESS - 1),
+            )
+
+        header, lines, progress = await self._repeat(look)
+        return shapes.notes(header, lines, progress)
+
+    async def noted(self, job_id: str) -> AsyncIterator[News]:
+        listener, far = self._listener, self._keys.progress(job_id)
+        look = partial(self._send, "read", "GETRANGE", far, 0, MOST_PROGRESS - 1)
+        subscriptions = [listener.subscribe(channel) for channel in (far, self._keys.done(job_id))]
+        try:
+            while True:
+                place, news = await Subscription.next_of(*subscriptions)
+                if news is not None and place == 0:
+                    yield News(progress=news)
+                    continue
+                # Subscribed (anew), or it has ended. Progress is published from now on, so it is looked at after this.
+                record = news or await self._watch(job_id) or b""
+                yield News(progress=await self._repeat(look) or None if place == 0 else None, record=record)
+        finally:
+            for subscription in subscriptions:
+                listener.unsubscribe(subscription)
 
     async def live_workers(self) -> Mapping[str, Sequence[str]]:
         ids = await self._repeat(

@@ -19,6 +19,9 @@ from msgspec import Struct
 
 from aiotq.errors import QueueFull  # noqa: TC001  as short as this file must be
 from aiotq.job import JobStatus
+from aiotq.store.notes import NoteVerbs
+from aiotq.store.seen import Backlog, ServerFacts, Survey  # noqa: TC001  known by this file
+from aiotq.store.tallies import Counting
 
 # Bounds of one call, as measured to keep every script under 5 ms.
 MAX_ENQUEUE = 400
@@ -197,38 +200,7 @@ class Replaced(Enum):
     CHANGED = 2  # the record has another state or generation, or has gone
 
 
-class Backlog(Struct, frozen=True, kw_only=True):
-    """What is left in some queues, sampled in one script."""
-
-    queued: int
-    running: int
-    scheduled: bool
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is queued, running or scheduled."""
-        return not (self.queued or self.running or self.scheduled)
-
-
-class ServerFacts(Struct, frozen=True, kw_only=True):
-    """What a server says of itself, as a worker's banner shows it."""
-
-    kind: str  # "Redis", "Valkey", "fakeredis"; "Redis or Valkey" where the user may not ask
-    version: str
-    url: str  # without its password
-    policy: str | None = None  # maxmemory-policy, where it may be read
-    warnings: Sequence[str] = ()
-
-
-class Survey(Struct, frozen=True, kw_only=True):
-    """What there is, for a person or a probe that asks how all do."""
-
-    ping_s: float  # how long a round trip took
-    workers: Mapping[str, Sequence[str]]  # those whose lease has not ended: label, and the queues that each serves
-    queues: Mapping[str, bool]  # those that ever had a job, and whether any waits there now
-
-
-class Store(Protocol):
+class Store(Counting, NoteVerbs, Protocol):
     """One store, used from one event loop."""
 
     @property
@@ -242,7 +214,6 @@ class Store(Protocol):
 
     async def vet(self) -> ServerFacts:
         """`open`, for a worker: and try whether its user may do all that it will have to, before it claims anything.
-
         `warnings` name what would hurt later. Two round trips; leaves nothing behind. Raises StoreUnusable.
         """
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Kept for ever, each bounded; every other key has a TTL or ends with its job or its worker.
-PERMANENT = ("fence", "queues", "paused", "audit")
+PERMANENT = ("fence", "queues", "paused", "audit", "ended")
 
 
 class Keys:
@@ -41,6 +41,14 @@ class Keys:
     def done(self, job_id: str) -> str:
         """The channel on which a job's end is published."""
         return f"{self.prefix}done:{job_id}"
+
+    def note(self, job_id: str) -> str:
+        """A job's log."""
+        return f"{self.prefix}note:{job_id}"
+
+    def progress(self, job_id: str) -> str:
+        """How far a job is; also the channel on which that is published."""
+        return f"{self.prefix}progress:{job_id}"
 
     def control(self, worker_id: str) -> str:
         """The channel on which a worker learns what to cancel."""

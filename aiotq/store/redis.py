@@ -33,6 +33,8 @@ from aiotq.store.contract import (
     ServerFacts,
 )
 from aiotq.store.facts import look
+from aiotq.store.notes import NotesTaken
+from aiotq.store.tallies import Tallied
 from aiotq.store.vet import vet
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
     from aiotq.store.contract import Finished, WorkerCard
+    from aiotq.store.notes import Noted
+    from aiotq.store.tallies import Tally
 
 T = TypeVar("T")
 BLOCK_MARGIN_S = 2.0  # a BLPOP's timeout comes up to 0.1 s late; the rest is for the network
@@ -166,6 +170,10 @@ class RedisStore(CallerVerbs):
             epoch=self._wire.epoch,
         )
 
+    async def tally(self, worker_id: str, tally: Tally, *, now_ms: int = 0) -> Tallied:
+        known, garbage = await self._run(scripts.TALLY, worker_id, now_ms, *shapes.tally(tally))
+        return Tallied(known=bool(known), garbage=shapes.words(garbage))
+
     async def reclaim(self, worker_id: str, *, seen_ms: int, limit: int = MAX_RECLAIMED, now_ms: int = 0) -> Reclaimed:
         return Reclaimed(await self._run(scripts.RECLAIM, worker_id, now_ms, seen_ms, limit))
 
@@ -178,6 +186,10 @@ class RedisStore(CallerVerbs):
     ) -> Promoted:
         leader, moved, wait_us, *garbage = await self._run(scripts.PROMOTE, worker_id, now_ms, limit, lease_ms)
         return Promoted(leader=bool(leader), moved=moved, wait_us=wait_us, garbage=shapes.words(garbage))
+
+    async def note(self, worker_id: str, notes: Sequence[Noted]) -> NotesTaken:
+        noted, garbage = await self._run(scripts.NOTE, worker_id, *shapes.noted(notes))
+        return NotesTaken(noted=[byte == 49 for byte in noted], garbage=shapes.words(garbage))
 
     async def wait_token(self, queues: Sequence[str], *, block_s: float = BLOCK_S) -> str | None:
         keys = [self._keys.wake(queue) for queue in queues]

@@ -36,6 +36,8 @@ RESUME = Script("resume")
 TOKEN = Script("token")
 BACKLOG = Script("backlog")
 WATCH = Script("watch")
+NOTE = Script("note")
+TALLY = Script("tally")
 VET = Script("vet")
 DISCARD = Script("discard")
 FRONT = Script("front")
@@ -58,6 +60,8 @@ OTHERS = (
     TOKEN,
     BACKLOG,
     WATCH,
+    NOTE,
+    TALLY,
     VET,
 )
 ALL = OTHERS + OPERATORS

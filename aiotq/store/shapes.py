@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec import structs
+from msgspec import json, structs
 
 from aiotq.store.contract import Claimed, Ended, Exchanged, Postponed
+from aiotq.store.notes import MOST_BYTES, MOST_LINES, Notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotq.store.contract import Finished, NewJob
+    from aiotq.store.notes import Noted
+    from aiotq.store.tallies import Tally
 
+_ENQUEUED = re.compile(rb"......([0-9]{13})", re.DOTALL)  # the header of a record, as record.py has it
 MOST = (1 << 53) - 1  # as in lib.lua: what is larger may have been rounded; a record's own limit is one more
 
 
@@ -53,6 +58,22 @@ def outcomes(finished: Sequence[Finished]) -> tuple[int, list[str | bytes | int]
         else:
             others += (outcome.ticket, "b", b"", 0, cast("Any", outcome).new_ticket)
     return len(first), argv + others if others else argv, first + rest if rest and first else None
+
+
+def tally(told: Tally) -> list[str | bytes | int]:
+    """As tally.lua takes it."""
+    argv: list[str | bytes | int] = [told.number, told.vitals or b"", len(told.counters)]
+    for name, more in told.counters.items():
+        argv += (name, more)
+    for failing in told.failures:
+        last = json.encode({"id": failing.job_id, "message": failing.message})
+        argv += (
+            f"{failing.task}\0{failing.error}".encode(errors="backslashreplace"),
+            failing.count,
+            "true" if failing.dead else "false",
+            last[1:],
+        )
+    return argv
 
 
 def word(data: bytes) -> str:
@@ -102,3 +123,19 @@ def exchanged(reply: list[Any], *, order: list[int] | None, epoch: int) -> Excha
         next_due_us=due_us,
         epoch=epoch,
     )
+
+
+def noted(notes: Sequence[Noted]) -> list[str | bytes | int]:
+    """As note.lua takes them, after the worker's id."""
+    argv: list[str | bytes | int] = [MOST_LINES, MOST_BYTES, len(notes)]
+    for one in notes:
+        argv += (one.ticket, one.ttl_ms, one.progress or b"", one.claim, len(one.lines))
+        for number, text in one.lines:
+            argv += (number, text)
+    return argv
+
+
+def notes(header: bytes | None, lines: Sequence[bytes] | None, progress: bytes | None) -> Notes:
+    """What was read of a job: the first 19 bytes of its record, its log, its progress."""
+    since = _ENQUEUED.fullmatch(header or b"")
+    return Notes(enqueued_ms=int(since[1]) if since else None, lines=lines or (), progress=progress or None)

@@ -15,7 +15,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from msgspec import msgpack
+from msgspec import msgpack, structs
 
 from aiotq.current import CURRENT
 from aiotq.errors import ResultTooLarge, SerializationError, UsageError
@@ -23,7 +23,8 @@ from aiotq.frames import describe, full_traceback, ours
 from aiotq.job import Failed
 from aiotq.registry import task_at
 from aiotq.retry import decide
-from aiotq.worker.call import BEGINS, LENGTH, Answer, Call, Here, frame
+from aiotq.worker.call import LENGTH, Answer, Call, Here
+from aiotq.worker.courier import Courier
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -43,9 +44,10 @@ def main() -> None:
     del sys.argv[1:]
     os.set_inheritable(channel, False)
     with socket.socket(fileno=channel) as link, link.makefile("rb") as incoming:
+        courier = Courier(link)
         while header := incoming.read(LENGTH):
             call = _calls.decode(incoming.read(int.from_bytes(header, "big")))
-            link.sendall(frame(_serve(call, link)))
+            courier.answer(_serve(call, courier))
 
 
 def _leave_it_to_the_worker(_number: int, _frame: FrameType | None) -> None:
@@ -73,13 +75,13 @@ def _end_with_worker(lifeline: int) -> None:
 # --- one attempt ------------------------------------------------------------------------------------------------------
 
 
-def _serve(call: Call, link: socket.socket) -> Answer:
+def _serve(call: Call, courier: Courier) -> Answer:
     try:
         registered = _find(call)
     except BaseException as error:  # noqa: BLE001  the user's module: whatever it raises is said to its user
         return Answer(missing=describe(error), traceback=full_traceback(error) if call.traceback else None)
-    link.sendall(BEGINS)
-    return copy_context().run(_attempt, call, registered)
+    courier.begin(call.job.ticket)
+    return copy_context().run(_attempt, call, registered, courier)
 
 
 def _find(call: Call) -> RegisteredTask:
@@ -102,8 +104,8 @@ def _find(call: Call) -> RegisteredTask:
     return found.registered
 
 
-def _attempt(call: Call, task: RegisteredTask) -> Answer:
-    CURRENT.set(call.job)
+def _attempt(call: Call, task: RegisteredTask, courier: Courier) -> Answer:
+    CURRENT.set(structs.replace(call.job, scribe=courier.number))
     try:
         args, kwargs = task.codec.decode_arguments(call.args, call.kwargs)
         value = task.fn(*args, **kwargs)

@@ -12,10 +12,10 @@ class ServerClock:
     one is believed, and a slow one does not set the clock back, to before what has been stamped already.
     """
 
-    __slots__ = ("_at_s", "_ms")
+    __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._ms, self._at_s = 0.0, monotonic()
+        self._known = 0.0, monotonic()  # Unix ms at a moment; in one, as other threads read it
 
     def at(self, at_s: float) -> int:
         """`now_ms` of that moment (monotonic), for whoever has looked at the clock already."""
@@ -25,11 +25,12 @@ class ServerClock:
         """A reply said what time it was, at some moment since its request was sent (monotonic)."""
         at_s = monotonic()
         latest_ms = now_ms + 1 + (at_s - sent_at_s) * 1000  # it was cut to whole milliseconds
-        self._ms, self._at_s = min(max(self._passed_ms(at_s), float(now_ms)), latest_ms), at_s
+        self._known = min(max(self._passed_ms(at_s), float(now_ms)), latest_ms), at_s
 
     def now_ms(self) -> int:
         """Unix milliseconds by Redis's clock; 0 before the first reply."""
         return self.at(monotonic())
 
     def _passed_ms(self, at_s: float) -> float:
-        return self._ms + (at_s - self._at_s) * 1000 if self._ms else 0.0
+        ms, since_s = self._known
+        return ms + (at_s - since_s) * 1000 if ms else 0.0

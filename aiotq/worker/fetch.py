@@ -53,7 +53,7 @@ class Fetcher:
     ) -> None:
         self._store, self._settings, self._clock = store, settings, clock
         self._admission, self._runner, self._lease_good = admission, runner, lease_good
-        self.worker_id, self._hands = "", Hands()
+        self.worker_id, self._hands = "", Hands(runner.scribe)
         self.held = self._hands.held  # by ticket
         self.ready: deque[Held] = deque()  # admitted, waiting for a slot
         self.hungry, self.doubt = True, False  # there may be something to claim; ask the store what is in hand
@@ -181,20 +181,20 @@ class Fetcher:
 
     async def _exchange(self) -> None:
         batch = self._outbox.batch()
-        in_doubt, self.doubt, self.hungry = self.doubt, False, False
-        limit = MAX_CLAIMED if in_doubt else self.room()
-        leaving = {held.ticket for held, _ in batch}
-        staying = [ticket for ticket in self.held if ticket not in leaving] if in_doubt else None
-        self.thirsty.clear()
-        sent_at_s = monotonic()
         try:
+            await self._runner.scribe.close(batch)
+            in_doubt, self.doubt, self.hungry = self.doubt, False, False
+            limit = MAX_CLAIMED if in_doubt else self.room()
+            leaving = {held.ticket for held, _ in batch}
+            self.thirsty.clear()
+            sent_at_s = monotonic()
             reply = await self._store.exchange(
                 self.worker_id,
                 [finished for _, finished in batch],
                 queues=self._settings.queues,
                 limit=limit,
                 suspects=self._hands.may_take_suspect(leaving),
-                held=staying,
+                held=[ticket for ticket in self.held if ticket not in leaving] if in_doubt else None,
                 failure_ttl_ms=self._settings.failure_ttl_ms,
             )
         except BaseException:
@@ -214,9 +214,10 @@ class Fetcher:
     async def flush(self) -> None:
         """Store the outcomes at hand and claim nothing: a forced stop's last words. May be repeated if it fails."""
         while self._outbox:
-            with self._outbox.leaving() as finished:
-                ttl_ms = self._settings.failure_ttl_ms
-                await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=ttl_ms)
+            with self._outbox.leaving() as batch:
+                await self._runner.scribe.close(batch)
+                finished, keep_ms = [one for _, one in batch], self._settings.failure_ttl_ms
+                await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=keep_ms)
 
     def _take(self, reply: Exchanged, batch: list[Decided], *, in_doubt: bool, limit: int) -> None:
         self._clock.set(reply.now_ms, sent_at_s=self._asked_at_s)
@@ -276,10 +277,8 @@ class Fetcher:
 
     def _lost_all(self, batch: Iterable[Decided]) -> None:
         """Reclaimed: all that was in hand is another worker's now, with what was on its way to be stored."""
-        jobs = len(self.held)
         self._outbox.clear(batch)
-        for ticket in list(self.held):
-            self._drop(ticket)
+        jobs = len([self._drop(ticket) for ticket in list(self.held)])
         self._hands.forget_stops()
         said = "this worker's lease had ended and its %d jobs went to others; starting afresh"
         say(logging.ERROR, "lease_lost", said, jobs, jobs=jobs)

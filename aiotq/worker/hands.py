@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from aiotq.store.contract import Exchanged
+    from aiotq.worker.scribe import Scribe
 
 
 class Hands:
     """The jobs in hand, by their tickets."""
 
-    def __init__(self) -> None:
+    def __init__(self, scribe: Scribe) -> None:
         self.held: dict[str, Held] = {}
+        self._scribe = scribe
+        scribe.held = self.held
         self._suspects: set[str] = set()  # of the tickets held; one at most, but for what a doubt brings
         self._stops: set[str] = set()  # ids of jobs that shall stop and are not in hand: perhaps on their way
         self._numbers = count()
@@ -47,6 +50,8 @@ class Hands:
         """Its outcome is acknowledged, or it is another worker's now."""
         if self._suspects:
             self._suspects.discard(ticket)
+        if self._scribe.pages:
+            self._scribe.forget(ticket)
         return self.held.pop(ticket, None)
 
     def may_take_suspect(self, leaving: Collection[str]) -> bool:

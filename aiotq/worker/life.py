@@ -9,7 +9,6 @@ from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from aiotq.errors import StoreError
 from aiotq.worker.admit import Admission
 from aiotq.worker.clock import ServerClock
 from aiotq.worker.ears import hear_cancels, hear_tokens
@@ -17,9 +16,11 @@ from aiotq.worker.fetch import Fetcher
 from aiotq.worker.held import Held, Why
 from aiotq.worker.join import LAST_WORDS_S, reach, register
 from aiotq.worker.keeper import Keeper
+from aiotq.worker.leave import say_goodbye
 from aiotq.worker.log import say
 from aiotq.worker.outbox import Outbox
 from aiotq.worker.run import Runner
+from aiotq.worker.scribe import Scribe
 from aiotq.worker.settings import STUCK_AFTER_S
 from aiotq.worker.watch import Watch
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from aiotq.worker.report import Report
     from aiotq.worker.settings import WorkerSettings
 
-GOODBYE_AGAIN_S = 0.05
 FORMER = 16  # ids of its own that a worker names as it comes anew
 
 
@@ -65,8 +65,11 @@ class Life:
         self._admission = Admission(
             store, registry, settings, clock, ready=self._ready, decided=self._decided, late=self._freed
         )
+        self.scribe = Scribe(store, settings, clock, self._admission.outage)
         self._watch = self._admission.watch = watch = Watch(settings.hooks, report, label=label)
-        self.runner = Runner(settings, started=watch.started, decided=self._decided, freed=self._freed)
+        self.runner = Runner(
+            settings, scribe=self.scribe, started=watch.started, decided=self._decided, freed=self._freed
+        )
         self.fetcher = Fetcher(
             store,
             settings,
@@ -137,7 +140,7 @@ class Life:
                 self.store, self.settings, fetcher.outage, label=self._label, former=former[-FORMER:]
             )
             former.append(worker_id)
-            fetcher.worker_id = worker_id
+            fetcher.worker_id = self.scribe.worker_id = worker_id
             if self.registered is not None:
                 self.registered(worker_id)
             # However long users are ready to wait for an answer: the lease is not.
@@ -155,7 +158,7 @@ class Life:
                 self.keeper = None
             if fetcher.stopping or not fetcher.lost.is_set():
                 break
-        await self._retire(worker_id)
+        await self._retire()
         self._working = None  # ... and the lifespan's end, if it must go at once
 
     async def _work_as(self, worker_id: str, keeper: Keeper) -> None:
@@ -166,16 +169,17 @@ class Life:
                 duties.create_task(hear_tokens(self.store, self.fetcher, queues=self.settings.queues)),
                 duties.create_task(hear_cancels(self.store, self.fetcher, worker_id=worker_id)),
                 duties.create_task(keeper.watched()),
+                duties.create_task(self.scribe.run()),
             ]
             working.add_done_callback(lambda _: [other.cancel() for other in others])
             if not self.started.done():
                 self.started.set_result(None)
 
-    async def _retire(self, worker_id: str) -> None:
+    async def _retire(self) -> None:
         """Say goodbye; what is still in hand goes back to the front of its line. Then see off whose code runs on."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
-                await self._say_goodbye(worker_id)
+                await say_goodbye(self.store, self.fetcher, queues=self.settings.queues, registered=self.registered)
         # Cancelled already, they may clean up; a thread can't be cancelled, and who is forced does not wait for one.
         ending = [
             held.handle
@@ -184,20 +188,6 @@ class Life:
         ]
         if ending:
             await asyncio.wait(ending, timeout=LAST_WORDS_S if self.forced else STUCK_AFTER_S)
-
-    async def _say_goodbye(self, worker_id: str) -> None:
-        """Again, if the store has not heard it."""
-        while True:
-            try:
-                await self.fetcher.flush()
-                await self.store.retire(worker_id)
-                if self.registered is not None:
-                    self.registered(None)
-                for queue in self.settings.queues:  # a token may have come just now to the ear that was closed
-                    await self.store.leave_token(queue)
-                return
-            except StoreError:
-                await asyncio.sleep(GOODBYE_AGAIN_S)
 
     # --- how it is stopped --------------------------------------------------------------------------------------
 

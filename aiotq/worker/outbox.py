@@ -74,11 +74,11 @@ class Outbox:
         self._over.extendleft(reversed(over))
 
     @contextmanager
-    def leaving(self) -> Generator[list[Finished]]:
+    def leaving(self) -> Generator[list[Decided]]:
         """What one call of the store may carry; it comes back in if the call fails."""
         batch = self.batch()
         try:
-            yield [finished for _, finished in batch]
+            yield batch
         except BaseException:
             self.again(batch)
             raise

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import msgpack
 
 from aiotq.errors import ProcessDied
-from aiotq.worker.call import LENGTH, Answer, Call, frame
+from aiotq.worker.call import LENGTH, Answer, Call, Said, frame
 from aiotq.worker.settings import STUCK_AFTER_S
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ MAX_ANSWER = 1 << 31  # bytes; whoever says more has not said what aiotq says
 
 BOOT = "import sys; sys.path[:] = sys.argv[3:]; from aiotq.worker.child import main; main()"
 
-_answers = msgpack.Decoder(Answer)
+_answers = msgpack.Decoder(Answer | Said)
 
 
 class Pool:
@@ -48,8 +48,9 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def run(self, call: Call, begun: Callable[[], None]) -> Answer:
+    async def run(self, call: Call, begun: Callable[[], None], said: Callable[[Said], None]) -> Answer:
         """Run an attempt in a process of its own; cancelled, it kills the process. begun: called as the task begins.
+        said: called with what it writes.
 
         Raises ProcessDied if the process could not start, or ended before the attempt did.
         """
@@ -58,7 +59,7 @@ class Pool:
             used = bool(self._idle)
             process = self._idle.pop() if used else await self._start()
             try:
-                answer = await process.run(call, begun)
+                answer = await process.run(call, begun, said)
                 break
             except BaseException as error:
                 process.kill()
@@ -173,7 +174,7 @@ class _Process:
             os.close(end)
         return cls(process, reader, writer, lifeline)
 
-    async def run(self, call: Call, begun: Callable[[], None]) -> Answer:
+    async def run(self, call: Call, begun: Callable[[], None], said: Callable[[Said], None]) -> Answer:
         """One attempt. Raises ProcessDied."""
         self.begun = False
         try:
@@ -185,7 +186,10 @@ class _Process:
                 self.begun = True
                 begun()
                 body = await self._receive()
-            return _answers.decode(body)
+            while isinstance(answer := _answers.decode(body), Said):
+                said(answer)
+                body = await self._receive()
+            return answer
         except TimeoutError:
             raise ProcessDied(
                 f"the process of this attempt had not imported {call.module} after {START_S:g} s and was killed; "

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from aiotq.job import ErrorInfo
     from aiotq.record import Record
     from aiotq.registry import RegisteredTask
+    from aiotq.worker.scribe import Scribe
     from aiotq.worker.settings import WorkerSettings
 
 
@@ -52,11 +53,12 @@ class Runner:
         self,
         settings: WorkerSettings,
         *,
+        scribe: Scribe,
         started: Callable[[Held], None],
         decided: Callable[[Sequence[Held]], None],
         freed: Callable[[], None],
     ) -> None:
-        self._settings = settings
+        self._settings, self.scribe = settings, scribe
         self._loop = asyncio.get_running_loop()
         self._started, self._decided, self._freed = started, decided, freed
         self._limiter: anyio.CapacityLimiter | None = None
@@ -162,7 +164,7 @@ class Runner:
             else:
                 doc = record.doc
                 args, kwargs = task.codec.decode_arguments(doc.args, doc.kwargs)
-                job = _current(held, task, record, self.state)
+                job = _current(held, task, record, self.state, self.scribe.number)
                 CURRENT.set(job)
                 if self._middleware:
                     outcome = await Around(self, held, task, record).run(self._middleware, job, args, kwargs)
@@ -185,7 +187,8 @@ class Runner:
     async def in_process(self, held: Held, task: RegisteredTask, record: Record, args: bytes, kwargs: bytes) -> Answer:
         """Run the user's function in a process of the pool, which decides what its failure comes to."""
         call = _call(self._settings, held, task, record, args, kwargs)
-        answer = await self.pool.run(call, partial(self._begin_time, held, self._overdue))
+        heard = partial(self.scribe.heard, held.ticket, held.attempt)
+        answer = await self.pool.run(call, partial(self._begin_time, held, self._overdue), heard)
         refuse_late(held)  # it ended as it was about to be killed
         held.traceback = answer.traceback
         return answer
@@ -294,7 +297,7 @@ def _call(
         path=task.path,
         args=args,
         kwargs=kwargs,
-        job=_current(held, task, record, None),
+        job=_current(held, task, record, None, None),
         max_result=settings.max_result,
         spread=random.random(),  # noqa: S311  jitter, no secret
         traceback=LOG.isEnabledFor(logging.DEBUG),
@@ -303,7 +306,7 @@ def _call(
     )
 
 
-def _current(held: Held, task: RegisteredTask, record: Record, state: object) -> CurrentJob:
+def _current(held: Held, task: RegisteredTask, record: Record, state: object, scribe: int | None) -> CurrentJob:
     return CurrentJob(
         id=held.job_id,
         attempt=held.attempt,
@@ -315,6 +318,8 @@ def _current(held: Held, task: RegisteredTask, record: Record, state: object) ->
         fence=held.fence,
         state=state,
         headers=record.doc.headers or {},
+        ticket=held.ticket,
+        scribe=scribe,
     )
 
 

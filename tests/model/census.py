@@ -58,6 +58,10 @@ class Census:
     wake: dict[str, int] = field(default_factory=dict)  # the number of tokens
     poller: bytes | None = None
     fence: int = 0
+    ended: list[str] = field(default_factory=list)  # newest first
+    stats: dict[str, dict[str, bytes]] = field(default_factory=dict)  # by "m:<minute>" ...
+    failures: dict[str, bytes] = field(default_factory=dict)
+    folded: int | None = None  # the last minute that has been counted in its hour
     others: set[str] = field(default_factory=set)  # keys that this census knows nothing of
     ttl_ms: dict[str, int] = field(default_factory=dict, compare=False)  # of every key; -1: none
     back_ms: int = field(default=0, compare=False)  # so far the server's clock may have stepped back: TTLs look longer
@@ -88,6 +92,10 @@ def _pairs(flat: list[bytes]) -> dict[str, int]:
     return {text(name): int(float(number)) for name, number in zip(flat[::2], flat[1::2], strict=True)}
 
 
+def _fields(flat: list[bytes]) -> dict[str, bytes]:
+    return {text(name): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
 # How a key's value is read, by its first word and its type.
 READ: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("job", "string"): bytes,
@@ -104,14 +112,26 @@ READ: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("queues", "set"): lambda value: {text(one) for one in value},
     ("poller", "string"): bytes,
     ("fence", "string"): int,
+    ("ended", "list"): lambda value: [text(one) for one in value],
+    ("stats", "hash"): _fields,
+    ("failures", "hash"): _fields,
 }
-FAMILIES = {"job": "records", "line": "lines", "lines": "index", "active": "active", "wake": "wake"}
+FAMILIES = {
+    "job": "records",
+    "line": "lines",
+    "lines": "index",
+    "active": "active",
+    "wake": "wake",
+    "stats": "stats",
+}
 
 
 def _file(census: Census, name: str, kind: str, value: Any) -> None:
     part, _, rest = name.partition(":")
     if (part, kind) == ("worker", "hash"):
         census.cards.add(rest)
+    elif (name, kind) == ("stats:folded", "string"):
+        census.folded = int(value)
     elif (part, kind) not in READ:
         census.others.add(name)
     elif part in FAMILIES:
@@ -164,7 +184,7 @@ def _ends_of_keys(census: Census) -> list[str]:
                     0 < ttl_ms <= TOKEN_TTL_MS + census.back_ms and census.wake.get(rest) in {1, 2},
                     "one token, or two, with a minute's TTL",
                 )
-            case "poller" | "dead" | "stats":
+            case "poller" | "dead" | "stats" | "failures":
                 ends, wanted = ttl_ms > 0, "one"
             case _:
                 ends, wanted = ttl_ms == -1, "none"

@@ -43,6 +43,8 @@ async def test_current_job_is_known_there_but_for_the_state(app: App, valkey: Se
         found = await job.result(timeout=WITHIN_S)
         info = await job.info()
     assert found.pop("fence") > 0
+    assert found.pop("ticket").endswith(job.id)
+    assert found.pop("scribe") > 0
     assert found.pop("enqueued_ms") == round(info.enqueued_at.timestamp() * 1000)
     assert found == {
         "id": job.id,

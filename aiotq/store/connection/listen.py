@@ -31,28 +31,37 @@ MESSAGE = 3  # parts of one: kind, channel, payload or count
 class Subscription:
     """One listener of one channel. `next` gives None ("look for yourself") once subscribed, then what is published."""
 
-    __slots__ = ("_news", "_waiter", "channel")
+    __slots__ = ("channel", "news", "waiter")
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
-        self._news: deque[bytes | StoreError | None] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self.news: deque[bytes | StoreError | None] = deque()
+        self.waiter: asyncio.Future[None] | None = None
 
     def put(self, news: bytes | StoreError | None) -> None:
         """Hand news to the listener."""
-        self._news.append(news)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.news.append(news)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     async def next(self) -> bytes | None:
         """The next news. Raises StoreError if the server can't be reached or used at all."""
-        while not self._news:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        news = self._news.popleft()
-        if isinstance(news, StoreError):
-            raise news
-        return news
+        return (await self.next_of(self))[1]
+
+    @staticmethod
+    async def next_of(*subscriptions: Subscription) -> tuple[int, bytes | None]:
+        """The next news of several, and of which: of those that have some, the one named first. Raises as `next`."""
+        while True:
+            for place, subscription in enumerate(subscriptions):
+                if subscription.news:
+                    news = subscription.news.popleft()
+                    if isinstance(news, StoreError):
+                        raise news
+                    return place, news
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            for subscription in subscriptions:
+                subscription.waiter = waiter
+            await waiter
 
 
 class Listener:

@@ -7,7 +7,7 @@
 -- COST    a new job at batches of 100: SET, a part of RPUSH; a batch for several kinds of places: five commands more
 local now_ms = clock(ARGV[1])
 local stamp, jobs = string.format('%013d', now_ms), prefix .. 'job:'
-local reply, woken, order, lines, places, rooms = {}, {}, {}, {}, {}, {}
+local reply, woken, order, lines, places, rooms, new_in = {}, {}, {}, {}, {}, {}, {} -- new_in: how many, by queue
 -- Where jobs of this line and time go: their tickets gather in it, unless they are scheduled each by itself.
 local function place_of(where)
   local line, sign, ms = match(where, '^(.*:.)([@+<]?)(%-?%d*)$')
@@ -64,6 +64,7 @@ local function put_all()
       reply[#reply + 1] = '3'
     elseif new then
       reply[#reply + 1] = '0'
+      new_in[place.queue] = (new_in[place.queue] or 0) + 1
       local ticket = place.line .. generation .. ':' .. id
       if place.due_ms then
         schedule_at(place.due_ms, ticket)
@@ -87,4 +88,5 @@ or_back(put_all, function() -- a record without a ticket would wait for ever, an
     if reply[i] == '0' then remove(jobs .. ARGV[i * 4 - 2]) end
   end
 end)
+for queue, many in pairs(new_in) do counted('e:' .. queue, many, now_ms) end
 return table.concat(reply)

@@ -26,10 +26,12 @@ begin()
 
 -- 1. Outcomes, each behind the fence: whoever removes the ticket from `active` owns it.
 local stored, back, was, buried = {}, {}, {}, 0
+local ends = {} -- the state and id of each job that has ended
 local adrift = {} -- by ticket: out of `active`, and its outcome not stored
 local function store_end(job_id, record, ttl_ms)
   if marks then forget(job_id) end
   if not call('SET', jobs .. job_id, record, 'XX', 'PX', ttl_ms) then return false end
+  ends[#ends + 1] = sub(record, 2, 2) .. job_id
   if heard then publish('done:' .. job_id, #record <= LARGE and record or '') end
   return true
 end
@@ -86,12 +88,14 @@ if n_others > 0 then
       adrift[was[i]] = nil
     end
   end, function() -- as the outcome will be repeated
+    remember(ends)
     for ticket in pairs(adrift) do call('SADD', active, ticket) end
     for i = 1, #was do
       if adrift[was[i]] then call('SETRANGE', jobs .. id_of(was[i]), 2, sub(match(was[i], ':.:(....):'), 1, 4)) end
     end
   end)
 end
+remember(ends)
 if buried > 0 then trim_dead(buried, now_ms, failure_ttl_ms) end
 first = first + n_others * 5 -- of the tickets held in doubt
 

@@ -222,6 +222,49 @@ local function forget(id)
   safe('HDEL', prefix .. 'cancels', id)
 end
 
+-- Count in a hash of counters, whose TTL is renewed by each new field. What is no number there begins anew; of names that are
+-- too many one stands for the others. by: a whole number above 0, or its digits.
+local MOST_COUNTED = 600
+local MINUTE_TTL_MS = 10800000 -- 3 hours
+local function others_of(field) -- the name that stands for those which are like this one; nil: it has to have its own
+  local family = match(field, '^[eq]:') or match(field, '^t:.:') or match(field, '^tm:')
+  return family and family .. '(other)'
+end
+local function increase(key, field, by, ttl_ms)
+  local ok, now = pcall(safe, 'HINCRBY', key, field, by)
+  if not ok then
+    local was = call('HGET', key, field)
+    if not was or match(was, '^%d+$') and #was <= 15 then error(now, 0) end -- it was not for that
+    call('HSET', key, field, by)
+  elseif now ~= tonumber(by) then
+    return
+  elseif call('HLEN', key) > MOST_COUNTED then
+    local others = others_of(field)
+    if others and field ~= others then
+      call('HDEL', key, field)
+      return increase(key, others, by, ttl_ms)
+    end
+  end
+  call('PEXPIRE', key, ttl_ms)
+end
+
+-- Of this minute. A hint, as a token is: where nothing can be counted, nothing fails.
+local function counted(field, by, now_ms)
+  pcall(increase, string.format('%sstats:m:%.0f', prefix, math.floor(now_ms / 60000)), field, by, MINUTE_TTL_MS)
+end
+
+-- What has ended, newest first: state and id of each, of these the last 10,000. A hint as well.
+local RING, RING_SLACK = 10000, 1000
+local function keep_ended(entries)
+  local ended = prefix .. 'ended'
+  local length = safe('LPUSH', ended, unpack(entries))
+  if length <= RING + RING_SLACK then return end
+  if not pcall(call, 'LTRIM', ended, 0, RING - 1) then call('PEXPIRE', ended, 0) end
+end
+local function remember(entries)
+  if #entries > 0 then pcall(keep_ended, entries) end
+end
+
 -- What a person did, newest first: of these the last 10,000. entry: JSON without its "{", or nothing.
 local function audited(entry, now_ms)
   if not entry or entry == '' then return end

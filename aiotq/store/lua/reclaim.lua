@@ -30,6 +30,7 @@ end
 local woken, lines, tickets = {}, {}, safe('SPOP', active, limit)
 local adrift, origin, losses = {}, {}, {} -- by ticket as it is in `active`; the same by the new one; by job, as counted
 for i = 1, #tickets do adrift[tickets[i]] = true end
+local times_lost = 0 -- by all of them
 or_back(function()
   for i = 1, #tickets do
     local queue, place, generation, job_id = parse(tickets[i])
@@ -37,7 +38,7 @@ or_back(function()
       put_aside(tickets[i], active, now_ms)
       adrift[tickets[i]] = nil
     else
-      losses[job_id] = lost_again(job_id)
+      losses[job_id], times_lost = lost_again(job_id), times_lost + 1
       local ticket = tickets[i]
       if losses[job_id] >= 2 then
         place, ticket = 's', queue .. ':s:' .. generation .. ':' .. job_id
@@ -59,6 +60,7 @@ end, function()
     end
   end
 end)
+if times_lost > 0 then counted('lost', times_lost, now_ms) end
 wake(woken, 2) -- one that is frozen or cut off may still wait for a token, and takes the first to nowhere
 if call('SCARD', active) > 0 then return 1 end
 call('ZREM', workers, id)

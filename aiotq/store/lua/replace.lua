@@ -25,6 +25,9 @@ if ARGV[6] ~= '' then
   call('SET', key, ARGV[4], 'XX', 'PX', ARGV[6])
   forget(id)
   publish('done:' .. id, #ARGV[4] <= 16384 and ARGV[4] or '')
+  remember({ sub(ARGV[4], 2, 2) .. id })
+  if sub(ARGV[4], 2, 2) == 'c' then counted('cancelled', 1, now_ms) end -- as workers count those that they hold
+  if ARGV[11] then counted('q:' .. match(ARGV[11], '^[^:]*'), 1, now_ms) end
 else
   call('SET', key, ARGV[4], 'XX')
   safe('ZREM', prefix .. 'dead', id)

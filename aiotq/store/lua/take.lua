@@ -9,7 +9,7 @@ local queue, place = match(line, '^(.*):(.)$')
 local key = prefix .. 'line:' .. line
 local heard = call('EXISTS', prefix .. 'waits') > 0
 local marks = call('EXISTS', prefix .. 'lost', prefix .. 'cancels') > 0
-local wanted, ended, removed = {}, 0, 0 -- wanted: by ticket, where ARGV has the rest of it
+local wanted, ends, ended, removed = {}, {}, 0, 0 -- wanted: by ticket, where ARGV has the rest of it
 for at = 6, #ARGV, 4 do wanted[ARGV[at]] = at end
 begin()
 -- Records first: should their tickets not follow, they are stale, and dropped where they are met.
@@ -20,6 +20,7 @@ local function finish(ticket, id)
     removed = removed + 1
   else
     ended = ended + 1
+    ends[ended] = sub(ARGV[at + 2], 2, 2) .. id
     if heard then publish('done:' .. id, ARGV[at + 2]) end
   end
   if marks then forget(id) end
@@ -46,6 +47,11 @@ for i = 1, #tickets do
       if not at then removed = removed + 1 end
     end
   end
+end
+remember(ends)
+if ended > 0 then
+  counted('cancelled', ended, now_ms)
+  counted('q:' .. queue, ended, now_ms)
 end
 local first = 1
 while out == 0 and goes[first] do first = first + 1 end

@@ -18,7 +18,9 @@ for _, command in ipairs({ 'LLEN', 'LPOP', 'SCARD', 'SMEMBERS', 'SPOP', 'HLEN', 
 for _, command in ipairs({ 'LPUSH', 'RPUSH', 'SADD', 'SMISMEMBER', 'HGET', 'HMGET', 'HDEL', 'ZSCORE', 'ZREM' }) do
   try(command, key, 'x')
 end
-for _, command in ipairs({ 'GETRANGE', 'ZRANGE', 'ZRANGEBYSCORE', 'ZREVRANGEBYSCORE' }) do try(command, key, 0, 0) end
+for _, command in ipairs({ 'GETRANGE', 'LRANGE', 'ZRANGE', 'ZRANGEBYSCORE', 'ZREVRANGEBYSCORE' }) do
+  try(command, key, 0, 0)
+end
 try('LTRIM', key, 0, 0)
 try('SETRANGE', key, 0, '')
 try('HSET', key, 'x', 'x')

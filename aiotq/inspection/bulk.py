@@ -1,0 +1,77 @@
+"""An act on all jobs that a filter takes: in chunks, a few jobs at once, with one entry in the audit."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
+from aiotq.inspection import filters
+from aiotq.inspection.hand import DONE, TOLD, act_on, kept
+from aiotq.inspection.values import Bulk
+from aiotq.inspection.walking import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotq.inspection.acts import Act
+    from aiotq.inspection.desk import Desk
+    from aiotq.inspection.seen import Seen
+    from aiotq.inspection.values import JobFilter
+
+AT_ONCE = 25  # jobs: requests of as many go out together
+
+
+async def act_on_all(desk: Desk, act: Act, wanted: JobFilter, *, queue: str | None = None) -> Bulk:
+    """Raises UsageError (the filter; or records are signed, and no keys), StoreError, with how many were done."""
+    wanted = filters.checked(wanted)
+    subject = described(wanted) if queue is None else f"{described(wanted)} to {queue}"
+    done = skipped = looked = 0
+    try:
+        async for chunk in walk(desk, act, wanted):
+            looked += chunk.looked
+            for first in range(0, len(chunk.jobs), AT_ONCE):
+                some = chunk.jobs[first : first + AT_ONCE]
+                changed = await _together(desk, act, some, queue)
+                done, skipped = done + changed, skipped + len(some) - changed
+    except AiotqError as error:
+        with suppress(StoreError):
+            await kept(desk, f"{act} all", subject, f"failed after {done} jobs: {error}")
+        error.add_note(f"of {done} jobs it had been done before")
+        raise
+    await kept(desk, f"{act} all", subject, f"{done} jobs" + (f", {skipped} skipped" if skipped else ""))
+    return Bulk(done=done, skipped=skipped, looked=looked)
+
+
+async def _together(desk: Desk, act: Act, jobs: Sequence[Seen], queue: str | None) -> int:
+    """How many were changed. All have been tried before an error is raised."""
+    came = await asyncio.gather(*(_one(desk, act, job, queue) for job in jobs), return_exceptions=True)
+    for one in came:
+        if isinstance(one, BaseException):
+            raise one
+    return sum(one is True for one in came)
+
+
+async def _one(desk: Desk, act: Act, job: Seen, queue: str | None) -> bool:
+    if job.header is None:  # it is no record
+        return False
+    _, state, generation, _ = job.header
+    try:
+        came = await act_on(desk, act, job.summary.id, queue=queue, only=f"{state}{generation}".encode())
+    except (JobNotFound, InvalidRecord):
+        return False
+    return came in (DONE, TOLD)
+
+
+def described(wanted: JobFilter) -> str:
+    """A filter as the audit shows it: "status=failed task=send", or "all"."""
+    given = [
+        ("status", wanted.status),
+        ("queue", wanted.queue),
+        ("task", wanted.task),
+        ("error", wanted.error),
+        ("since", wanted.since and wanted.since.isoformat(timespec="seconds")),
+        ("until", wanted.until and wanted.until.isoformat(timespec="seconds")),
+    ]
+    return " ".join(f"{name}={value}" for name, value in given if value is not None) or "all"

@@ -1,0 +1,164 @@
+"""Walks through all jobs that a filter takes, for who acts on each: while others act, claim and enqueue.
+
+What lay in a place when the walk began is met, unless it has moved on; what came since is not, or not for long: a walk
+ends even if as much comes as goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiotq.inspection import filters
+from aiotq.inspection.acts import Act
+from aiotq.inspection.listing import look
+from aiotq.inspection.places import Dead, Ended, Running, Scheduled, Section, waiting
+from aiotq.inspection.seen import Seen, see
+from aiotq.job import JobStatus
+from aiotq.store.inspection import MOST_HELD, RING, Peek
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiotq.inspection.cursor import At
+    from aiotq.inspection.desk import Desk
+    from aiotq.inspection.places import Entry
+    from aiotq.inspection.values import JobFilter
+    from aiotq.store.inspection import Line, Operator
+
+CHUNK = 100  # jobs
+LOOK_BACK = 400  # tickets before the place in a line that was read last, among which it is looked for
+SPARE = 20  # windows more than it takes, for what moves meanwhile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Jobs that a filter takes."""
+
+    jobs: Sequence[Seen]
+    looked: int  # entries that were looked at for them
+
+
+async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
+    """The jobs that an act may be for, in chunks of at most CHUNK. What was enqueued since it began is left out."""
+    wanted = filters.checked(wanted)
+    began_ms = await desk.operator.now_ms()
+    for place in await _places(desk.operator, act, wanted):
+        at = None
+        for _ in range(2 * (place.length // CHUNK) + SPARE):
+            entries = await place.section.window(at, CHUNK)
+            if not entries:
+                break
+            at = entries[-1].at
+            worth = [entry for entry in entries if filters.may_match(wanted, entry) and entry.status in place.holds]
+            seen = (await look(desk, worth, now_ms=began_ms)).values()
+            whole = [await _whole(desk, one, now_ms=began_ms) for one in seen if _enqueued_ms(one) <= began_ms]
+            jobs = [one for one in whole if one is not None and filters.matches(wanted, one)]
+            yield Chunk(jobs=jobs, looked=len(entries))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    section: Section
+    holds: frozenset[JobStatus]
+    length: int  # as it began
+
+
+_ENDED = frozenset({JobStatus.SUCCEEDED, JobStatus.CANCELLED})  # what has failed is among the dead letters, and longer
+# In the order in which jobs go: one that moves on is met later, and none that was just put there.
+_ORDER = {
+    Act.RETRY: (JobStatus.FAILED,),
+    Act.CANCEL: (JobStatus.SCHEDULED, JobStatus.QUEUED, JobStatus.RUNNING),
+    Act.DISCARD: (JobStatus.SUCCEEDED, JobStatus.FAILED),
+    Act.PROMOTE: (JobStatus.SCHEDULED,),
+    Act.REQUEUE: (JobStatus.QUEUED, JobStatus.SCHEDULED),
+}
+
+
+async def _places(operator: Operator, act: Act, wanted: JobFilter) -> Sequence[_Place]:
+    """Where jobs may lie that an act is for, and that a filter takes."""
+    found: list[_Place] = []
+    for status in _ORDER[act]:
+        holds = _ENDED if status is JobStatus.SUCCEEDED else frozenset({status})
+        if wanted.status is not None and wanted.status not in holds:
+            continue
+        if status is JobStatus.QUEUED:
+            names = await operator.queue_names() if wanted.queue is None else [wanted.queue]
+            lines = await operator.lines(names)
+            found += [_Place(section=FromTheFront(operator, line), holds=holds, length=line.length) for line in lines]
+            continue
+        section: Section
+        match status:
+            case JobStatus.SCHEDULED:
+                section, length = Scheduled(operator), await operator.number("schedule")
+            case JobStatus.FAILED:
+                section, length = Dead(operator), await operator.number("dead")
+            case JobStatus.RUNNING:
+                section, length = Running(operator, queue=None), 10 * MOST_HELD
+            case _:
+                section, length = Ended(operator), RING
+        found.append(_Place(section=section, holds=holds, length=length))
+    return found
+
+
+def _enqueued_ms(seen: Seen) -> int:
+    return 0 if seen.header is None else seen.header[3]
+
+
+async def _whole(desk: Desk, seen: Seen, *, now_ms: int) -> Seen | None:
+    """Of one whose record was too large for a list, all that a filter may ask for."""
+    if seen.record is not None:
+        return seen
+    data = await desk.store.read(seen.summary.id, at_most=desk.most + 1)
+    return see(desk, seen.entry, Peek(data, len(data)), now_ms=now_ms) if data else None
+
+
+# --- a line -----------------------------------------------------------------------------------------------------------
+
+
+class FromTheFront(Section):
+    """A line, from where jobs are claimed on, for as many tickets as it had when the walk began.
+
+    So what is put to its back meanwhile is not met. Its front moves as workers claim: so a place in it is told by the
+    ticket that was read last, and by how far that was from the front, and looked for anew.
+    """
+
+    name = "line"
+
+    def __init__(self, operator: Operator, line: Line) -> None:
+        super().__init__(operator)
+        self._line, self._left = line, line.length
+        self._next, self._last = 0, ""  # how many were before what comes next; the ticket before it
+
+    async def window(self, at: At | None, most: int) -> Sequence[Entry]:
+        """What follows; at: anything but None: it remembers itself where it is."""
+        most = min(most, self._left)
+        if most == 0:
+            return ()
+        first, tickets = await self._after(most) if at is not None else (0, await self._read(0, most))
+        if tickets:
+            self._next, self._last = first + len(tickets), tickets[-1]
+            self._left -= len(tickets)
+        return [waiting(text, (text,), JobStatus.QUEUED) for text in tickets]
+
+    async def _after(self, most: int) -> tuple[int, Sequence[str]]:
+        """What comes after the last one, and how many are before that."""
+        first = max(0, self._next - LOOK_BACK)
+        tickets = await self._read(first, self._next - first + CHUNK)
+        while True:
+            for index in range(len(tickets) - 1, -1, -1):
+                if tickets[index] == self._last:
+                    return await self._from(first + index + 1, tickets[index + 1 :], most)
+            if first == 0:
+                return 0, await self._read(0, most)  # it was claimed, and all before it
+            first = max(0, first - LOOK_BACK)
+            tickets = await self._read(first, LOOK_BACK + 1)
+
+    async def _from(self, first: int, tickets: Sequence[str], most: int) -> tuple[int, Sequence[str]]:
+        if len(tickets) >= most:
+            return first, tickets[:most]
+        return first, await self._read(first, most)
+
+    async def _read(self, first: int, count: int) -> Sequence[str]:
+        return await self._operator.line(self._line.queue, self._line.place, first, first + count - 1)
