@@ -6,19 +6,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiotq import checks
-from aiotq.inspection import detail, listing, machine, reads, tallies
+from aiotq.inspection import checkup as doctor
+from aiotq.inspection import detail, fitting, listing, machine, reads, tallies
+from aiotq.inspection import overview as summing
 from aiotq.inspection.acting import Acts
 from aiotq.inspection.desk import Desk
 from aiotq.inspection.values import JobFilter, Period
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from aiotq.inspection.desk import Core, Redaction
     from aiotq.inspection.values import (
         AuditEntry,
+        Check,
         Counts,
         FailureGroup,
+        Fit,
         JobDetail,
         JobSummary,
+        Overview,
         Page,
         QueueInfo,
         ServerInfo,
@@ -61,6 +68,10 @@ class Inspector(Acts):
         return other
 
     # --- what there is ------------------------------------------------------------------------------------------
+
+    async def overview(self) -> Overview:
+        """One screen: is all well, and if not, why, and what to do about it."""
+        return await summing.overview(self._desk)
 
     async def queues(self) -> tuple[QueueInfo, ...]:
         """All queues that ever had a job, are paused, or have a worker; by name, at most 1,000."""
@@ -138,6 +149,21 @@ class Inspector(Acts):
     async def audit(self, *, cursor: str | None = None, limit: int = 50) -> Page[AuditEntry]:
         """What people have done, the newest first; the last 10,000 acts."""
         return await reads.audit(self._desk, cursor=cursor, limit=limit)
+
+    async def checkup(self) -> tuple[Check, ...]:
+        """The server, its settings and this user's rights, each with the line that mends what is amiss.
+
+        It tries what a worker would have to do, on a key of its own; nothing is left of that.
+        """
+        return await doctor.checkup(self._desk)
+
+    async def fit(self, *, queues: Collection[str] | None = None, progress: Callable[[int], None] | None = None) -> Fit:
+        """Whether all that waits and is scheduled would run with the tasks of this app, as they are now.
+
+        Each job is decoded and bound as a worker would. queues: only those. progress: called with how many jobs have
+        been looked at, again and again. At most 1,000 misfits are listed.
+        """
+        return await fitting.fit(self._desk, queues=queues, progress=progress)
 
     async def server(self) -> ServerInfo:
         """The server, as it says of itself."""

@@ -123,7 +123,7 @@ def summary(entry: Entry, found: Record) -> JobSummary:
 
 def _large(entry: Entry, peek: Peek, header: tuple[int, str, str, int]) -> JobSummary:
     """Of a record that is not read whole for a list: its beginning says the task."""
-    named = _TASK.match(peek.data, records.HEADER) if header[0] == records.VERSION else None
+    named = _TASK.match(peek.data, records.HEADER) if header[0] <= records.VERSION else None
     try:
         task = None if named is None else msgspec.json.decode(named[1], type=str)
     except (msgspec.MsgspecError, ValueError):

@@ -25,6 +25,7 @@ _WHOLE_MINUTES = 5  # over which a rate is told
 _BUCKETS = range(len(BOUNDS_MS) + 1)
 _ENDS = ("started", "succeeded", "failed", "retried", "cancelled", "returned", "lost")
 _TIMES = (*(f"w{i}" for i in _BUCKETS), *(f"r{i}" for i in _BUCKETS), "wt", "rt")
+FOLDED = "folded"  # a minute's mark: it is counted in its hour and its day
 OTHER = "(other)"  # the fields that there was no room for
 MOST_HOURS = 192
 MOST_MESSAGE = 200
@@ -53,9 +54,23 @@ async def counts(desk: Desk, period: Period, *, last: int) -> tuple[Counts, ...]
     key, length_ms = _KEYS[period]
     now = await operator.now_ms() // length_ms
     numbers = range(now - last + 1, now + 1)
-    enqueued = [f"e:{name}" for name in (*await operator.queue_names(), OTHER)]
-    rows = await operator.fields([f"{key}{number}" for number in numbers], [*_ENDS, *_TIMES, *enqueued])
+    names = [*_ENDS, *_TIMES, *(f"e:{name}" for name in (*await operator.queue_names(), OTHER))]
+    rows = [Counter(row) for row in await operator.fields([f"{key}{number}" for number in numbers], names)]
+    if period is not Period.MINUTE:
+        for minute, row in (await _unfolded(operator, await operator.now_ms() // MINUTE_MS)).items():
+            index = minute * MINUTE_MS // length_ms - numbers[0]
+            if 0 <= index < last:
+                rows[index].update({name: row[name] for name in names if name in row})
     return tuple(_counts(number * length_ms, row) for number, row in zip(numbers, rows, strict=True))
+
+
+async def _unfolded(operator: Operator, minute: int) -> Mapping[int, Mapping[str, int]]:
+    """By number, the minutes that have not been counted in their hours and days yet; the running one is one of them."""
+    numbers = range(minute - _MOST[Period.MINUTE] + 1, minute + 1)
+    marks = await operator.fields([f"stats:m:{number}" for number in numbers], [FOLDED])
+    left = [number for number, mark in zip(numbers, marks, strict=True) if FOLDED not in mark]
+    rows = await operator.hashes([f"stats:m:{number}" for number in left])
+    return {number: row for number, row in zip(left, rows, strict=True) if row}
 
 
 def _counts(start_ms: int, row: Mapping[str, int]) -> Counts:
@@ -91,7 +106,8 @@ async def tasks(desk: Desk, *, hours: int) -> tuple[TaskInfo, ...]:
     now_ms = await operator.now_ms()
     if hours == 1:
         return of_tasks(desk, await _last(operator, "stats:m:", now_ms // MINUTE_MS, 60))
-    return of_tasks(desk, await _last(operator, "stats:h:", now_ms // HOUR_MS, hours))
+    minutes = await _unfolded(operator, now_ms // MINUTE_MS)
+    return of_tasks(desk, [*await _last(operator, "stats:h:", now_ms // HOUR_MS, hours), *minutes.values()])
 
 
 async def lately(desk: Desk, *, now_ms: int, minutes: int) -> tuple[TaskInfo, ...]:

@@ -250,7 +250,7 @@ async def test_records_that_cannot_be_read_are_shown_as_such(shop: App, look: In
     jobs = [await t.delay() for _ in range(3)]
     newer, broken, signed = (job.id for job in jobs)
     data = {job.id: await raw.get(f"{prefix}job:{job.id}") for job in jobs}
-    await raw.set(f"{prefix}job:{newer}", b"2" + data[newer][1:19] + b"\x00\xff not json")
+    await raw.set(f"{prefix}job:{newer}", b"9" + data[newer][1:19] + b"\x00\xff not json")
     await raw.set(f"{prefix}job:{broken}", data[broken][:19] + b"{]")
     await raw.set(f"{prefix}job:{signed}", b"<script>")
     items = {item.id: item for item in (await look.jobs()).items}

@@ -166,9 +166,9 @@ def _ends_of_keys(census: Census) -> list[str]:
     """Whatever outlives its job has a TTL; whatever waits has none."""
     found: list[str] = []
     found += [
-        f"{name} was put aside for ever"
+        f"{name} is kept for ever"
         for name in census.others
-        if name.startswith("aside:") and census.ttl_ms[name] < 0
+        if name.startswith(("aside:", "note:", "progress:")) and census.ttl_ms[name] < 0
     ]
     for name, ttl_ms in census.ttl_ms.items():
         part, _, rest = name.partition(":")

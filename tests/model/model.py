@@ -140,6 +140,12 @@ class Model(State):
             scheduled=any(text.split(":")[0] in wanted for text in self.schedule),
         )
 
+    def note(self, worker_id: str, tickets: Iterable[str]) -> list[bool]:
+        """Of which jobs it may keep what they wrote: of those that the worker holds, and that have a record."""
+        self._begin()
+        held = self.active.get(worker_id, set())
+        return [text in held and self.records.get(parse_ticket(text).job_id, b"")[6:19].isdigit() for text in tickets]
+
     def pause(self, queue: str) -> None:
         self._begin()
         self.paused.add(queue)

@@ -10,6 +10,7 @@ from hypothesis.stateful import initialize, rule
 
 from aiotq.job import parse_ticket
 from aiotq.store.contract import MAX_CLAIMED, MAX_PROMOTED, MAX_RECLAIMED, Reclaimed, WorkerCard
+from aiotq.store.notes import Noted
 from tests.model.hands import DAY_MS, DELAYS_MS, QUEUES, Hand, Request, outcome
 from tests.model.life import DICE, LEASE_MS, LOSSES, Life
 
@@ -179,6 +180,28 @@ class Workers(Life):
             self._reclaim(hand.worker_id, self.model.workers[hand.worker_id], chance.choice([1, MAX_RECLAIMED]))
         if late:
             self._send(self.sent[-1])
+
+    # --- their jobs write
+
+    @rule(die=DICE, lose=LOSSES)
+    def jobs_write(self, die: int, lose: str) -> None:
+        """... of which this worker holds some, and others not, or not any more."""
+        hand, chance = self._somebody(die), self.cast(die)
+        known = sorted(set().union(*(one.held for one in (*self.hands, *self.gone))))
+        tickets = chance.sample(known, min(3, len(known)))
+        if tickets:
+            self.send(partial(self._note, hand, tickets, chance.randint(1, 3)), lose=lose)
+
+    def _note(self, hand: Hand, tickets: list[str], claim: int) -> None:
+        line = b'{"at":%d,"level":"info","text":"x","attempt":1' % self.now_ms
+        notes = [
+            Noted(ticket=text, claim=claim, ttl_ms=DAY_MS, lines=[(1, line), (2, line)], progress=line + b"}")
+            for text in tickets
+        ]
+        self.before()
+        got = self.run(self.store.note(hand.worker_id, notes))
+        assert list(got.noted) == self.model.note(hand.worker_id, tickets)
+        self.pair.agree()
 
     # --- they watch each other
 

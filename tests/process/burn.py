@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from aiotq import App, Middleware, Reject, Retry, RetryPolicy, current_job
+from aiotq import App, JobLogHandler, Middleware, Reject, Retry, RetryPolicy, current_job
 from aiotq.errors import JobFailed
 from aiotq.hooks import Incoming, RunNext
 from tests.process.tasks import LOOK_EVERY_S, _Ledger
@@ -135,6 +137,34 @@ def fall(how: str) -> None:
 def send_on() -> str:
     """Enqueues from the process, where its worker's command line has said."""
     return add.delay_sync(1, 2).id
+
+
+@app.task(process=True, retries=0)
+def writes(ending: str) -> None:
+    """Writes by itself, by `logging` and from a thread, says how far it is, waits for the gate, and ends."""
+    job, logger = current_job(), logging.getLogger("burn")
+    handler = JobLogHandler()
+    logger.addHandler(handler)
+    job.log("by itself", level="warning")
+    logger.error("by %s", "logging")
+    logger.removeHandler(handler)
+    thread = threading.Thread(target=job.log, args=("from a thread",))
+    thread.start()
+    thread.join()
+    for number in range(100_000):
+        job.progress(number, of=100_000)
+    while not Path(os.environ["GATE"]).exists():
+        time.sleep(LOOK_EVERY_S)
+    job.log("at the end")
+    job.progress(100_000, of=100_000)
+    if ending == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(process=True)
+def chatters() -> None:
+    for number in range(5_000):
+        current_job().log(f"line {number}")
 
 
 class Doubles(Middleware):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 GUIDE = Path(__file__).parents[2].joinpath("docs", "guide.md").read_text("utf-8")
-SERVICE, RETRIES, CORES, LIMIT, TESTS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+SERVICE, RETRIES, CORES, NOTES, LIMIT, TESTS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def execute(code: str, *, module: str, namespace: str) -> dict[str, Any]:
@@ -45,6 +45,21 @@ async def test_a_task_that_keeps_a_core_busy_runs_in_a_process(
     cores: Any = importlib.import_module("cores_of_the_guide")
     async with cores.app.worker(pool_processes=1):
         assert await (await cores.primes.delay(100)).result(timeout=30) == 25
+
+
+async def test_a_job_is_followed_while_it_goes_on_and_its_log_is_read(
+    valkey: Server, namespace: str, monkeypatch: pytest.MonkeyPatch, app: App
+) -> None:
+    monkeypatch.setenv("AIOTQ_URL", valkey.url)
+    code = execute(NOTES, module="notes", namespace=namespace)
+    async with code["app"], code["app"].worker():
+        exports, resizes = await code["export"].delay(5), await code["resize"].delay(["a.png", "b.png"])
+        assert (await code["follow"](exports.id))[-1] == "5 of 5: page 5"
+        assert (await code["follow"](resizes.id))[-1] == "2 of 2: b.png"
+        assert await code["lines"](exports.id) == ["info: 5 pages to go", "warning: page 2 is empty"]
+        assert await exports.result(timeout=10) == "done"
+    for handler in list(code["log"].handlers):
+        code["log"].removeHandler(handler)
 
 
 def waits(app: App, task: str) -> list[float]:

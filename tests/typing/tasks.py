@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from aiotq import (
     Health,
     Job,
     JobInfo,
+    JobLogHandler,
     JobStatus,
     Middleware,
     Observer,
@@ -25,6 +27,7 @@ from aiotq import (
     task,
 )
 from aiotq.hooks import Attempt, Failed, Incoming, Outcome, Outgoing, RunNext, SendNext
+from aiotq.inspection import LogLine, Progress
 
 app = App()
 
@@ -128,7 +131,24 @@ async def what_handles_give() -> None:
     assert_type(await job.info(), JobInfo)
     assert_type(await job.cancel(), bool)
     assert_type(job.existed, bool)
+    assert_type(await job.logs(), tuple[LogLine, ...])
+    assert_type((await job.logs())[0].at, datetime)
+    assert_type(await job.progress(), Progress | None)
+    async for far in job.watch(timeout=timedelta(seconds=1)):
+        assert_type(far, Progress)
+        assert_type((far.done, far.of, far.note), tuple[float, float | None, str | None])
+    await job.watch()  # pyright: ignore[reportGeneralTypeIssues]
     (await job.info()).status = JobStatus.QUEUED  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def what_a_task_writes() -> None:
+    job = current_job()
+    job.log("x", level="warning")
+    assert_type(await job.progress(3, of=10, note="x"), None)
+    job.progress(0.5)  # in a plain def
+    await job.progress("3")  # pyright: ignore[reportArgumentType]
+    await job.progress(3, 10)  # pyright: ignore[reportCallIssue]
+    logging.getLogger().addHandler(JobLogHandler(level=logging.INFO))
 
 
 async def what_workers_are() -> None:

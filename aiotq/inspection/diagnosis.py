@@ -1,0 +1,392 @@
+"""What is wrong, and what to do: from what was seen to findings. Pure: one function a cause, each with its numbers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from aiotq.inspection import words
+from aiotq.inspection.signs import LATELY_MIN
+from aiotq.inspection.values import Finding, Severity
+
+if TYPE_CHECKING:
+    from aiotq.inspection.signs import Signs
+    from aiotq.inspection.values import JobSummary, QueueInfo
+
+OVERDUE_S = 30.0
+LONG_S = 60.0  # for which a job has run in a queue that is backed up, to be named
+HANGS_S = 300.0  # ... to be taken for one that hangs, where nothing ends
+STANDS_S = 30.0  # for which a job has waited beside free slots
+BLOCKED_S = 5.0
+SLOW_PING_S = 0.1
+NEARLY_FULL = 0.9  # of maxmemory
+LEAST_FAILED = 5  # attempts, for a task to be told of
+MOSTLY = 0.5  # of its attempts
+MANY_DEAD = 10  # lately
+EACH = 3  # of a kind that are told one by one
+
+_ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.NOTE: 2, Severity.OK: 3}
+
+
+def diagnose(signs: Signs) -> tuple[Finding, ...]:
+    """What is wrong, the worst first."""
+    found = [finding for rule in RULES for finding in rule(signs)]
+    return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
+
+
+def worst(findings: Iterable[Finding]) -> Severity:
+    """How bad it is in all."""
+    return min((finding.severity for finding in findings), key=lambda one: _ORDER[one], default=Severity.OK)
+
+
+# --- the server -------------------------------------------------------------------------------------------------
+
+
+def server_refuses(signs: Signs) -> Iterator[Finding]:
+    """It takes no writes."""
+    server = signs.server
+    used = f"{words.size(server.memory or 0)} of {words.size(server.memory_limit or 0)}"
+    said = {
+        "OOM": (
+            f"{server.kind} is full: it uses {used} (maxmemory), and refuses every new job (OOM)",
+            f"redis-cli CONFIG SET maxmemory {words.twice(server.memory_limit)}; or: aiotq queues, aiotq purge QUEUE",
+        ),
+        "READONLY": (
+            f"{server.url} is a read-only replica: nothing can be enqueued, run or stored there",
+            "point AIOTQ_URL at the primary (redis-cli ROLE names it), and start services and workers again",
+        ),
+        "LOADING": (
+            f"{server.kind} is loading its data, and serves nobody",
+            "wait; redis-cli INFO persistence says how far",
+        ),
+        "MISCONF": (
+            f"{server.kind} can't save to its disk, and so refuses every write (MISCONF)",
+            "look at its log and at its disk: df -h; then redis-cli BGSAVE",
+        ),
+    }.get(signs.refusal or "")
+    if said is not None:
+        yield _finding(Severity.CRITICAL, f"server_{(signs.refusal or '').lower()}", *said, kind="server")
+
+
+def server_fills(signs: Signs) -> Iterator[Finding]:
+    """It will be full soon."""
+    server = signs.server
+    if signs.refusal or not server.memory or not server.memory_limit:
+        return
+    share = server.memory / server.memory_limit
+    if share >= NEARLY_FULL and server.policy in (None, "noeviction"):
+        used = f"{words.size(server.memory)} of {words.size(server.memory_limit)}"
+        yield _finding(
+            Severity.WARNING,
+            "server_nearly_full",
+            f"{server.kind} is nearly full: it uses {used} (maxmemory, {share:.0%}); full, it refuses every new job",
+            f"redis-cli CONFIG SET maxmemory {words.twice(server.memory_limit)}",
+            kind="server",
+        )
+
+
+def server_evicts(signs: Signs) -> Iterator[Finding]:
+    """It throws jobs away when it is full."""
+    server = signs.server
+    if server.policy not in (None, "noeviction"):
+        near = server.memory_limit and (server.memory or 0) >= NEARLY_FULL * server.memory_limit
+        yield _finding(
+            Severity.CRITICAL if near else Severity.WARNING,
+            "server_evicts",
+            f"{server.kind} may evict keys once it is full (maxmemory-policy {server.policy}), and jobs with them",
+            "redis-cli CONFIG SET maxmemory-policy noeviction",
+            kind="server",
+        )
+
+
+def server_is_slow(signs: Signs) -> Iterator[Finding]:
+    """It answers late."""
+    if (signs.server.ping_s or 0) >= SLOW_PING_S:
+        what = f"{signs.server.kind} answers slowly: a PING took {signs.server.ping_s:.2f} s"
+        yield _finding(
+            Severity.WARNING, "server_slow", what, "aiotq doctor; then redis-cli SLOWLOG GET 10", kind="server"
+        )
+
+
+# --- workers ----------------------------------------------------------------------------------------------------
+
+
+def nobody_works(signs: Signs) -> Iterator[Finding]:
+    """No worker is alive."""
+    if signs.live:
+        return
+    todo = [f"{many:,} {what}" for many, what in ((signs.waiting, "wait"), (signs.scheduled, "are scheduled")) if many]
+    what = "no worker is alive" + (f", and {' and '.join(todo)}" if todo else "; nothing waits")
+    queues = [queue.name for queue in signs.queues if queue.waiting and not queue.paused]
+    hint = "python -m aiotq module:app" + (f" -q {','.join(queues[:5])}" if len(queues) in range(1, 6) else "")
+    yield _finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, hint)
+
+
+def workers_are_late(signs: Signs) -> Iterator[Finding]:
+    """Their lease has ended."""
+    for worker in signs.workers:
+        if worker.state in {"late", "gone"}:
+            since = "" if worker.last_seen_s is None else f" for {words.time(worker.last_seen_s)}"
+            fate = "others have begun to take its jobs back" if worker.state == "gone" else "its lease has ended"
+            held = f"; it holds {words.jobs(worker.used)}" if worker.used else ""
+            hint = f"on {worker.host or 'its host'}: ps -p {worker.pid}; if it hangs: kill -KILL {worker.pid}"
+            if not signs.live:
+                hint += "; then start another one, which takes its jobs back: python -m aiotq module:app"
+            what = f"worker {worker.label} has not been heard of{since}: {fate}{held}"
+            yield _finding(Severity.WARNING, "worker_late", what, hint, subject=worker.label, kind="worker")
+
+
+def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
+    """Their event loop stands still."""
+    for worker in signs.live:
+        if worker.blocked_s < BLOCKED_S:
+            continue
+        stands = f"has stood still for {words.time(worker.blocked_s)}: none of its jobs moves"
+        what = f"the event loop of worker {worker.label} {stands}"
+        look = "its log names the line"
+        if worker.jobs:
+            job = max(worker.jobs, key=lambda one: one.started_at)
+            runs = "; it runs " if len(worker.jobs) == 1 else f"; of its {words.jobs(len(worker.jobs))} it began last "
+            what += f"{runs}{job.task} ({words.short(job.id)})"
+            look = f"aiotq job {shlex.quote(words.short(job.id))}"
+        cure = "write that task as a plain def, which runs in a thread"
+        hint = f"{look}; {cure}; to free the worker's jobs: kill -KILL {worker.pid} on {worker.host or 'its host'}"
+        yield _finding(Severity.CRITICAL, "worker_blocked", what, hint, subject=worker.label, kind="worker")
+
+
+def slots_are_stuck(signs: Signs) -> Iterator[Finding]:
+    """Jobs that can't be ended hold slots."""
+    for worker in signs.live:
+        if not worker.stuck:
+            continue
+        every = worker.slots is not None and worker.stuck >= worker.slots
+        of = f" of its {worker.slots} slots" if worker.slots else " of its slots"
+        what = f"worker {worker.label}: {worker.stuck:,}{of} hold{'s' * (worker.stuck == 1)} a job that can't be ended"
+        what += ", so it takes no more" if every else ""
+        hint = (
+            f"restart it, and its jobs go back to their queues: on {worker.host or 'its host'}: kill -TERM {worker.pid}"
+        )
+        severity = Severity.CRITICAL if every else Severity.WARNING
+        yield _finding(severity, "worker_stuck", what, hint, subject=worker.label, kind="worker")
+
+
+def workers_vanish(signs: Signs) -> Iterator[Finding]:
+    """Jobs lost their workers lately."""
+    lost = sum(minute.lost for minute in signs.minutes[-LATELY_MIN:])
+    if lost:
+        whose = "its" if lost == 1 else "their"
+        what = f"{words.jobs(lost)} lost {whose} worker in the last {LATELY_MIN} minutes (killed, or out of memory)"
+        hint = "aiotq workers; on their hosts: journalctl -k | grep -i 'killed process'"
+        yield _finding(Severity.WARNING, "workers_vanish", what, hint)
+
+
+# --- queues -----------------------------------------------------------------------------------------------------
+
+
+def queues_are_paused(signs: Signs) -> Iterator[Finding]:
+    """Somebody has paused them."""
+    for queue in signs.queues:
+        if queue.paused:
+            what = f"queue {queue.name} is paused" + (
+                f", and {_wait(queue)}" if queue.waiting else "; nothing waits in it"
+            )
+            severity = Severity.WARNING if queue.waiting else Severity.NOTE
+            hint = f"aiotq resume {queue.name}"
+            yield _finding(severity, "queue_paused", what, hint, subject=queue.name, kind="queue")
+
+
+def queues_are_unserved(signs: Signs) -> Iterator[Finding]:
+    """No worker serves them."""
+    live = len(signs.live)
+    for queue in signs.queues:
+        if live and queue.waiting and not queue.workers:
+            what = (
+                f"no live worker serves queue {queue.name} ({live} serve{'s' * (live == 1)} others), and {_wait(queue)}"
+            )
+            hint = f"python -m aiotq module:app -q {queue.name}"
+            yield _finding(Severity.CRITICAL, "queue_unserved", what, hint, subject=queue.name, kind="queue")
+
+
+def queues_back_up(signs: Signs) -> Iterator[Finding]:
+    """All their workers are full, and more comes than ends."""
+    for queue in signs.queues:
+        serving = [worker for worker in signs.live if queue.name in worker.queues]
+        full = serving and all(worker.slots is not None and worker.used >= worker.slots for worker in serving)
+        if not full or queue.paused or not queue.waiting - queue.suspects:
+            continue
+        longest = max((job for worker in serving for job in worker.jobs), key=lambda job: job.running_s, default=None)
+        hangs = longest is not None and longest.running_s >= HANGS_S and not queue.ended_a_minute
+        grows = (queue.enqueued_a_minute or 0) > (queue.ended_a_minute or 0) or (queue.oldest_age_s or 0) >= LONG_S
+        if not (hangs or grows):
+            continue
+        slots = sum(worker.slots or 0 for worker in serving)
+        what = (
+            f"queue {queue.name} backs up: {_wait(queue)}; all {slots:,} slots of its {len(serving)} "
+            f"worker{'s' * (len(serving) > 1)} are taken"
+        )
+        if queue.enqueued_a_minute is not None and queue.ended_a_minute is not None:
+            what += f"; {queue.enqueued_a_minute:g} come a minute, {queue.ended_a_minute:g} end"
+        hint = f"start more: python -m aiotq module:app -q {queue.name}"
+        if longest is not None and longest.running_s >= LONG_S:
+            what += f"; {longest.task} ({words.short(longest.id)}) has run for {words.time(longest.running_s)}"
+            hint += f"; or look at what runs long: aiotq job {shlex.quote(words.short(longest.id))}"
+        if hangs and longest is not None:
+            free = f"free a slot: aiotq cancel {shlex.quote(words.short(longest.id))}"
+            hint = f"{free}; then give the task a timeout: @app.task(timeout=...)"
+        severity = Severity.CRITICAL if hangs else Severity.WARNING
+        yield _finding(severity, "queue_hangs" if hangs else "queue_full", what, hint, subject=queue.name, kind="queue")
+
+
+def queues_stand(signs: Signs) -> Iterator[Finding]:
+    """Jobs wait beside free slots."""
+    for queue in signs.queues:
+        serving = [worker for worker in signs.live if queue.name in worker.queues]
+        well = [worker for worker in serving if worker.state == "working" and worker.blocked_s < BLOCKED_S]
+        free = [worker for worker in well if worker.slots is None or worker.used < worker.slots]
+        stands = queue.waiting > queue.suspects and (queue.oldest_age_s or 0) >= STANDS_S
+        if free and stands and not queue.paused and not queue.ended_a_minute:
+            what = f"queue {queue.name} does not move though {len(free)} of its workers have free slots: {_wait(queue)}"
+            hint = f"aiotq workers; then look at the log of {free[0].label}: aiotq doctor"
+            yield _finding(Severity.WARNING, "queue_stands", what, hint, subject=queue.name, kind="queue")
+
+
+def nobody_promotes(signs: Signs) -> Iterator[Finding]:
+    """Scheduled jobs are overdue."""
+    if signs.live and (signs.overdue_s or 0) >= OVERDUE_S:
+        since = words.time(signs.overdue_s or 0)
+        what = (
+            f"the first of {signs.scheduled:,} scheduled jobs has been due for {since}; no worker moves it to its queue"
+        )
+        yield _finding(
+            Severity.CRITICAL, "schedule_overdue", what, "restart the workers one after the other: aiotq workers"
+        )
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+
+
+def poison(signs: Signs) -> Iterator[Finding]:
+    """Jobs that take their workers with them."""
+    for job in signs.poison[:EACH]:
+        yield _poison(job)
+    more = signs.poison[EACH:]
+    if more:
+        what = (
+            f"{words.jobs(len(more))} more took {'its' if len(more) == 1 else 'their'} workers down, twice or more each"
+        )
+        yield _finding(Severity.WARNING, "poison", what, "aiotq jobs --error WorkerVanished")
+
+
+def _poison(job: JobSummary) -> Finding:
+    times = f"{job.lost} time{'s' * (job.lost != 1)}" if job.lost else "again and again"
+    died = (
+        f"job {words.short(job.id)} ({job.task}) has taken its worker down {times} (killed, crashed, or out of memory)"
+    )
+    id_ = shlex.quote(words.short(job.id))
+    if job.status.ended:
+        what, hint = (
+            f"{died}, and is dead",
+            f"aiotq job {id_}; once mended: aiotq retry {id_}, else aiotq discard {id_}",
+        )
+    elif job.status.value == "running":
+        what, hint = f"{died}, and runs again", f"aiotq job {id_}; to stop it: aiotq cancel {id_}"
+    else:
+        what, hint = (
+            f"{died}, and waits to run again, alone",
+            f"aiotq job {id_}; to keep it from running: aiotq cancel {id_}",
+        )
+    return _finding(Severity.WARNING, "poison", what, hint, subject=job.id, kind="job")
+
+
+def tasks_are_unknown(signs: Signs) -> Iterator[Finding]:
+    """Jobs name tasks that no worker knows."""
+    for stranger in signs.strangers[:EACH]:
+        names = f"{stranger.count:,} job{'s name' if stranger.count > 1 else ' names'}"
+        what = f"{names} the task {stranger.task[:200]!r}, which no worker knows"
+        cancel = f"aiotq cancel --all --task {shlex.quote(stranger.task[:200])}"
+        if stranger.nearest is None:
+            hint = f"start a worker on the module that has it; or: {cancel}"
+        else:
+            what += f"; {stranger.nearest!r} looks like it"
+            hint = f"correct the name where it is enqueued; then: {cancel}"
+        yield _finding(Severity.CRITICAL, "task_unknown", what, hint, subject=stranger.task, kind="task")
+
+
+def tasks_fail(signs: Signs) -> Iterator[Finding]:
+    """Most attempts at a task failed lately."""
+    strangers = {stranger.task for stranger in signs.strangers}
+    for task in signs.tasks:
+        bad = task.failed + task.retried
+        attempts = bad + task.succeeded + task.cancelled
+        if bad < LEAST_FAILED or bad < MOSTLY * attempts or task.name in strangers:
+            continue
+        what = f"{bad:,} of {attempts:,} attempts at {task.name} failed in the last {LATELY_MIN} minutes"
+        hint = f"aiotq jobs --task {shlex.quote(task.name)} --state failed"
+        mostly = next((group for group in signs.failures if group.task == task.name), None)
+        if mostly is not None:
+            said = f": {mostly.message}" if mostly.message else ""
+            what += f", mostly with {mostly.error}{said}"
+            hint = f"aiotq job {shlex.quote(words.short(mostly.job_id))}"
+        severity = Severity.WARNING if task.succeeded else Severity.CRITICAL
+        yield _finding(severity, "task_failing", what, hint, subject=task.name, kind="task")
+
+
+def dead_letters_grow(signs: Signs) -> Iterator[Finding]:
+    """Many jobs died lately."""
+    if signs.dead_lately >= MANY_DEAD:
+        lately = f"{words.jobs(signs.dead_lately)} died in the last {LATELY_MIN} minutes"
+        what = f"{lately}; {signs.dead:,} dead letters are kept"
+        hint = "aiotq jobs --state failed; once mended: aiotq retry --all --since 10m"
+        yield _finding(Severity.WARNING, "dead_growing", what, hint)
+
+
+def keys_were_put_aside(signs: Signs) -> Iterator[Finding]:
+    """Somebody else writes where aiotq does."""
+    if signs.aside:
+        many = len(signs.aside)
+        what = (
+            f"{many} key{'s' * (many > 1)} of a wrong type {'were' if many > 1 else 'was'} put aside "
+            f"({', '.join(signs.aside[:EACH])}): somebody else writes in this namespace"
+        )
+        yield _finding(
+            Severity.WARNING, "keys_aside", what, "give aiotq a namespace, or a server, of its own: --namespace NAME"
+        )
+
+
+Rule = Callable[["Signs"], Iterator[Finding]]
+RULES: tuple[Rule, ...] = (
+    server_refuses,
+    nobody_works,
+    tasks_are_unknown,
+    workers_are_blocked,
+    slots_are_stuck,
+    queues_are_unserved,
+    nobody_promotes,
+    queues_are_paused,
+    poison,
+    queues_back_up,
+    tasks_fail,
+    workers_are_late,
+    queues_stand,
+    dead_letters_grow,
+    workers_vanish,
+    server_fills,
+    server_evicts,
+    server_is_slow,
+    keys_were_put_aside,
+)
+
+
+# --- how they are told ------------------------------------------------------------------------------------------
+
+
+def _finding(
+    severity: Severity, code: str, what: str, hint: str, *, subject: str | None = None, kind: str | None = None
+) -> Finding:
+    return Finding(severity=severity, code=code, what=what, hint=hint, subject=subject, kind=kind)
+
+
+def _wait(queue: QueueInfo) -> str:
+    oldest = "" if queue.oldest_age_s is None else f", the oldest for {words.time(queue.oldest_age_s)}"
+    return f"{words.jobs(queue.waiting)} wait{'s' * (queue.waiting == 1)} in it{oldest}"

@@ -1,0 +1,116 @@
+"""Whether what waits would run with the code that was loaded: each job is looked at as a worker of this app would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotq import checks
+from aiotq.errors import AiotqError, InvalidRecord, SerializationError
+from aiotq.inspection.listing import walk
+from aiotq.inspection.values import Fit, JobFilter, Misfit
+from aiotq.job import JobStatus
+from aiotq.limits import MAX_BESIDE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection
+
+    from aiotq.inspection.desk import Desk
+    from aiotq.inspection.seen import Seen
+    from aiotq.record import Record
+
+MOST_MISFITS = 1_000
+MOST_WHY = 300  # characters
+PLACES = (
+    JobStatus.SCHEDULED,
+    JobStatus.QUEUED,
+)  # in this order: a job that becomes due meanwhile comes twice, not never
+
+
+async def fit(desk: Desk, *, queues: Collection[str] | None, progress: Callable[[int], None] | None) -> Fit:
+    """All of it, as one value."""
+    misfits, more, looked = list[Misfit](), 0, 0
+    async for some, bad in misfitting(desk, queues=queues):
+        looked += some
+        room = MOST_MISFITS - len(misfits)
+        misfits += bad[:room]
+        more += len(bad[room:])
+        if progress is not None:
+            progress(looked)
+    return Fit(looked=looked, misfits=tuple(misfits), more=more)
+
+
+async def misfitting(desk: Desk, *, queues: Collection[str] | None) -> AsyncIterator[tuple[int, list[Misfit]]]:
+    """The same in chunks: how many jobs were looked at, and those of them that would fail."""
+    only = None if queues is None else {checks.queue("queues", name) for name in queues}
+    seen_ids: set[str] = set()
+    for status in PLACES:
+        async for chunk, _ in walk(desk, JobFilter(status=status)):
+            ours = [one for one in chunk if only is None or one.summary.queue in only]
+            fresh = [one for one in ours if one.summary.id not in seen_ids]
+            if status is JobStatus.SCHEDULED:
+                seen_ids.update(one.summary.id for one in fresh)
+            bad: list[Misfit] = []
+            for one in fresh:
+                why = await _why_not(desk, one)
+                if why is not None:
+                    bad.append(_misfit(one, why))
+            if fresh:
+                yield len(fresh), bad
+
+
+def _misfit(one: Seen, why: str) -> Misfit:
+    job = one.summary
+    return Misfit(id=job.id, task=job.task, queue=job.queue, status=job.status, why=why[:MOST_WHY])
+
+
+async def _why_not(desk: Desk, one: Seen) -> str | None:
+    """Why a worker of this app would fail it; None: it would not."""
+    found = one.record
+    if found is None:
+        try:
+            found = await _whole(desk, one)
+        except InvalidRecord as error:
+            return f"unreadable: {error}"
+        if found is None:  # it has gone meanwhile
+            return None
+    signer = desk.core.signer
+    if signer is not None and found.doc.queue != one.entry.queue:
+        return f"signed for the queue {found.doc.queue!r}"
+    return unfit(desk, found)
+
+
+async def _whole(desk: Desk, one: Seen) -> Record | None:
+    """A record that is too large for a list. Raises InvalidRecord, of one that was broken as well."""
+    job_id = one.summary.id
+    data = await desk.store.read(job_id, at_most=desk.most + 1)
+    if not data:
+        return None
+    found = desk.decoded(job_id, data)
+    return found if found.generation == one.entry.generation else None
+
+
+def unfit(desk: Desk, found: Record) -> str | None:
+    """Why its task would not take it."""
+    doc, registry, settings = found.doc, desk.core.registry, desk.core.settings
+    task = registry.get(doc.task)
+    if task is None:
+        nearest = registry.nearest(doc.task)
+        return "unknown task" + (f"; did you mean {' or '.join(nearest)}?" if nearest else "")
+    size = len(memoryview(doc.args)) + len(memoryview(doc.kwargs))
+    if size > settings.max_payload or found.size > settings.max_payload + MAX_BESIDE:
+        return f"its arguments take {size:,} bytes, and max_payload is {settings.max_payload:,}"
+    try:
+        task.codec.decode_arguments(doc.args, doc.kwargs)
+    except SerializationError as error:
+        return _plain(str(error), task.fn.__name__)
+    except AiotqError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  a user's own class may raise anything, and would in the worker
+        return f"its arguments can't be decoded: {type(error).__name__}"
+    return None
+
+
+def _plain(text: str, name: str) -> str:
+    """What a worker would say, without what is known here."""
+    said = text.partition("; the job is of another version")[0].removeprefix(f"{name}: ")
+    return said.removeprefix("the arguments do not fit: ").removeprefix(f"{name}() ")

@@ -1,0 +1,147 @@
+"""One screen: all that is wrong, out of bounded reads, whatever there is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aiotq import checks
+from aiotq.errors import InvalidRecord
+from aiotq.inspection import machine, tallies
+from aiotq.inspection.diagnosis import diagnose, worst
+from aiotq.inspection.lines import House
+from aiotq.inspection.listing import AT_ONCE, look
+from aiotq.inspection.places import Dead, Entry, Scheduled
+from aiotq.inspection.seen import see
+from aiotq.inspection.signs import LATELY_MIN, Signs, Stranger
+from aiotq.inspection.values import Overview, Period
+from aiotq.inspection.vitals import vitals
+from aiotq.job import JobStatus
+from aiotq.record import header
+from aiotq.shown import instant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aiotq.inspection.desk import Desk
+    from aiotq.inspection.seen import Seen
+    from aiotq.inspection.values import JobSummary
+    from aiotq.store.inspection import Peek
+
+MINUTES = 60
+MOST_ASIDE = 100  # queues whose keys are looked for
+SUSPECTS = 20  # that are looked at
+POISON_FROM = 2  # how often a job's worker has vanished
+LOST, UNKNOWN = "lost", "unknown task"  # reasons
+HOUR_MS = 3_600_000
+_GUESS = re.compile(r"; did you mean (.+?)(?: or |\?)")
+
+
+async def overview(desk: Desk) -> Overview:
+    """All of it."""
+    operator = desk.operator
+    told = await operator.told(config=machine.ASKED)
+    house = await House.of(desk)
+    queues, workers = await house.queues(), house.workers()
+    minutes = await tallies.counts(desk, Period.MINUTE, last=MINUTES)
+    failures = await tallies.failures(desk, hours=1)
+    scheduled, dead = await operator.number("schedule"), await operator.number("dead")
+    next_up, dead_seen = await _first(desk, Scheduled(operator), house), await _first(desk, Dead(operator), house)
+    since_ms = house.now_ms - LATELY_MIN * tallies.MINUTE_MS
+    signs = Signs(
+        server=machine.described(told, operator.url),
+        refusal=machine.refusal(told),
+        queues=queues,
+        workers=workers,
+        minutes=minutes,
+        failures=failures,
+        tasks=await tallies.lately(desk, now_ms=house.now_ms, minutes=LATELY_MIN),
+        scheduled=scheduled,
+        overdue_s=_overdue_s(next_up, house.now_ms),
+        dead=dead,
+        dead_lately=await operator.number("dead", str(since_ms), "+inf"),
+        poison=await _poison(desk, house, dead_seen),
+        strangers=_strangers(desk, [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)]),
+        aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
+    )
+    findings = diagnose(signs)
+    return Overview(
+        at=instant(house.now_ms),
+        severity=worst(findings),
+        findings=findings,
+        server=signs.server,
+        queues=queues,
+        workers=workers,
+        scheduled=scheduled,
+        dead=dead,
+        minutes=minutes,
+        failures=failures,
+    )
+
+
+async def _first(desk: Desk, section: Scheduled | Dead, house: House) -> Sequence[Seen]:
+    """What is first in a place."""
+    entries = await section.window(None, AT_ONCE)
+    return list((await look(desk, entries, now_ms=house.now_ms)).values())
+
+
+def _recent(dead: Iterable[Seen], now_ms: int) -> list[Seen]:
+    """Dead letters that died within the hour."""
+    since = instant(now_ms - HOUR_MS)
+    return [one for one in dead if one.summary.finished_at is not None and one.summary.finished_at >= since]
+
+
+def _overdue_s(first: Sequence[Seen], now_ms: int) -> float | None:
+    due_ms = min((one.entry.due_ms for one in first if one.entry.due_ms is not None), default=None)
+    return None if due_ms is None or due_ms > now_ms else (now_ms - due_ms) / 1000
+
+
+# --- poison -----------------------------------------------------------------------------------------------------
+
+
+async def _poison(desk: Desk, house: House, dead: Iterable[Seen]) -> tuple[JobSummary, ...]:
+    """Jobs whose workers vanished twice or more: those that wait or run, and those dead within the hour."""
+    operator = desk.operator
+    lost = {job_id: times for job_id, times in (await operator.lost()).items() if times >= POISON_FROM}
+    ids = [job_id for job_id in lost if checks.JOB_ID.fullmatch(job_id)][:SUSPECTS]
+    running = {job.id for card in house.cards for job in vitals(card).jobs}
+    found: list[JobSummary] = []
+    for job_id, peek in zip(ids, await operator.peek(ids), strict=True):
+        status = JobStatus.RUNNING if job_id in running else JobStatus.QUEUED
+        entry = Entry(at=(), job_id=job_id, status=status, generation=_generation(peek))
+        seen = see(desk, entry, peek, now_ms=house.now_ms)
+        if seen is not None:
+            found.append(replace(seen.summary, lost=lost[job_id]))
+    return (*found, *(one.summary for one in _recent(dead, house.now_ms) if one.summary.reason == LOST))
+
+
+def _generation(peek: Peek | None) -> str | None:
+    try:
+        return None if peek is None else header(peek.data)[2]
+    except InvalidRecord:
+        return None
+
+
+# --- unknown tasks ----------------------------------------------------------------------------------------------
+
+
+def _strangers(desk: Desk, seen: Iterable[Seen]) -> tuple[Stranger, ...]:
+    """Tasks that jobs name and no worker knew: it has put them back, or they died of it."""
+    registry = desk.core.registry
+    found: dict[str, tuple[int, str, str | None]] = {}
+    for one in seen:
+        doc = None if one.record is None else one.record.doc
+        if doc is None or doc.task in registry:  # the latter: somebody knows it by now
+            continue
+        if doc.unknown is None and doc.reason != UNKNOWN and not registry.nearest(doc.task):
+            continue
+        times, _, said = found.get(doc.task, (0, "", None))
+        guess = _GUESS.search(doc.error.message) if doc.error is not None and doc.error.type == "UnknownTask" else None
+        nearest = said or (guess[1] if guess is not None else next(iter(registry.nearest(doc.task)), None))
+        found[doc.task] = (times + 1, one.summary.id, nearest)
+    strangers = [
+        Stranger(task=task, count=count, job_id=job_id, nearest=nearest)
+        for task, (count, job_id, nearest) in found.items()
+    ]
+    return tuple(sorted(strangers, key=lambda one: (-one.count, one.task)))

@@ -1,0 +1,49 @@
+"""What a diagnosis is made from: what was read, and nothing that asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiotq.inspection.values import Counts, FailureGroup, JobSummary, QueueInfo, ServerInfo, TaskInfo, WorkerInfo
+
+LATELY_MIN = 10  # minutes that "lately" means
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """A task that jobs name and no worker that took them knew."""
+
+    task: str
+    count: int  # of those that were looked at
+    job_id: str  # one of them
+    nearest: str | None = None  # a known name that looks like it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """All that was seen at one moment."""
+
+    server: ServerInfo
+    refusal: str | None = None  # why the server takes no writes: "OOM", "READONLY", "LOADING", "MISCONF"
+    queues: tuple[QueueInfo, ...] = ()
+    workers: tuple[WorkerInfo, ...] = ()
+    minutes: tuple[Counts, ...] = ()  # oldest first
+    failures: tuple[FailureGroup, ...] = ()
+    tasks: tuple[TaskInfo, ...] = ()  # lately
+    scheduled: int = 0
+    overdue_s: float | None = None  # for how long the first of the scheduled jobs has been due
+    dead: int = 0
+    dead_lately: int = 0
+    poison: tuple[JobSummary, ...] = ()  # whose workers vanished twice or more: those that wait or run, and dead ones
+    strangers: tuple[Stranger, ...] = ()
+    aside: tuple[str, ...] = ()  # keys
+
+    @property
+    def live(self) -> tuple[WorkerInfo, ...]:
+        """The workers whose lease holds."""
+        return tuple(worker for worker in self.workers if worker.state not in {"late", "gone"})
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in all queues."""
+        return sum(queue.waiting for queue in self.queues)

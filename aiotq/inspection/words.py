@@ -1,0 +1,37 @@
+"""Numbers in the words of a finding."""
+
+from __future__ import annotations
+
+
+def jobs(many: int) -> str:
+    """As "1 job" or "3 jobs", with its number."""
+    return f"{many:,} job{'s' * (many != 1)}"
+
+
+def time(seconds: float) -> str:
+    """Two units at most: "41 s", "3 m 12 s", "5 h 2 m", "9 d 4 h"."""
+    whole = round(seconds)
+    for unit, below, name, small in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "m"), (60, 1, "m", "s")):
+        if whole >= unit:
+            rest = whole % unit // below
+            return f"{whole // unit} {name}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def size(number: int) -> str:
+    """Of memory: "102.4 MiB"."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if number >= unit:
+            return f"{number / unit:.4g} {name}"
+    return f"{number} bytes"
+
+
+def twice(limit: int | None) -> str:
+    """Twice of what it is, as CONFIG SET takes it."""
+    return f"{max(1, (limit or 0) * 2 >> 20)}mb"
+
+
+def short(job_id: str) -> str:
+    """As a log shows it."""
+    generated = len(job_id) == 32 and all(char in "0123456789abcdef" for char in job_id)
+    return job_id[-6:] if generated else job_id

@@ -1,0 +1,276 @@
+"""From what was seen to findings: a cause a case, and what each finding says to do."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aiotq import JobStatus
+from aiotq.inspection import (
+    Counts,
+    FailureGroup,
+    Finding,
+    JobSummary,
+    QueueInfo,
+    RunningJob,
+    ServerInfo,
+    Severity,
+    TaskInfo,
+    WorkerInfo,
+)
+from aiotq.inspection.diagnosis import diagnose, worst
+from aiotq.inspection.signs import Signs, Stranger
+
+NOW = datetime(2027, 1, 15, 8, tzinfo=UTC)
+MIB = 1 << 20
+ID = "01a21d9bd71072d89ac7bfd5a2a1f9c2"
+
+
+def server(**changes: Any) -> ServerInfo:
+    well = ServerInfo(
+        kind="Valkey", version="9.0.0", url="redis://host:6379", uptime_s=1e6, memory=40 * MIB, memory_limit=None,
+        policy="noeviction", clients=9, commands_a_second=100, role="master", persistence="append-only file",
+        ping_s=0.001, writable=True,
+    )  # fmt: skip
+    return replace(well, **changes)
+
+
+def queue(name: str = "mail", **changes: Any) -> QueueInfo:
+    empty = QueueInfo(
+        name=name, waiting=0, by_priority={}, suspects=0, running=0, oldest_age_s=None, paused=False, workers=1,
+        enqueued_a_minute=0.0, ended_a_minute=0.0,
+    )  # fmt: skip
+    return replace(empty, **changes)
+
+
+def running(task: str = "shop:send", *, for_s: float = 1.0) -> RunningJob:
+    started_at = NOW - timedelta(seconds=for_s)
+    return RunningJob(id=ID, task=task, queue="mail", attempt=1, started_at=started_at, running_s=for_s)
+
+
+def worker(label: str = "w-1", **changes: Any) -> WorkerInfo:
+    idle = WorkerInfo(
+        id=f"id-{label}", label=label, host="box", pid=77, queues=("mail",), state="working", started_at=NOW,
+        last_seen_s=1.0, slots=10, used=0, stuck=0, memory=80 * MIB, version="0.1.0", blocked_s=0.0, jobs=(),
+    )  # fmt: skip
+    return replace(idle, **changes)
+
+
+def summary(**changes: Any) -> JobSummary:
+    plain = JobSummary(
+        id=ID, task="shop:render", queue="mail", priority=5, status=JobStatus.QUEUED, reason=None, attempt=0,
+        enqueued_at=NOW, due_at=None, started_at=None, finished_at=None, worker=None, error=None,
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def task(name: str = "shop:send", **changes: int) -> TaskInfo:
+    numbers = {"succeeded": 0, "failed": 0, "retried": 0, "cancelled": 0, **changes}
+    return TaskInfo(name=name, mean_s=0.1, known=None, **numbers)
+
+
+def signs(**changes: Any) -> Signs:
+    """All is well, but for `changes`."""
+    return replace(Signs(server=server(), queues=(queue(),), workers=(worker(),)), **changes)
+
+
+def of(code: str, **changes: Any) -> Finding:
+    """The one finding of that code."""
+    [found] = [finding for finding in diagnose(signs(**changes)) if finding.code == code]
+    return found
+
+
+def test_where_all_is_well_nothing_is_found() -> None:
+    assert diagnose(signs()) == ()
+    assert worst(()) is Severity.OK
+
+
+FULL = server(memory=100 * MIB, memory_limit=100 * MIB, writable=False)
+BUSY = worker(used=10, jobs=(running("shop:report", for_s=720),))
+WAITING = queue(waiting=500, oldest_age_s=245.0, enqueued_a_minute=60.0, ended_a_minute=12.0)
+
+CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
+    "redis is full": (
+        {"server": FULL, "refusal": "OOM"}, Severity.CRITICAL, "server_oom",
+        "Valkey is full: it uses 100 MiB of 100 MiB (maxmemory), and refuses every new job (OOM)",
+        "redis-cli CONFIG SET maxmemory 200mb",
+    ),
+    "redis is nearly full": (
+        {"server": server(memory=95 * MIB, memory_limit=100 * MIB)}, Severity.WARNING, "server_nearly_full",
+        "95 MiB of 100 MiB (maxmemory, 95%)", "redis-cli CONFIG SET maxmemory 200mb",
+    ),
+    "a replica": (
+        {"refusal": "READONLY"}, Severity.CRITICAL, "server_readonly",
+        "redis://host:6379 is a read-only replica", "point AIOTQ_URL at the primary",
+    ),
+    "loading": ({"refusal": "LOADING"}, Severity.CRITICAL, "server_loading", "is loading its data", "wait"),
+    "it can't save": ({"refusal": "MISCONF"}, Severity.CRITICAL, "server_misconf", "MISCONF", "df -h"),
+    "it evicts": (
+        {"server": server(policy="allkeys-lru")}, Severity.WARNING, "server_evicts",
+        "(maxmemory-policy allkeys-lru), and jobs with them", "redis-cli CONFIG SET maxmemory-policy noeviction",
+    ),
+    "it evicts now": (
+        {"server": server(policy="allkeys-lru", memory=95 * MIB, memory_limit=100 * MIB)}, Severity.CRITICAL,
+        "server_evicts", "may evict keys", "CONFIG SET maxmemory-policy noeviction",
+    ),
+    "it is slow": (
+        {"server": server(ping_s=0.5)}, Severity.WARNING, "server_slow", "a PING took 0.50 s", "aiotq doctor",
+    ),
+    "no worker, and jobs": (
+        {"workers": (), "queues": (queue(waiting=3), queue("sms")), "scheduled": 2}, Severity.CRITICAL, "no_worker",
+        "no worker is alive, and 3 wait and 2 are scheduled", "python -m aiotq module:app -q mail",
+    ),
+    "no worker, and nothing to do": (
+        {"workers": ()}, Severity.NOTE, "no_worker", "no worker is alive; nothing waits", "python -m aiotq module:app",
+    ),
+    "a late worker": (
+        {"workers": (worker(), worker("w-2", state="late", last_seen_s=42.0, used=3))}, Severity.WARNING,
+        "worker_late", "worker w-2 has not been heard of for 42 s: its lease has ended; it holds 3 jobs", "ps -p 77",
+    ),
+    "only a late worker": (
+        {"workers": (worker(state="late"),), "queues": (queue(waiting=1),)}, Severity.WARNING, "worker_late",
+        "has not been heard of", "python -m aiotq module:app",
+    ),
+    "a blocked loop": (
+        {"workers": (worker(state="blocked", blocked_s=41.0, used=1, jobs=(running("shop:hash", for_s=41),)),)},
+        Severity.CRITICAL, "worker_blocked",
+        "the event loop of worker w-1 has stood still for 41 s: none of its jobs moves; it runs shop:hash (a1f9c2)",
+        "aiotq job a1f9c2",
+    ),
+    "all slots are stuck": (
+        {"workers": (worker(slots=4, used=4, stuck=4),)}, Severity.CRITICAL, "worker_stuck",
+        "worker w-1: 4 of its 4 slots hold a job that can't be ended, so it takes no more", "on box: kill -TERM 77",
+    ),
+    "a slot is stuck": (
+        {"workers": (worker(slots=4, used=4, stuck=1),)}, Severity.WARNING, "worker_stuck",
+        "1 of its 4 slots holds a job", "kill -TERM 77",
+    ),
+    "workers vanish": (
+        {"minutes": (Counts(start=NOW, lost=9), *[Counts(start=NOW, lost=1)] * 10)}, Severity.WARNING,
+        "workers_vanish", "10 jobs lost their worker in the last 10 minutes", "journalctl -k",
+    ),
+    "a paused queue": (
+        {"queues": (queue(waiting=120, paused=True, oldest_age_s=190.0),)}, Severity.WARNING, "queue_paused",
+        "queue mail is paused, and 120 jobs wait in it, the oldest for 3 m 10 s", "aiotq resume mail",
+    ),
+    "a paused queue, empty": (
+        {"queues": (queue(paused=True),)}, Severity.NOTE, "queue_paused", "nothing waits in it", "aiotq resume mail",
+    ),
+    "a queue that nobody serves": (
+        {"queues": (queue("sms", waiting=12, workers=0),)}, Severity.CRITICAL, "queue_unserved",
+        "no live worker serves queue sms (1 serves others), and 12 jobs wait in it",
+        "python -m aiotq module:app -q sms",
+    ),
+    "a backlog that grows": (
+        {"queues": (WAITING,), "workers": (BUSY,)}, Severity.WARNING, "queue_full",
+        "500 jobs wait in it, the oldest for 4 m 5 s; all 10 slots of its 1 worker are taken; 60 come a minute, 12 end",
+        "python -m aiotq module:app -q mail",
+    ),
+    "slots that hang": (
+        {"queues": (replace(WAITING, ended_a_minute=0.0),), "workers": (BUSY,)}, Severity.CRITICAL, "queue_hangs",
+        "shop:report (a1f9c2) has run for 12 m", "aiotq cancel a1f9c2; then give the task a timeout",
+    ),
+    "a queue that stands": (
+        {"queues": (queue(waiting=5, oldest_age_s=60.0),)}, Severity.WARNING, "queue_stands",
+        "does not move though 1 of its workers have free slots", "aiotq workers",
+    ),
+    "nobody promotes": (
+        {"scheduled": 7, "overdue_s": 95.0}, Severity.CRITICAL, "schedule_overdue",
+        "the first of 7 scheduled jobs has been due for 1 m 35 s", "aiotq workers",
+    ),
+    "poison that waits": (
+        {"poison": (summary(lost=2),)}, Severity.WARNING, "poison",
+        "job a1f9c2 (shop:render) has taken its worker down 2 times (killed, crashed, or out of memory), and waits",
+        "aiotq job a1f9c2; to keep it from running: aiotq cancel a1f9c2",
+    ),
+    "poison that is dead": (
+        {"poison": (summary(lost=4, status=JobStatus.FAILED, reason="lost"),)}, Severity.WARNING, "poison",
+        "4 times (killed, crashed, or out of memory), and is dead", "else aiotq discard a1f9c2",
+    ),
+    "a mistyped task": (
+        {"strangers": (Stranger(task="shop:sned", count=3, job_id=ID, nearest="shop:send"),)}, Severity.CRITICAL,
+        "task_unknown", "3 jobs name the task 'shop:sned', which no worker knows; 'shop:send' looks like it",
+        "aiotq cancel --all --task shop:sned",
+    ),
+    "an unknown task": (
+        {"strangers": (Stranger(task="crm:sync", count=1, job_id=ID),)}, Severity.CRITICAL, "task_unknown",
+        "1 job names the task 'crm:sync'", "start a worker on the module that has it",
+    ),
+    "a task that fails": (
+        {"tasks": (task(failed=30, retried=8, succeeded=2),), "failures": (
+            FailureGroup(
+                task="shop:send", error="SMTPError", message="no", count=38, last_at=NOW, job_id=ID, dead=True
+            ),
+        )}, Severity.WARNING, "task_failing",
+        "38 of 40 attempts at shop:send failed in the last 10 minutes, mostly with SMTPError: no", "aiotq job a1f9c2",
+    ),
+    "a task of which nothing succeeds": (
+        {"tasks": (task(failed=5),)}, Severity.CRITICAL, "task_failing", "5 of 5 attempts",
+        "aiotq jobs --task shop:send --state failed",
+    ),
+    "dead letters grow": (
+        {"dead": 1_204, "dead_lately": 41}, Severity.WARNING, "dead_growing",
+        "41 jobs died in the last 10 minutes; 1,204 dead letters are kept", "aiotq jobs --state failed",
+    ),
+    "keys that are not ours": (
+        {"aside": ("aside:schedule",)}, Severity.WARNING, "keys_aside",
+        "1 key of a wrong type was put aside (aside:schedule)", "--namespace NAME",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_cause_is_told_with_its_numbers_and_what_to_do(case: str) -> None:
+    changes, severity, code, what, hint = CASES[case]
+    found = of(code, **changes)
+    assert found.severity is severity
+    assert what in found.what
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"server": server(memory=80 * MIB, memory_limit=100 * MIB)},
+        {"queues": (queue(waiting=5, oldest_age_s=2.0),)},
+        {"queues": (replace(WAITING, suspects=500),)},
+        {"queues": (WAITING,), "workers": (replace(BUSY, used=9),), "overdue_s": 5.0},
+        {"queues": (replace(WAITING, enqueued_a_minute=5.0, oldest_age_s=3.0),), "workers": (BUSY,)},
+        {"tasks": (task(failed=4), task(failed=40, succeeded=41))},
+        {"dead": 5_000, "dead_lately": 9},
+        {"workers": (worker(blocked_s=1.0),)},
+    ],
+)
+def test_what_is_usual_is_no_finding(changes: dict[str, Any]) -> None:
+    assert diagnose(signs(**changes)) == ()
+
+
+def test_the_worst_comes_first() -> None:
+    paused = queue(waiting=1, paused=True)
+    found = diagnose(signs(queues=(paused,), refusal="OOM", server=FULL))
+    assert [finding.code for finding in found] == ["server_oom", "queue_paused"]
+    assert worst(found) is Severity.CRITICAL
+
+
+def test_a_mistyped_task_is_not_told_twice() -> None:
+    stranger = Stranger(task="shop:sned", count=3, job_id=ID)
+    found = diagnose(signs(strangers=(stranger,), tasks=(task("shop:sned", failed=50),)))
+    assert [finding.code for finding in found] == ["task_unknown"]
+
+
+@pytest.mark.parametrize("evil", ["x; rm -rf /", "$(reboot)", "a'b", "--yes", "<script>"])
+def test_a_name_that_a_stranger_wrote_is_one_word_of_a_hint(evil: str) -> None:
+    for finding in diagnose(
+        signs(strangers=(Stranger(task=evil, count=1, job_id=evil),), poison=(summary(id=evil, lost=2),))
+    ):
+        assert evil in shlex.split(finding.hint.replace(";", " ; ") if ";" not in evil else finding.hint)
+
+
+def test_many_poison_jobs_are_summed_up() -> None:
+    found = diagnose(signs(poison=tuple(summary(id=f"j{i}", lost=2) for i in range(10))))
+    assert [finding.code for finding in found] == ["poison"] * 4
+    assert "7 jobs more" in found[-1].what
