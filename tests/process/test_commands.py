@@ -27,7 +27,7 @@ ACTS = (
     ("discard", "a1", "--yes"),
 )
 ENQUEUE = ("enqueue", "note", "--app", TARGET)
-EACH = [words if isinstance(words, tuple) else (words,) for words in (*READS, *ACTS, ENQUEUE)]
+EACH: list[tuple[str, ...]] = [words if isinstance(words, tuple) else (words,) for words in (*READS, *ACTS, ENQUEUE)]
 
 
 # --- a server that is away ------------------------------------------------------------------------------------------
@@ -77,17 +77,16 @@ async def test_jobs_of_all_states_are_listed_filtered_and_found_by_their_short_i
     assert done.json["status"] == "succeeded"
     listed = (await aiotq(rig, "jobs", "--json")).json["items"]
     states = {item["id"]: item["status"] for item in listed}
-    assert states == {
-        failed.id: "failed", later.id: "scheduled", waits.id: "queued", held.id: "running", done.json["id"]: "succeeded",
-    }  # fmt: skip
-    for filters, expected in (
+    expected = {failed.id: "failed", later.id: "scheduled", waits.id: "queued", held.id: "running"}
+    assert states == expected | {done.json["id"]: "succeeded"}
+    for filters, only in (
         (("--state", "queued"), waits),
         (("--queue", "mail"), waits),
         (("--task", "hold"), held),
         (("--error", "Serialization"), failed),
         (("--state", "failed", "--since", "1h"), failed),
     ):
-        assert [item["id"] for item in (await aiotq(rig, "jobs", *filters, "--json")).json["items"]] == [expected.id]
+        assert [item["id"] for item in (await aiotq(rig, "jobs", *filters, "--json")).json["items"]] == [only.id]
     assert (await aiotq(rig, "jobs", "--until", "1h")).out.startswith("no job matches")
     shown = await aiotq(rig, "jobs")
     assert shown.code == 0
@@ -141,7 +140,7 @@ async def test_queues_and_workers(rig: Rig):
     await rig.stop(worker)
 
 
-# --- acting -----------------------------------------------------------------------------------------------------------
+# --- acting ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_dead_letter_is_retried_then_discarded_and_both_are_in_the_audit(rig: Rig):
@@ -181,7 +180,7 @@ async def test_a_running_job_is_stopped_and_a_waiting_one_moved_promoted_and_pur
     jobs = [await rig.tasks.note.options(queue="mail").delay() for _ in range(3)]
     assert (await aiotq(rig, "purge", "mail")).code == 2
     said = await aiotq(rig, "purge", "mail", "--yes")
-    assert (said.code, said.out) == (0, "cancelled 3 jobs that waited in mail\n")
+    assert (said.code, said.out) == (0, "cancelled 3 jobs of mail\n")
     await rig.all_ended(jobs)
     assert (await aiotq(rig, "purge", "mail", "--yes")).code == 1
     await rig.stop(worker)
@@ -216,7 +215,7 @@ async def test_a_paused_queue_stands_and_a_mistyped_one_is_not_made(rig: Rig):
     await rig.stop(worker)
 
 
-# --- enqueuing --------------------------------------------------------------------------------------------------------
+# --- enqueuing ------------------------------------------------------------------------------------------------------
 
 
 async def test_a_job_is_enqueued_by_name_with_typed_arguments_and_its_result_printed(rig: Rig):
@@ -240,7 +239,7 @@ async def test_a_job_is_enqueued_by_name_with_typed_arguments_and_its_result_pri
     await rig.stop(worker)
 
 
-# --- as it happens ----------------------------------------------------------------------------------------------------
+# --- as it happens --------------------------------------------------------------------------------------------------
 
 
 async def test_tail_tells_what_is_new_and_that_the_server_went_and_came_back(rig: Rig):
@@ -301,7 +300,7 @@ async def test_top_as_json_is_a_line_a_turn(rig: Rig):
     assert (await aiotq(rig, "top", "--once")).out.startswith("aiotq at unix://")
 
 
-# --- pipes and terminals ------------------------------------------------------------------------------------------------
+# --- pipes and terminals --------------------------------------------------------------------------------------------
 
 
 async def test_a_reader_that_has_had_enough_is_no_error(rig: Rig):
@@ -343,7 +342,7 @@ async def test_a_person_is_asked_on_a_terminal(rig: Rig):
     await rig.start_server()
     jobs = await rig.enqueue(2)
     asked = await Terminal.of(rig, "purge", "default")
-    await asked.shows("cancel 2 jobs that wait in default? [y/N]")
+    await asked.shows("cancel 2 jobs waiting in default? [y/N]")
     asked.type("n\n")
     assert await asked.end() == 1
     assert "nothing was done" in asked.text
@@ -355,5 +354,5 @@ async def test_a_person_is_asked_on_a_terminal(rig: Rig):
 
 
 def test_each_command_is_tried_here():
-    tried = {words[0] for words in EACH} | {"resume", "cancel", "promote", "check", "health", "completion"}
+    tried = {words[0] for words in EACH} | {"resume", "cancel", "promote", "check", "dashboard"}
     assert {name for name, module in COMMANDS.items() if ".operate." in module} <= tried

@@ -29,7 +29,7 @@ from aiotq.errors import StoreError
 from aiotq.inspection.values import Overview
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiotq.app import App
     from aiotq.cli.look import Line
@@ -106,7 +106,7 @@ async def _watch(where: Where, app: App, source: Source, place: str, *, every_s:
                     turn = Turn(overview=turn.overview, trouble=lost(error, source))
 
 
-async def _plain(where: Where, turn: Turn, look: Callable, place: str, *, every_s: float, once: bool) -> None:
+async def _plain(where: Where, turn: Turn, look: Callable[[], Awaitable[Overview]], place: str, *, every_s: float, once: bool) -> None:
     while True:
         if where.as_json:
             say_json(turn.overview)
