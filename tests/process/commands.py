@@ -21,7 +21,7 @@ from tests.processes import ROOT, die_with_parent
 if TYPE_CHECKING:
     from tests.process.rig import Rig
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]")
 
 
@@ -49,7 +49,7 @@ def environment(rig: Rig, **given: str) -> dict[str, str]:
 
 async def start(rig: Rig, *words: str, **env: str) -> asyncio.subprocess.Process:
     """A command whose pipes are read by the test."""
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "aiotq", *words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -58,6 +58,8 @@ async def start(rig: Rig, *words: str, **env: str) -> asyncio.subprocess.Process
         env=environment(rig, **env),
         preexec_fn=die_with_parent,
     )
+    rig.others.append(process)
+    return process
 
 
 async def aiotq(rig: Rig, *words: str, **env: str) -> Said:
@@ -102,6 +104,7 @@ class Terminal:
             preexec_fn=die_with_parent,
         )
         os.close(theirs)
+        rig.others.append(process)
         made = cls(process, ours)
         asyncio.get_running_loop().add_reader(ours, made._read)
         return made

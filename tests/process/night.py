@@ -71,7 +71,7 @@ async def prepare(rig: Rig) -> Night:
         bob = await _worker(rig, "-q", "images", "--name", "bob", "--processes", "1")
         await bob.line("ready")
         poison = await tasks["thumbnail"].delay("lamp.png")
-        await rig.all_ended([stuck, poison])
+        await rig.all_ended([stuck, poison], within_s=150)
         await aiotq(rig, "pause", "mail")
         mails = [await tasks["send_mail"].delay(f"{name}@example.org") for name in ("ada", "bob", "eve")]
         mistyped = await tasks["send_mial"].delay("zoe@example.org")
@@ -82,7 +82,7 @@ async def prepare(rig: Rig) -> Night:
             scheduled = await rig.raw.zcard(f"{rig.prefix}schedule")
             return alive.get("anna") == 1 and len(alive) == 2 and scheduled == 1
 
-        await until(told, "both workers have said how they do, and the mistyped job was put back", within_s=60)
+        await until(told, "both workers have said how they do, and the mistyped job was put back", within_s=150)
     await rig.raw.config_set("maxmemory", "1mb")
     return Night(anna=anna, bob=bob, stuck=stuck, poison=poison, mails=mails, mistyped=mistyped)
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 PAGE = (Path(ROOT) / "docs" / "a-night.md").read_text("utf-8")
 CAUSES = {"server_oom", "worker_stuck", "poison", "queue_paused", "task_unknown"}
 # Numbers, lengths of time, sizes and ids differ from night to night.
-_DIFFERS = re.compile(r"\b\d[\d.,]*( (ms|[smhd]|kB|MB|GB|[KMG]iB))?( \d+ [smh])?\b|'?\b[0-9a-f]{6}\b'?")
+_DIFFERS = re.compile(r"\b[0-9a-f]{6}\b|\b\d[\d.,]*( (ms|[smhd]|[KMG]iB)\b)?( \d+ [smh]\b)?")
 
 
 def shape(text: str) -> str:
     return " ".join(_DIFFERS.sub("N", text).split())
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_status_names_each_cause_and_its_hint_mends_it(rig: Rig):
     night = await prepare(rig)
 
@@ -38,8 +38,8 @@ async def test_status_names_each_cause_and_its_hint_mends_it(rig: Rig):
     assert shown.code == 1
     page = shape(PAGE)
     for code in CAUSES:
-        assert findings[code]["what"] in shown.out
-        assert findings[code]["hint"] in shown.out
+        assert shape(findings[code]["what"]) in shape(shown.out)
+        assert shape(findings[code]["hint"]) in shape(shown.out)
         assert shape(findings[code]["what"]) in page, "docs/a-night.md shows another text"
         assert shape(findings[code]["hint"]) in page, "docs/a-night.md shows another hint"
 

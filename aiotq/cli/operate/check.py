@@ -61,9 +61,7 @@ def lines(fit: Fit, sheet: Sheet) -> list[Line]:
     groups: dict[tuple[str, str], list[Misfit]] = {}
     for misfit in fit.misfits:
         groups.setdefault((misfit.task, misfit.why), []).append(misfit)
-    shown: list[Line] = [
-        ((f"{number:,} of {count(fit.looked, 'waiting job')} would fail with this code", "bold red"),)
-    ]
+    shown: list[Line] = [((f"{number:,} of {count(fit.looked, 'waiting job')} would fail with this code", "bold red"),)]
     for (task, why), misfits in sorted(groups.items(), key=lambda group: -len(group[1])):
         shown.append(((f"  {len(misfits):,} of ", ""), (parts.told(task), "bold"), (f": {parts.told(why)}", "")))
         queues = ", ".join(sorted({parts.told(misfit.queue) for misfit in misfits}))
