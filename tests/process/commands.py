@@ -80,6 +80,13 @@ async def line(stream: asyncio.StreamReader | None, part: str) -> str:
     raise AssertionError(f"the stream ended before a line with {part!r}")
 
 
+def _own_terminal() -> None:
+    """In the child: stdin is the terminal that its Ctrl-C comes from."""
+    die_with_parent()
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @dataclass(slots=True)
 class Terminal:
     """A command on a terminal of 80 columns and 24 rows."""
@@ -101,7 +108,7 @@ class Terminal:
             stderr=theirs,
             cwd=rig.folder,
             env={**environment(rig), "TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **env},
-            preexec_fn=die_with_parent,
+            preexec_fn=_own_terminal,
         )
         os.close(theirs)
         rig.others.append(process)

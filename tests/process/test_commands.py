@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -37,7 +38,9 @@ EACH: list[tuple[str, ...]] = [words if isinstance(words, tuple) else (words,) f
 async def test_where_no_server_answers_it_is_one_line_and_exit_code_1(rig: Rig, words: tuple[str, ...]):
     said = await aiotq(rig, *words)
     assert (said.code, said.out) == (1, "")
-    assert said.err == f"error: no answer (no such file or directory): {rig.url} (from AIOTQ_URL)\n"
+    assert re.fullmatch(
+        rf"error: no answer \((no such file .*|no time is left)\): {rig.url} \(from AIOTQ_URL\)\n", said.err
+    )
 
 
 async def test_with_json_the_reason_is_json_too(rig: Rig):
@@ -83,7 +86,7 @@ async def test_jobs_of_all_states_are_listed_filtered_and_found_by_their_short_i
         (("--state", "queued"), waits),
         (("--queue", "mail"), waits),
         (("--task", "hold"), held),
-        (("--error", "Serialization"), failed),
+        (("--error", "SerializationError"), failed),
         (("--state", "failed", "--since", "1h"), failed),
     ):
         assert [item["id"] for item in (await aiotq(rig, "jobs", *filters, "--json")).json["items"]] == [only.id]
@@ -249,13 +252,14 @@ async def test_tail_tells_what_is_new_and_that_the_server_went_and_came_back(rig
     await rig.all_ended([old])
     tail = await start(rig, "tail", "--json", "--every", "0.1")
     text = await start(rig, "tail", "--every", "0.1")
-    await line(text.stderr, "watching")
+    for one in (tail, text):
+        await line(one.stderr, "watching")
     new = await rig.tasks.note.delay()
     told = [json.loads(await line(tail.stdout, new.id)) for _ in range(3)]
     assert [one["event"] for one in told] == ["enqueued", "started", "succeeded"]
     assert new.id[-6:] in await line(text.stdout, "succeeded")
     stumbles = await rig.tasks.stumble.delay(1)
-    assert "ValueError" in await line(text.stdout, "retried")
+    assert "attempt 1 failed" in await line(text.stdout, "retried")
     await stumbles.result(timeout=20)
     await rig.kill_server()
     await line(tail.stdout, "store_down")
@@ -328,7 +332,7 @@ async def test_colours_and_width_are_those_of_the_terminal(rig: Rig):
     shown = await Terminal.of(rig, "status")
     assert await shown.end() in {0, 1}
     assert "\x1b[" in shown.raw
-    assert all(len(row) <= 80 for row in shown.text.splitlines())
+    assert not [row for row in shown.text.splitlines() if len(row) > 80]
     plain = await Terminal.of(rig, "status", NO_COLOR="1")
     await plain.end()
     assert "\x1b[" not in plain.raw
@@ -354,5 +358,5 @@ async def test_a_person_is_asked_on_a_terminal(rig: Rig):
 
 
 def test_each_command_is_tried_here():
-    tried = {words[0] for words in EACH} | {"resume", "cancel", "promote", "check", "dashboard"}
+    tried = {words[0] for words in EACH} | {"resume", "cancel", "promote", "check", "dashboard", "metrics"}
     assert {name for name, module in COMMANDS.items() if ".operate." in module} <= tried

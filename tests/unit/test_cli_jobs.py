@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -51,10 +52,19 @@ def a_page(*items, cursor=None, looked=3):
     return Page(items=items, cursor=cursor, looked=looked)
 
 
-def an_info(**given):
-    facts = {"id": "x", "task": "t", "queue": "q", "priority": 5, "status": JobStatus.FAILED, "reason": "error"}
-    more = {"arguments": {}, "result": None, "error": None, "attempt": 1, "attempts": (), "lost": 0, "enqueued_at": NOW}
-    return JobInfo(**facts | more | {"due_at": None, "started_at": None, "finished_at": None, "worker": None} | given)
+def an_info(**given: Any) -> JobInfo:
+    facts: dict[str, Any] = {"id": "x", "task": "t", "queue": "q", "priority": 5, "status": JobStatus.FAILED}
+    facts |= {
+        "reason": "error",
+        "arguments": {},
+        "result": None,
+        "error": None,
+        "attempt": 1,
+        "attempts": (),
+        "lost": 0,
+    }
+    facts |= {"enqueued_at": NOW, "due_at": None, "started_at": None, "finished_at": None, "worker": None}
+    return JobInfo(**facts | given)
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def test_top_says_that_the_server_is_away_above_what_it_last_saw():
 @pytest.mark.parametrize("rows", [10, 24, 40, 100])
 def test_top_fits_its_terminal_if_that_is_not_tiny(rows):
     lines = frame(Turn(overview=BUSY), TERMINAL, place=PLACE, rows=rows)
-    assert len(lines) <= max(rows, 24)
+    assert len(lines) <= max(rows, 26)
     assert all(cells(plain(line)) <= 80 for line in lines)
 
 

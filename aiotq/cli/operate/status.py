@@ -75,7 +75,7 @@ def screen(overview: Overview, sheet: Sheet, *, place: str, rows: int | None = R
         if shown:
             lines += [(("", ""),), *shown]
     if not overview.queues and not overview.workers:
-        lines += [(("", ""),), *_nothing_yet()]
+        lines += [(("", ""),), *_nothing_yet(sheet)]
     return lines
 
 
@@ -86,21 +86,12 @@ def _head(overview: Overview, sheet: Sheet, place: str) -> Line:
     return line if sheet.width is None or cells(plain(line)) <= sheet.width else parts.shortened(line[:2], sheet)
 
 
-def _nothing_yet() -> list[Line]:
-    return [
-        (
-            (
-                "No queue and no worker has been seen here: nothing was enqueued, or it is another namespace.",
-                "",
-            ),
-        ),
-        (
-            (
-                "Start a worker: python -m aiotq module:app. Another namespace: --namespace NAME, or --app module:app.",
-                "",
-            ),
-        ),
-    ]
+def _nothing_yet(sheet: Sheet) -> list[Line]:
+    said = (
+        "No queue and no worker has been seen here: nothing was enqueued, or it is another namespace.",
+        "Start a worker: python -m aiotq module:app. Another namespace: --namespace NAME, or --app module:app.",
+    )
+    return [((row, ""),) for text in said for row in parts.wrapped(text, sheet.width)]
 
 
 def shares(room: int, wanted: Sequence[int]) -> list[int]:
