@@ -153,4 +153,4 @@ def an_overview(**given: Any) -> Overview:
     more = {"scheduled": 3, "dead": 2, "minutes": some_minutes(), "failures": (a_failure(),)}
     facts |= more | given
     worst = max((finding.severity for finding in facts["findings"]), key=list(Severity).index, default=Severity.OK)
-    return Overview(**{"severity": worst} | facts)
+    return Overview(**facts | {"severity": facts.get("severity", worst)})
