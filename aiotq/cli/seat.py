@@ -108,10 +108,9 @@ class Seated:
     def _full(self) -> None:
         if self.changed:
             jobs = self.worker.in_hand
-            told = "%d job%s on the code of before until %s"
-            words = ("" if jobs == 1 else "s", "it has ended" if jobs == 1 else "they have ended")
+            told = "%d job%s on with the code of before"
             extra = {"event": "recycled", "reason": "--reload", "running": jobs}
-            log.log(logging.INFO if jobs else logging.DEBUG, told, jobs, *words, extra=extra)
+            log.log(logging.INFO if jobs else logging.DEBUG, told, jobs, " goes" if jobs == 1 else "s go", extra=extra)
             return
         told = "claims no more and is replaced (%s)"
         log.info(told, self.why, extra={"event": "recycled", "reason": self.why})

@@ -216,8 +216,8 @@ def test_what_is_used_wrongly_is_exit_code_2(run, words, said):
 def test_purge_counts_first(run, inspector):
     code, out, err = run("purge", "mail", typed="y\n")
     assert code == 0
-    assert err == "cancel 3 jobs that wait in mail? [y/N] "
-    assert out == "cancelled 3 jobs that waited in mail\n"
+    assert err == "cancel 3 jobs waiting in mail? [y/N] "
+    assert out == "cancelled 3 jobs of mail\n"
     code, out, _ = run("purge", "mail", "--yes", "--json")
     assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3})
 
