@@ -17,7 +17,7 @@ JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 LONGEST_TASK = 200  # characters of a task's name
 TASK = re.compile(rf"[\w.:/-]{{1,{LONGEST_TASK}}}")
-SIGNATURE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
+SIGNATURE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,100}")
 WORD = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
 
 
@@ -104,7 +104,7 @@ def signature(parameter: str, value: object) -> str:
     """Who acts, as the audit says it. Raises UsageError."""
     if isinstance(value, str) and SIGNATURE.fullmatch(value):
         return value
-    raise UsageError(f"{parameter}={shown(value)} is not allowed; pass 1 to 200 printable characters, on one line")
+    raise UsageError(f"{parameter}={shown(value)} is not allowed; pass 1 to 100 printable characters, on one line")
 
 
 def namespace(parameter: str, value: object) -> str:

@@ -86,7 +86,9 @@ async def _places(operator: Operator, act: Act, wanted: JobFilter) -> Sequence[_
         if status is JobStatus.QUEUED:
             names = await operator.queue_names() if wanted.queue is None else [wanted.queue]
             lines = await operator.lines(names)
-            found += [_Place(section=FromTheFront(operator, line), holds=holds, length=line.length) for line in lines]
+            for line in lines:
+                section = await FromTheFront.of(operator, line)
+                found.append(_Place(section=section, holds=holds, length=line.length))
             continue
         section: Section
         match status:
@@ -118,7 +120,7 @@ async def _whole(desk: Desk, seen: Seen, *, now_ms: int) -> Seen | None:
 
 
 class FromTheFront(Section):
-    """A line, from where jobs are claimed on, for as many tickets as it had when the walk began.
+    """A line, from where jobs are claimed on, to the ticket that was its last one as the walk began.
 
     So what is put to its back meanwhile is not met. Its front moves as workers claim: so a place in it is told by the
     ticket that was read last, and by how far that was from the front, and looked for anew.
@@ -126,20 +128,26 @@ class FromTheFront(Section):
 
     name = "line"
 
-    def __init__(self, operator: Operator, line: Line) -> None:
+    def __init__(self, operator: Operator, line: Line, *, end: str) -> None:
         super().__init__(operator)
-        self._line, self._left = line, line.length
+        self._line, self._end = line, end
         self._next, self._last = 0, ""  # how many were before what comes next; the ticket before it
+
+    @classmethod
+    async def of(cls, operator: Operator, line: Line) -> FromTheFront:
+        """Of the line as it is now."""
+        last = await operator.line(line.queue, line.place, -1, -1)
+        return cls(operator, line, end=last[0] if last else "")
 
     async def window(self, at: At | None, most: int) -> Sequence[Entry]:
         """What follows; at: anything but None: it remembers itself where it is."""
-        most = min(most, self._left)
-        if most == 0:
+        if self._last and self._last == self._end:
             return ()
         first, tickets = await self._after(most) if at is not None else (0, await self._read(0, most))
         if tickets:
+            if self._end in tickets:
+                tickets = tickets[: tickets.index(self._end) + 1]
             self._next, self._last = first + len(tickets), tickets[-1]
-            self._left -= len(tickets)
         return [waiting(text, (text,), JobStatus.QUEUED) for text in tickets]
 
     async def _after(self, most: int) -> tuple[int, Sequence[str]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from aiotq.worker.vitals import resident_bytes
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -14,19 +13,6 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5
 IDLE_LOOK_S = 10.0
-
-_STATM = Path("/proc/self/statm")
-
-
-def resident_bytes() -> int:
-    """Its resident memory; where the system does not tell (macOS), the most that it has been."""
-    try:
-        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        import resource  # noqa: PLC0415  not everywhere
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 @contextmanager

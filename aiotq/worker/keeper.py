@@ -11,6 +11,7 @@ import logging
 import math
 import random
 import threading
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from aiotq.store.contract import Peer, Store
     from aiotq.worker.settings import WorkerSettings
+    from aiotq.worker.tell import Teller
 
 WATCH_EVERY_S = 0.25
 BLOCKED_AFTER_S = 0.5
@@ -55,6 +57,7 @@ class Keeper:
         """
         self._store, self._settings, self._worker_id = store, settings, worker_id
         self._lost, self._running, self._fetchers = lost, running, outage
+        self.teller: Teller | None = None  # set before the start
         self.renewed_at_s = monotonic()  # when the last renewal that succeeded was sent; registering counts as one
         self._seen: dict[str, tuple[int, float]] = {}  # odd leases of others: lease end, first seen
         self._epoch = 0  # of the connection on which they were seen
@@ -129,7 +132,7 @@ class Keeper:
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
         if self._stopping:  # by one who could not tell it
             self._stop.set()
-        poller = Poller(self._store, self._fetchers, worker_id=self._worker_id)
+        poller, teller = Poller(self._store, self._fetchers, worker_id=self._worker_id), self.teller
         try:
             async with asyncio.TaskGroup() as duties:
                 # Children of this group: they end with it.
@@ -138,9 +141,14 @@ class Keeper:
                     duties.create_task(self._always("watch", self._watch)),
                     duties.create_task(self._always("poller", poller.run)),
                 ]
+                if teller is not None:
+                    telling = partial(teller.run, self._store, self._worker_id)
+                    running.append(duties.create_task(self._always("teller", telling)))
                 await self._stop.wait()
                 for duty in running:
                     duty.cancel()
+            if teller is not None:
+                await teller.last(self._store, self._worker_id)
         finally:
             await self._store.close()
 

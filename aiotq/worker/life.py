@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack, suppress
 from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from aiotq.worker.outbox import Outbox
 from aiotq.worker.run import Runner
 from aiotq.worker.scribe import Scribe
 from aiotq.worker.settings import STUCK_AFTER_S
+from aiotq.worker.tell import Teller
+from aiotq.worker.vitals import pulse
 from aiotq.worker.watch import Watch
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class Life:
             runner=self.runner,
             lease_good=self._lease_good,
         )
+        self._teller = Teller(report.meter, partial(pulse, self), self.fetcher.outage, settings)
 
     # --- from its beginning to its end --------------------------------------------------------------------------
 
@@ -148,7 +152,7 @@ class Life:
             keeper = Keeper(
                 store, self.settings, fetcher.outage, worker_id=worker_id, lost=self._lost, running=self._at_fault
             )
-            keeper.renewed_at_s = sent_at_s
+            keeper.renewed_at_s, keeper.teller = sent_at_s, self._teller
             keeper.start()
             self.keeper = keeper
             try:
@@ -232,9 +236,8 @@ class Life:
 
     def _interrupt(self) -> None:
         """Go on to the end, from wherever its life is."""
-        where = self._working or self.owner
-        assert where is not None
-        where.cancel()
+        if (where := self._working or self.owner) is not None:
+            where.cancel()
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded
 from aiotq.worker import discreet
 from aiotq.worker.log import LOG, JobLog
+from aiotq.worker.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,10 +31,11 @@ class Report:
 
     def __init__(self) -> None:
         self.tally: dict[str, int] = dict.fromkeys(COUNTED, 0)
-        self._log = JobLog()
+        self._log, self.meter = JobLog(), Meter()
 
     def started(self, held: Held) -> None:
         """An attempt begins."""
+        self.meter.started(held)
         if self._log.hushes("started", 1, held.started_s):
             return
         assert held.record is not None
@@ -63,6 +65,7 @@ class Report:
 
     def decided(self, jobs: Sequence[Held], now_s: float) -> None:
         """They have their outcomes. now_s: monotonic."""
+        self.meter.decided(jobs, now_s)
         others = [held for held in jobs if type(held.outcome) is not Succeeded]
         succeeded = len(jobs) - len(others)
         self.tally["succeeded"] += succeeded
@@ -93,6 +96,7 @@ class Report:
 
     def void(self, held: Held) -> None:
         """What was counted of it does not count: it was another worker's by then."""
+        self.meter.void(held)
         match held.outcome:
             case Retried() if not held.outcome.counts:
                 return

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest_asyncio
 
 from aiotq import App
+from tests.clock import VirtualClock
 from tests.conftest import _check_keys
+from tests.contract.kit import Bench
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +29,12 @@ async def shop(request: pytest.FixtureRequest, url: str, namespace: str, prefix:
 
 
 @pytest_asyncio.fixture
+async def bench(shop: App, raw: Any, prefix: str) -> Bench:
+    """The app's store, with short words."""
+    return Bench(shop._core.client().store, raw, prefix, VirtualClock())
+
+
+@pytest_asyncio.fixture
 async def look(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspector]:
     """Its inspector; of a user who may only read, where there are users."""
     if server.kind != "acl":
@@ -35,3 +43,14 @@ async def look(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspe
     async with App(server.url.replace("aiotq_worker:", "aiotq_reader:"), namespace=namespace) as reader:
         reader.registry._tasks = shop.registry._tasks
         yield reader.inspect
+
+
+@pytest_asyncio.fixture
+async def hand(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspector]:
+    """An inspector of somebody who may act, and no more, where there are users."""
+    if server.kind != "acl":
+        yield shop.inspect.acting("ada@host")
+        return
+    async with App(server.url.replace("aiotq_worker:", "aiotq_operator:"), namespace=namespace) as person:
+        person.registry._tasks = shop.registry._tasks
+        yield person.inspect.acting("ada@host")

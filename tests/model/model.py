@@ -112,6 +112,8 @@ class Model(State):
             self.forget(wanted.job_id)
         else:
             self.dead.pop(wanted.job_id, None)
+            if wanted.forgets:
+                self.lost.pop(wanted.job_id, None)
             text = ticket(wanted.line, wanted.new_generation, wanted.job_id)
             if wanted.delay_ms is None:
                 self._push(text)

@@ -8,7 +8,7 @@ if safe('ZSCORE', workers, id) then return 0 end
 begin()
 call('ZADD', workers, now_ms + tonumber(ARGV[3]), id)
 call('DEL', card)
-call('HSET', card, 'lease_ms', ARGV[3], unpack(ARGV, 5))
+call('HSET', card, 'lease_ms', ARGV[3], 'started', string.format('%.0f', now_ms), unpack(ARGV, 5))
 -- Nobody reclaims one that `workers` does not name any more (evicted, or deleted by hand), with all that it holds.
 for former in string.gmatch(ARGV[4], '[^,]+') do
   local left = call('EXISTS', prefix .. 'active:' .. former, prefix .. 'worker:' .. former) > 0

@@ -1,0 +1,301 @@
+"""Acts on all jobs that match: in chunks, while others claim, enqueue and act."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiotq import App, JobStatus
+from aiotq.errors import StoreUnavailable, UsageError
+from aiotq.inspection import Bulk, JobFilter, bulk
+from aiotq.inspection.walking import CHUNK, FromTheFront
+from aiotq.store import operator
+from aiotq.store.inspection import Line
+from tests.worker.kit import until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotq import Inspector, Job, Task
+
+REAL = pytest.mark.parametrize("server", ["valkey"], indirect=True)
+ALL = JobFilter()
+
+
+class Shop:
+    """Tasks of one app."""
+
+    def __init__(self, app: App) -> None:
+        self.ran: list[int] = []
+
+        async def fails(number: int, error: str = "ValueError") -> None:
+            raise {"ValueError": ValueError, "KeyError": KeyError}[error](number)
+
+        async def runs(number: int) -> None:
+            self.ran.append(number)
+
+        self.fails: Task[Any, Any] = app.task(fails, name="shop:fails", retries=0)
+        self.runs: Task[Any, Any] = app.task(runs, name="shop:runs")
+
+
+async def all_end(app: App, jobs: Sequence[Job[Any]], *, queues: Sequence[str] = ("default",)) -> None:
+    async with app.worker(queues=queues):
+
+        async def ended() -> bool:
+            return all([(await job.status()).ended for job in jobs])
+
+        await until(ended)
+
+
+async def kept(hand: Inspector) -> list[tuple[str, str, str]]:
+    return [(entry.action, entry.subject, entry.came_to) for entry in reversed((await hand.audit()).items)]
+
+
+async def statuses(jobs: Sequence[Job[Any]]) -> set[JobStatus]:
+    return {await job.status() for job in jobs}
+
+
+async def test_what_matches_is_retried_and_nothing_else(shop: App, hand: Inspector) -> None:
+    tasks = Shop(shop)
+    first = [await tasks.fails.delay(number) for number in range(5)]
+    other = [await tasks.fails.delay(number, "KeyError") for number in range(3)]
+    await all_end(shop, [*first, *other])
+
+    wanted = JobFilter(error="ValueError", task="fails", queue="default", status=JobStatus.FAILED)
+    assert await hand.retry_all(wanted) == Bulk(done=5, skipped=0, looked=8)
+
+    assert await statuses(first) == {JobStatus.QUEUED}
+    assert await statuses(other) == {JobStatus.FAILED}
+    assert await hand.retry_all(wanted) == Bulk(done=0, skipped=0, looked=3)
+    assert await hand.retry_all(JobFilter(status=JobStatus.QUEUED)) == Bulk(done=0, skipped=0, looked=0)
+    assert await kept(hand) == [
+        ("retry all", "status=failed queue=default task=fails error=ValueError", "5 jobs"),
+        ("retry all", "status=failed queue=default task=fails error=ValueError", "0 jobs"),
+        ("retry all", "status=queued", "0 jobs"),
+    ]
+
+
+async def test_dead_letters_are_retried_over_several_chunks_though_each_leaves_its_list(
+    shop: App, hand: Inspector
+) -> None:
+    tasks = Shop(shop)
+    jobs = await shop.enqueue_many([tasks.fails.s(number) for number in range(2 * CHUNK + 30)])
+    await all_end(shop, jobs)
+
+    assert (await hand.retry_all(ALL)).done == len(jobs)
+
+    assert await statuses(jobs) == {JobStatus.QUEUED}
+    assert (await hand.dead()).items == ()
+
+
+async def test_all_that_waits_is_cancelled_wherever_it_waits(shop: App, hand: Inspector) -> None:
+    tasks = Shop(shop)
+    waits = await shop.enqueue_many([tasks.runs.options(priority=number % 4).s(number) for number in range(CHUNK + 50)])
+    later = [await tasks.runs.options(countdown=60, queue="other").delay(number) for number in range(5)]
+
+    assert (await hand.cancel_all(JobFilter(queue="other"))).done == 5
+    assert await statuses(later) == {JobStatus.CANCELLED}
+    assert await hand.cancel_all(ALL) == Bulk(done=len(waits), skipped=0, looked=len(waits))
+    assert await statuses(waits) == {JobStatus.CANCELLED}
+    assert (await hand.cancel_all(ALL)).done == 0
+
+
+async def test_running_jobs_are_stopped(shop: App, hand: Inspector) -> None:
+    started: list[int] = []
+
+    @shop.task
+    async def endless(number: int) -> None:
+        started.append(number)
+        await asyncio.Event().wait()
+
+    jobs = [await endless.delay(number) for number in range(4)]
+    async with shop.worker():
+        await until(lambda: len(started) == 4)
+        assert await hand.cancel_all(JobFilter(status=JobStatus.RUNNING, task="endless")) == Bulk(
+            done=4, skipped=0, looked=4
+        )
+
+        async def ended() -> bool:
+            return await statuses(jobs) == {JobStatus.CANCELLED}
+
+        await until(ended)
+
+
+async def test_scheduled_jobs_are_promoted_many_of_one_instant_too(shop: App, hand: Inspector) -> None:
+    tasks = Shop(shop)
+    due = datetime.now(UTC) + timedelta(hours=1)
+    jobs = await shop.enqueue_many([tasks.runs.options(eta=due).s(number) for number in range(2 * CHUNK + 7)])
+
+    assert await hand.promote_all(JobFilter(task="shop:runs")) == Bulk(done=len(jobs), skipped=0, looked=len(jobs))
+
+    assert await statuses(jobs) == {JobStatus.QUEUED}
+
+
+async def test_all_are_requeued_once_though_they_go_to_the_back_of_the_same_line(shop: App, hand: Inspector) -> None:
+    tasks = Shop(shop)
+    jobs = await shop.enqueue_many([tasks.runs.s(number) for number in range(CHUNK + 20)])
+    later = await tasks.runs.options(countdown=60).delay(9)
+
+    assert await hand.requeue_all(ALL) == Bulk(done=CHUNK + 21, skipped=0, looked=CHUNK + 21)
+    assert (await hand.requeue_all(JobFilter(queue="default"), queue="other")).done == CHUNK + 21
+    assert {(await job.info()).queue for job in (jobs[0], jobs[-1], later)} == {"other"}
+    assert (await kept(hand))[-1] == ("requeue all", "queue=default to other", f"{CHUNK + 21} jobs")
+
+    await all_end(shop, [*jobs, later], queues=["default", "other"])
+    assert sorted(tasks.ran) == sorted([*range(CHUNK + 20), 9])
+
+
+async def test_dead_letters_are_discarded_by_their_time(shop: App, hand: Inspector) -> None:
+    tasks = Shop(shop)
+    old = [await tasks.fails.delay(number) for number in range(3)]
+    await all_end(shop, old)
+    await asyncio.sleep(0.002)
+    then = (await hand._desk.operator.now_ms()) / 1000
+    await asyncio.sleep(0.002)
+    young = [await tasks.fails.delay(number) for number in range(2)]
+    await all_end(shop, young)
+
+    wanted = JobFilter(status=JobStatus.FAILED, until=datetime.fromtimestamp(then, UTC))
+    assert (await hand.discard_all(wanted)).done == 3
+
+    assert await statuses(young) == {JobStatus.FAILED}
+    assert len((await hand.dead()).items) == 2
+    assert (await kept(hand))[-1][1].startswith("status=failed until=20")
+
+
+async def test_a_large_record_is_judged_by_all_of_it(shop: App, hand: Inspector) -> None:
+    async def fails(text: str) -> None:
+        raise ValueError("of a large one")
+
+    task = shop.task(fails, name="shop:large", retries=0, queue="large")
+    job = await task.delay("x" * 50_000)
+    await all_end(shop, [job], queues=["large"])
+
+    assert (await hand.retry_all(JobFilter(error="large one", queue="large"))).done == 1
+
+    assert await job.status() is JobStatus.QUEUED
+
+
+# --- while others go on
+
+
+async def test_each_job_is_cancelled_or_run_and_none_left_while_workers_claim(shop: App, hand: Inspector) -> None:
+    tasks = Shop(shop)
+    jobs = await shop.enqueue_many([tasks.runs.s(number) for number in range(1_500)])
+    async with shop.worker():
+        came = await hand.cancel_all(JobFilter(task="shop:runs"))
+
+        async def ended() -> bool:
+            return all([(await job.status()).ended for job in jobs[-300:]])
+
+        await until(ended)
+    found = [await job.status() for job in jobs]
+    assert found.count(JobStatus.SUCCEEDED) == len(set(tasks.ran)) == len(tasks.ran)
+    assert found.count(JobStatus.CANCELLED) + len(tasks.ran) == 1_500
+    assert came.done >= found.count(JobStatus.CANCELLED)
+
+
+@REAL
+async def test_a_bulk_act_ends_though_as_much_comes_as_it_does(
+    shop: App, hand: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = Shop(shop)
+    before = await shop.enqueue_many([tasks.runs.s(number) for number in range(CHUNK + 10)])
+    came: list[Job[Any]] = []
+    act_on = bulk.act_on
+
+    async def and_more(*given: Any, **named: Any) -> Any:
+        await asyncio.sleep(0.002)
+        came.append(await tasks.runs.options(lifo=len(came) % 3 == 0).delay(7))
+        return await act_on(*given, **named)
+
+    monkeypatch.setattr(bulk, "act_on", and_more)
+
+    assert (await hand.cancel_all(ALL)).done == len(before)
+
+    assert await statuses(before) == {JobStatus.CANCELLED}
+    assert await statuses(came) == {JobStatus.QUEUED}
+    assert len(came) == len(before)
+
+
+@REAL
+@pytest.mark.parametrize(
+    ("claimed", "put_to_the_front", "put_to_the_back"),
+    [
+        (0, 0, 0),
+        (30, 0, 0),
+        (100, 0, 0),
+        (150, 0, 50),
+        (399, 0, 0),
+        (700, 0, 9),
+        (0, 80, 300),
+        (5, 40, 0),
+        (1_000, 0, 0),
+    ],
+)
+async def test_a_walk_over_a_line_meets_all_that_is_left_of_it(
+    shop: App, raw: Any, prefix: str, claimed: int, put_to_the_front: int, put_to_the_back: int
+) -> None:
+    key = f"{prefix}line:q:5"
+    tickets = [f"q:5:AAAA:{number}" for number in range(1_000)]
+    await raw.rpush(key, *tickets)
+    walk = await FromTheFront.of(operator(shop._core.client().store), Line(queue="q", place="5", length=1_000))
+    seen: list[str] = []
+    at = None
+    while entries := await walk.window(at, CHUNK):
+        seen += [entry.job_id or "" for entry in entries]
+        if at is None:  # after the first window
+            await raw.lpop(key, max(1, claimed))
+            await raw.rpush(key, *(f"q:5:AAAA:back-{number}" for number in range(max(1, put_to_the_back))))
+            await raw.lpush(key, *(f"q:5:AAAA:front-{number}" for number in range(max(1, put_to_the_front))))
+        at = entries[-1].at
+    await raw.delete(key)
+
+    left = set(map(str, range(max(100, claimed), 1_000)))
+    assert left <= set(seen)
+    assert claimed == 1_000 or not [name for name in seen if name.startswith("back")]
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [None, "all", JobFilter(queue="a b"), JobFilter(task=""), JobFilter(since=datetime(2026, 1, 1))],  # noqa: DTZ001
+)
+async def test_a_filter_that_can_not_be_right_is_refused(hand: Inspector, wanted: Any) -> None:
+    for act in (hand.retry_all, hand.cancel_all, hand.discard_all, hand.promote_all, hand.requeue_all):
+        with pytest.raises(UsageError):
+            await act(wanted)
+    with pytest.raises(UsageError):
+        await hand.requeue_all(ALL, queue="a b")
+    assert await kept(hand) == []
+
+
+@REAL
+async def test_a_bulk_act_that_fails_says_how_far_it_came(
+    shop: App, hand: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = Shop(shop)
+    jobs = await shop.enqueue_many([tasks.runs.s(number) for number in range(2 * bulk.AT_ONCE)])
+    act_on, calls = bulk.act_on, 0
+
+    async def breaks(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > bulk.AT_ONCE + 3:
+            raise StoreUnavailable("gone", verb="replace", url="x", sent=True)
+        return await act_on(*given, **named)
+
+    monkeypatch.setattr(bulk, "act_on", breaks)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await hand.cancel_all(ALL)
+
+    assert caught.value.__notes__ == [f"of {bulk.AT_ONCE} jobs it had been done before"]
+    assert await kept(hand) == [("cancel all", "all", f"failed after {bulk.AT_ONCE} jobs: gone")]
+    monkeypatch.undo()
+    assert (await hand.cancel_all(ALL)).done == len(jobs) - bulk.AT_ONCE - 3
