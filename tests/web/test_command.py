@@ -111,7 +111,10 @@ async def test_it_shows_its_pages_and_ends_gently_while_somebody_looks(valkey: S
 
 
 async def test_without_its_server_it_starts_and_says_so() -> None:
-    async with running("--url", AWAY) as (process, address), httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client:
+    async with (
+        running("--url", AWAY) as (process, address),
+        httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client,
+    ):
         shown = await client.get("/")
         assert shown.status_code == 503
         assert "no answer from redis://127.0.0.1:1" in shown.text
