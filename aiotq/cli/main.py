@@ -103,6 +103,7 @@ def worker(
     max_jobs: options.MaxJobs = None,
     max_memory: options.MaxMemory = None,
     uvloop: options.Uvloop = False,
+    reload: options.Reload = False,
     health_port: options.HealthPort = None,
     health_host: options.HealthHost = options.LOOPBACK,
     url: options.Url = None,

@@ -165,7 +165,8 @@ async def test_who_is_gone_in_the_middle_of_a_purge_leaves_it_to_be_done_again(
 ) -> None:
     task = Shop(shop).runs
     jobs = await shop.enqueue_many([task.s() for _ in range(350)])
-    await shop.inspect.purge("nothing")  # the server knows its scripts
+    for script in scripts.ALL:
+        await raw.script_load(script.text)
     async with App(proxy.url, namespace=namespace, connect_timeout=0.5) as behind:
         proxy.arm(Fault.BLACK_HOLE, scripts.TAKE.sha, times=100)
         with pytest.raises(StoreUnavailable):
