@@ -92,11 +92,12 @@ def _process(env: dict[str, str], *words: str, until: str) -> Iterator[str]:
 async def _fill(url: str, jobs: int) -> None:
     app._core.override = url  # noqa: SLF001
     async with app:
-        ended = await app.enqueue_many([note.s("x")] * 12_000 + [charge.s(f"o-{number}") for number in range(2_000)])
+        mixed = [charge.s(f"o-{number}") if number % 7 == 0 else note.s("x") for number in range(14_000)]
+        ended = await app.enqueue_many(mixed)
         await app.enqueue_many([send.options(countdown=86_400 + number).s("s", "lamp", 1) for number in range(10_000)])
         for begun in range(0, jobs, BATCH):
             await app.enqueue_many([send.s(f"s-{begun + number}", "lamp", 40) for number in range(BATCH)])
-        await ended[11_999].result(timeout=120)
+        await ended[-1].result(timeout=120)
 
 
 async def _measure(url: str, address: str, given: Any) -> None:

@@ -204,6 +204,18 @@ async def test_a_mistyped_task_is_told_with_the_name_that_was_meant(
     await job.cancel()
 
 
+async def test_keys_that_were_put_aside_are_told(shop: App, look: Inspector, raw: Any, prefix: str) -> None:
+    @shop.task(name="t")
+    async def t() -> None: ...
+
+    job = await t.delay()
+    for name in ("schedule", "line:default:5"):
+        await raw.set(f"{prefix}aside:{name}", "x", ex=600)
+    [found] = [finding for finding in (await look.overview()).findings if finding.code == "keys_aside"]
+    assert "2 keys of a wrong type were put aside (aside:schedule, aside:line:default:5)" in found.what
+    await job.cancel()
+
+
 async def test_poison_is_told_where_it_waits_and_where_it_died(
     shop: App, look: Inspector, raw: Any, prefix: str
 ) -> None:
