@@ -173,6 +173,12 @@ class Observer:
     def enqueued(self, job: Outgoing, *, existed: bool) -> None:
         """The store has it. existed: there was one of its id, and nothing was queued. For `delay_sync`: in a thread."""
 
+    def working(self, worker: str, *, slots: int, queues: Sequence[str]) -> None:
+        """A worker of this process has begun to work. worker: its label; slots: how many jobs it runs at once."""
+
+    def stopped(self, worker: str) -> None:
+        """It has ended."""
+
     def claimed(self, attempts: Sequence[Attempt], took_s: float) -> None:
         """A worker got these jobs in one round trip to the store, and will run them; took_s: how long that was."""
 
@@ -191,7 +197,7 @@ class Observer:
 
 # --- what an app holds ------------------------------------------------------------------------------------------------
 
-EVENTS = ("enqueued", "claimed", "started", "ended", "lost")
+EVENTS = ("enqueued", "working", "stopped", "claimed", "started", "ended", "lost")
 
 
 class Hooks:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiotq import checks
 from aiotq.inspection import checkup as doctor
-from aiotq.inspection import detail, fitting, listing, machine, reads, tallies
+from aiotq.inspection import detail, fitting, listing, machine, reads, tallies, totals
 from aiotq.inspection import overview as summing
 from aiotq.inspection.acting import Acts
 from aiotq.inspection.desk import Desk
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         QueueInfo,
         ServerInfo,
         TaskInfo,
+        Totals,
         WorkerInfo,
     )
 
@@ -137,6 +138,10 @@ class Inspector(Acts):
     async def counts(self, period: Period = Period.MINUTE, *, last: int = 60) -> tuple[Counts, ...]:
         """What happened in the last so many minutes (at most 180), hours (192) or days (400), oldest first."""
         return await tallies.counts(self._desk, period, last=last)
+
+    async def totals(self) -> Totals:
+        """What was counted since the first of the month (UTC), and how much is scheduled, due and dead."""
+        return await totals.totals(self._desk)
 
     async def failures(self, *, hours: int = 1) -> tuple[FailureGroup, ...]:
         """Attempts that failed, by task and error, the most frequent first. hours: 1 to 192, in whole ones."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import threading
 from contextlib import contextmanager
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 
     from aiotq.health import Health
 
+    Metrics = Callable[[str], tuple[bytes, str]]
+
 MAX_CONNECTIONS = 32  # at once; of more the oldest is ended: a probe is through in a millisecond
 MAX_REQUEST = 8192  # bytes, headers included
 BACKLOG = 64  # that wait to be let in
 WITHIN_S = 2.0  # for a connection, from its beginning to its end
 THREAD = "aiotq-health"
+_ACCEPT = re.compile(rb"^accept:([^\n]*)$", re.IGNORECASE | re.MULTILINE)
 
 log = logging.getLogger("aiotq.health")
 
@@ -41,9 +45,12 @@ def address_of(listening: socket.socket) -> str:
 
 
 @contextmanager
-def answering(listening: socket.socket, look: Callable[[], Health]) -> Generator[None]:
-    """Within it, probes are answered by what `look` says; it is called in another thread. Closes the socket."""
-    server = _Server(listening, look)
+def answering(listening: socket.socket, look: Callable[[], Health], metrics: Metrics | None = None) -> Generator[None]:
+    """Within it, probes are answered by what `look` says; it is called in another thread. Closes the socket.
+
+    metrics: gets what a caller accepts, and returns a page and its type, for /metrics; in another thread too.
+    """
+    server = _Server(listening, look, metrics)
     server.start()
     try:
         yield
@@ -54,8 +61,8 @@ def answering(listening: socket.socket, look: Callable[[], Health]) -> Generator
 class _Server:
     """The thread."""
 
-    def __init__(self, listening: socket.socket, look: Callable[[], Health]) -> None:
-        self._listening, self._look = listening, look
+    def __init__(self, listening: socket.socket, look: Callable[[], Health], metrics: Metrics | None) -> None:
+        self._listening, self._look, self._metrics = listening, look, metrics
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._up = threading.Event()
@@ -113,14 +120,26 @@ class _Server:
         if method not in (b"GET", b"HEAD"):
             return _response(b"405 Method Not Allowed", "only GET and HEAD are answered", b"Allow: GET, HEAD\r\n")
         path = path.partition(b"?")[0]
+        if path == b"/metrics" and self._metrics is not None:
+            return self._page(self._metrics, request, whole=method == b"GET")
         if path not in (b"/livez", b"/readyz"):
-            return _response(b"404 Not Found", "there are /livez and /readyz", whole=method == b"GET")
+            more = "" if self._metrics is None else ", and /metrics"
+            return _response(b"404 Not Found", f"there are /livez and /readyz{more}", whole=method == b"GET")
         health = self._health()
         good, said = (False, "unknown") if health is None else (health.ready, health.reason or "ok")
         if health is not None and path == b"/livez":
             good, said = health.live, "ok" if health.live else said
         status = b"200 OK" if good else b"503 Service Unavailable"
         return _response(status, said, whole=method == b"GET")
+
+    def _page(self, metrics: Metrics, request: bytes, *, whole: bool) -> bytes:
+        found = _ACCEPT.search(request)
+        try:
+            body, kind = metrics("" if found is None else found[1].strip().decode("latin-1"))
+        except Exception:
+            log.exception("the metrics can't be told; see what the observer's metrics_page() raises")
+            return _response(b"500 Internal Server Error", "see the log", whole=whole)
+        return _response(b"200 OK", body, kind=kind.encode(), whole=whole)
 
     def _health(self) -> Health | None:
         try:
@@ -174,10 +193,17 @@ def _begins_well(heard: bytes | bytearray) -> bool:
     return not over or line.split()[-1:] in ([b"HTTP/1.1"], [b"HTTP/1.0"])
 
 
-def _response(status: bytes, said: str, more: bytes = b"", *, whole: bool = True) -> bytes:
-    body = f"{said}\n".encode()
+def _response(
+    status: bytes,
+    said: str | bytes,
+    more: bytes = b"",
+    *,
+    kind: bytes = b"text/plain; charset=utf-8",
+    whole: bool = True,
+) -> bytes:
+    body = said if isinstance(said, bytes) else f"{said}\n".encode()
     head = (
-        b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+        b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n"
         b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%bConnection: close\r\n\r\n"
     )
-    return head % (status, len(body), more) + (body if whole else b"")
+    return head % (status, kind, len(body), more) + (body if whole else b"")

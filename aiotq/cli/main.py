@@ -30,7 +30,8 @@ COMMANDS: Mapping[str, str] = {
 } | {
     name: f"aiotq.cli.operate.{name}"
     for name in (
-        *("status", "top", "queues", "workers", "jobs", "job", "tail", "doctor", "check", "audit", "dashboard"),
+        *("status", "top", "queues", "workers", "jobs", "job", "tail", "doctor", "check", "audit"),
+        *("dashboard", "metrics"),
         *("retry", "cancel", "discard", "promote", "requeue", "purge", "pause", "resume", "enqueue"),
     )
 }
@@ -52,6 +53,7 @@ aiotq {__version__}: background jobs for asyncio, on Redis or Valkey
   aiotq enqueue MODULE:TASK --arg k=v       a job from the shell
   aiotq doctor | check | audit              the server; the new code and what waits; who did what
   aiotq dashboard                           all of this in a browser
+  aiotq metrics                             what Prometheus scrapes
   aiotq health                              whether a worker, or all that there is, does well, for probes
   aiotq server status|stop                  the built-in server of this folder
   aiotq completion bash|zsh|fish            completion for your shell

@@ -11,9 +11,10 @@ from aiotq.store import cause
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from aiotq.cli.options import WorkerOptions
+    from aiotq.hooks import Observer
     from aiotq.supervisor.link import Link
     from aiotq.worker.worker import Worker
 
@@ -34,14 +35,17 @@ def taken(options: WorkerOptions) -> socket.socket | None:
 
 
 @contextmanager
-def answering(options: WorkerOptions, worker: Worker, link: Link | None) -> Generator[str | None]:
+def answering(
+    options: WorkerOptions, worker: Worker, link: Link | None, observers: Sequence[Observer] = ()
+) -> Generator[str | None]:
     """Within it, probes are answered: here, or by the supervisor, which is told. Yields the URL, if it is here."""
     if link is None:
         listening = taken(options)
         if listening is None:
             yield None
         else:
-            with probes.answering(listening, worker.health):
+            pages = (getattr(observer, "metrics_page", None) for observer in observers)
+            with probes.answering(listening, worker.health, next((page for page in pages if page is not None), None)):
                 yield probes.address_of(listening)
     elif options.health_port is None:
         yield None

@@ -75,8 +75,12 @@ def run_worker(options: WorkerOptions, link: Link | None = None) -> int:
         app=app, settings=settings, worker=worker, options=options, seated=seated, paper=paper, handler=handler,
         began_s=began_s,
     )  # fmt: skip
+    observers = app._core.hooks.observers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     try:
-        with port.answering(options, worker, link) as process.health, asyncio.Runner(loop_factory=loops) as runner:
+        with (
+            port.answering(options, worker, link, observers) as process.health,
+            asyncio.Runner(loop_factory=loops) as runner,
+        ):
             return runner.run(process.serve())
     except Mistake as mistake:
         return logs.told(mistake, options)

@@ -27,6 +27,7 @@ from aiotq.inspection.values import (
     Severity,
     TaskInfo,
     TimelineEntry,
+    Totals,
     WorkerInfo,
 )
 
@@ -55,5 +56,6 @@ __all__ = [
     "Severity",
     "TaskInfo",
     "TimelineEntry",
+    "Totals",
     "WorkerInfo",
 ]

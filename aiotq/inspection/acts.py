@@ -172,7 +172,7 @@ def _discarding(
         generation=wish.generation,
         enqueued_ms=enqueued_ms,
         reason=DISCARDED,
-        now_ms=wish.now_ms,
+        now_ms=wish.now_ms - 1,  # so that it is not shown from now on
         ttl_ms=1,
     )
     return Discarding(

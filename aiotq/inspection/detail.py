@@ -5,54 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from aiotq import checks, shown
 from aiotq.document import NO_RESULT
 from aiotq.errors import InvalidRecord, JobNotFound
+from aiotq.inspection.notes import log_lines, progress
 from aiotq.inspection.places import Entry
 from aiotq.inspection.redaction import arguments, pretty, pretty_json
 from aiotq.inspection.seen import bare, summary
 from aiotq.inspection.timeline import timeline
-from aiotq.inspection.values import JobDetail, LogLine, Progress
+from aiotq.inspection.values import JobDetail
 from aiotq.inspection.vitals import vitals
 from aiotq.job import JobStatus, lines
 from aiotq.record import STATES, header, hidden_from_ms
-from aiotq.shown import instant
 from aiotq.store.inspection import Peek
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aiotq.inspection.desk import Desk
     from aiotq.record import Record
     from aiotq.store.contract import Place
-    from aiotq.store.inspection import Beside
 
 MOST_RAW = 64 << 10  # bytes shown of a record that can't be read
-MOST_MESSAGE = 2_000  # characters of a log line
 TRIES = 5  # how often a job is read again that moved on between two reads
-
-
-class _Note(msgspec.Struct, frozen=True, gc=False):
-    """As `note:<id>` has it."""
-
-    at: int
-    text: str
-    level: str = "info"
-    attempt: int = 0
-
-
-class _Progress(msgspec.Struct, frozen=True, gc=False):
-    """As `progress:<id>` has it."""
-
-    done: float
-    at: int
-    of: float | None = None
-    note: str | None = None
-
-
-_note, _progress = msgspec.json.Decoder(_Note), msgspec.json.Decoder(_Progress)
 
 
 async def job(desk: Desk, job_id: str) -> JobDetail:
@@ -100,6 +73,7 @@ async def _readable(desk: Desk, found: Record, place: Place) -> JobDetail:
     text, cut = pretty(shown_arguments)
     result, result_cut = (None, False) if doc.result is NO_RESULT else pretty_json(doc.result)
     info = shown.info(found, place.status, lost=lost, worker_label=place.worker, due_ms=place.due_ms)
+    since_ms = found.enqueued_ms
     return JobDetail(
         summary=replace(summary(entry, found), lost=lost),
         info=replace(info, arguments=shown_arguments),
@@ -109,8 +83,8 @@ async def _readable(desk: Desk, found: Record, place: Place) -> JobDetail:
         result=result,
         result_cut=result_cut,
         timeline=timeline(found, place, lost=lost, started_ms=started_ms),
-        logs=_logs(beside.notes),
-        progress=_how_far(beside),
+        logs=log_lines(beside.notes, since_ms=since_ms),
+        progress=progress(beside.progress, since_ms=since_ms),
         frames=() if info.error is None else info.error.frames,
         expires_s=None if found.status is None or beside.ttl_ms is None else beside.ttl_ms / 1000,
     )
@@ -134,6 +108,7 @@ async def _unreadable(desk: Desk, job_id: str, data: bytes) -> JobDetail:
     status = STATES.get(head[1], JobStatus.QUEUED) if head else JobStatus.QUEUED
     entry = Entry(at=(), job_id=job_id, status=status)
     one = bare(entry, Peek(data, len(data)), header=head)
+    since_ms = head[3] if head else 0
     return JobDetail(
         summary=replace(one, lost=beside.lost),
         info=None,
@@ -143,35 +118,8 @@ async def _unreadable(desk: Desk, job_id: str, data: bytes) -> JobDetail:
         result=None,
         result_cut=False,
         timeline=(),
-        logs=_logs(beside.notes),
-        progress=_how_far(beside),
+        logs=log_lines(beside.notes, since_ms=since_ms),
+        progress=progress(beside.progress, since_ms=since_ms),
         frames=(),
         expires_s=None if beside.ttl_ms is None else beside.ttl_ms / 1000,
     )
-
-
-def _logs(notes: Sequence[bytes]) -> tuple[LogLine, ...]:
-    found: list[LogLine] = []
-    for data in notes:
-        try:
-            said = _note.decode(data)
-        except (msgspec.MsgspecError, ValueError, RecursionError):  # of another hand
-            text = data[:MOST_MESSAGE].decode(errors="backslashreplace")
-            found.append(LogLine(at=instant(0), level="unreadable", text=text, attempt=0))
-            continue
-        line = LogLine(
-            at=instant(max(0, said.at)), level=said.level[:20], text=said.text[:MOST_MESSAGE], attempt=said.attempt
-        )
-        found.append(line)
-    return tuple(found)
-
-
-def _how_far(beside: Beside) -> Progress | None:
-    if beside.progress is None:
-        return None
-    try:
-        said = _progress.decode(beside.progress)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    note = None if said.note is None else said.note[:MOST_MESSAGE]
-    return Progress(done=said.done, of=said.of, note=note, at=instant(max(0, said.at)))

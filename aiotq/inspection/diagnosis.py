@@ -116,7 +116,9 @@ def nobody_works(signs: Signs) -> Iterator[Finding]:
     """No worker is alive."""
     if signs.live:
         return
-    todo = [f"{many:,} {what}" for many, what in ((signs.waiting, "wait"), (signs.scheduled, "are scheduled")) if many]
+    todo = [f"{signs.waiting:,} wait{'s' * (signs.waiting == 1)}"] if signs.waiting else []
+    if signs.scheduled:
+        todo.append(f"{signs.scheduled:,} {'is' if signs.scheduled == 1 else 'are'} scheduled")
     what = "no worker is alive" + (f", and {' and '.join(todo)}" if todo else "; nothing waits")
     queues = [queue.name for queue in signs.queues if queue.waiting and not queue.paused]
     hint = "python -m aiotq module:app" + (f" -q {','.join(queues[:5])}" if len(queues) in range(1, 6) else "")

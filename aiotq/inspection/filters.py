@@ -10,6 +10,7 @@ from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
+    from aiotq.document import Document
     from aiotq.inspection.places import Entry
     from aiotq.inspection.seen import Seen
 
@@ -47,6 +48,13 @@ def by_place_alone(wanted: JobFilter) -> bool:
     return wanted == JobFilter(status=wanted.status)
 
 
+def takes(wanted: JobFilter, doc: Document) -> bool:
+    """Whether it may take a job of that record: a look that is cheaper than `matches`."""
+    if wanted.task is not None and not of_task(doc.task, wanted.task):
+        return False
+    return wanted.error is None or _has_error(doc, wanted.error)
+
+
 def matches(wanted: JobFilter, seen: Seen) -> bool:
     """Whether it takes that job."""
     job = seen.summary
@@ -56,7 +64,7 @@ def matches(wanted: JobFilter, seen: Seen) -> bool:
         return False
     if wanted.task is not None and not of_task(job.task, wanted.task):
         return False
-    if wanted.error is not None and not _has_error(seen, wanted.error):
+    if wanted.error is not None and (seen.record is None or not _has_error(seen.record.doc, wanted.error)):
         return False
     when = job.finished_at if job.status.ended else job.enqueued_at
     if wanted.since is not None and (when is None or when < wanted.since):
@@ -69,6 +77,6 @@ def of_task(name: str, wanted: str) -> bool:
     return name == wanted or name.endswith((f":{wanted}", f".{wanted}"))
 
 
-def _has_error(seen: Seen, wanted: str) -> bool:
-    error = None if seen.record is None else seen.record.doc.error
+def _has_error(doc: Document, wanted: str) -> bool:
+    error = doc.error
     return error is not None and (error.type == wanted or wanted.casefold() in error.message.casefold())

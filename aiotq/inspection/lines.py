@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -91,24 +92,24 @@ class House:
     async def _running(self) -> Mapping[str, int]:
         """By queue. Of workers with many jobs in all, those that serve several queues are believed what they say."""
         found, exact = Counter[str](), sum(card.held for card in self.cards) <= MOST_TICKETS
+        unclear: list[str] = []
         for card in self.cards:
-            if not card.held:
-                continue
             queues = _queues(card)
             if len(queues) == 1:
                 found[queues[0]] += card.held
-            elif exact:
-                tickets = [ticket_of(text) for text in await self.desk.operator.held(card.worker_id)]
-                found.update(ticket.queue for ticket in tickets if ticket is not None)
-            else:
+            elif not exact:
                 found.update(job.queue for job in vitals(card).jobs)
+            elif card.held:
+                unclear.append(card.worker_id)
+        for texts in await asyncio.gather(*(self.desk.operator.held(worker_id) for worker_id in unclear)):
+            found.update(ticket.queue for text in texts if (ticket := ticket_of(text)) is not None)
         return found
 
     async def _oldest(self, lines: Sequence[Line]) -> Mapping[str, int]:
         """By queue, since when the job that waits longest could have been run; of the first of each line."""
-        heads = {line: await self._look(line, HEADS) for line in lines}
+        heads = await asyncio.gather(*(self._look(line, HEADS) for line in lines))
         found: dict[str, int] = {}
-        for line, seen in heads.items():
+        for line, seen in zip(lines, heads, strict=True):
             known = seen or (await self._look(line, MORE_HEADS) if line.length > HEADS else ())
             self.heads = (*self.heads, *known)
             for one in known:

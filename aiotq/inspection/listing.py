@@ -71,7 +71,7 @@ async def _page(
             for first in range(0, len(entries), AT_ONCE):
                 some = entries[first : first + AT_ONCE]
                 worth = [entry for entry in some if filters.may_match(wanted, entry)]
-                seen = await look(desk, worth, now_ms=now_ms)
+                seen = await look(desk, worth, now_ms=now_ms, wanted=wanted)
                 read += len(worth)
                 for entry in some:
                     looked, at = looked + 1, entry.at
@@ -114,15 +114,15 @@ async def _made(operator: Operator, found: dict[str, Seen], looked: int, cursor:
     )
 
 
-async def look(desk: Desk, entries: Sequence[Entry], *, now_ms: int) -> dict[At, Seen]:
-    """Read the records of up to AT_ONCE entries: what is there, by its place."""
+async def look(desk: Desk, entries: Sequence[Entry], *, now_ms: int, wanted: JobFilter | None = None) -> dict[At, Seen]:
+    """Read the records of up to AT_ONCE entries: what is there, by its place. wanted: only what it may take."""
     operator, found = desk.operator, dict["At", "Seen"]()
     for small in (True, False):
         some = [entry for entry in entries if entry.job_id is not None and (entry.marked_large is False) is small]
         if some:
             peeks = await operator.peek([entry.job_id or "" for entry in some], small=small)
             for entry, peek in zip(some, peeks, strict=True):
-                seen = see(desk, entry, peek, now_ms=now_ms)
+                seen = see(desk, entry, peek, now_ms=now_ms, wanted=wanted)
                 if seen is not None:
                     found[entry.at] = seen
     return found
@@ -144,7 +144,7 @@ async def walk(desk: Desk, wanted: JobFilter) -> AsyncIterator[tuple[Sequence[Se
             at = entries[-1].at
             worth = [entry for entry in entries if filters.may_match(wanted, entry)]
             for first in range(0, len(worth), AT_ONCE):
-                seen = await look(desk, worth[first : first + AT_ONCE], now_ms=now_ms)
+                seen = await look(desk, worth[first : first + AT_ONCE], now_ms=now_ms, wanted=wanted)
                 yield [one for one in seen.values() if filters.matches(wanted, one)], 0
             yield (), len(entries)
 

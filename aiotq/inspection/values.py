@@ -80,6 +80,23 @@ class Counts:
     ran: Histogram = field(default_factory=Histogram)  # an attempt
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What was counted since the month began, and how much waits beside the queues: for a page of metrics."""
+
+    since: datetime  # the first of the month
+    enqueued: Mapping[str, int]  # by queue
+    ended: Mapping[str, int]  # by queue
+    attempts: Mapping[str, int]  # by what became of them: "started", "succeeded", ..., "lost"
+    tasks: Mapping[tuple[str, str], int]  # by task and what became of the attempt; "(other)": those without room
+    took_s: Mapping[str, float]  # by task, of all its attempts
+    waited: Histogram  # from due to started
+    ran: Histogram  # an attempt
+    scheduled: int
+    due: int  # of these, those that are due and still there
+    dead: int
+
+
 class Period(StrEnum):
     """What counters are kept by."""
 

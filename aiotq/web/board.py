@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OVERVIEW_EVERY_S = 2.0  # 60 minutes of counters, all queues and workers: the dear part of what is live
 JOB_EVERY_S = 2.0
+AWAY_S = 15.0  # for so long pages take it that the server is away, and don't wait for it: the streams try
 CHECKUP_EVERY_S = 10.0
 
 
@@ -37,13 +38,19 @@ class Board:
         known = self.hub.last("overview")
         return self.renderer.page(request, template, **({} if known is None else {"o": known}) | values)
 
-    async def seen(self) -> Seen:
+    async def seen(self, *, away_s: float | None = None) -> Seen:
         """The overview as it was read last, at most two seconds ago, or while the server is away, whenever that was."""
-        return await self.hub.get("overview", self.inspector.overview, fresh_s=OVERVIEW_EVERY_S)
+        return await self.hub.get("overview", self.inspector.overview, fresh_s=OVERVIEW_EVERY_S, away_s=away_s)
+
+    def expect_server(self) -> None:
+        """Raise StoreError if the server was away a moment ago: nobody shall wait for what fails."""
+        away = self.hub.away("overview", within_s=AWAY_S)
+        if away is not None:
+            raise away
 
     async def overview(self) -> tuple[Overview, str | None]:
         """The same, and why it is old, if it is. Raises StoreError if nothing was ever read."""
-        seen = await self.seen()
+        seen = await self.seen(away_s=AWAY_S)
         return seen.known(), away_text(seen)
 
     async def seen_job(self, job_id: str) -> Seen:
@@ -52,6 +59,8 @@ class Board:
 
     async def job(self, job_id: str) -> tuple[JobDetail, str | None]:
         """A job, and why it is old, if it is."""
+        if self.hub.last(f"job:{job_id}") is None:
+            self.expect_server()
         seen = await self.seen_job(job_id)
         return seen.known(), away_text(seen)
 

@@ -53,22 +53,33 @@ class Hub:
         self.closed = False
         self.reads = 0  # so far, of all topics
 
-    async def get(self, key: str, read: Callable[[], Awaitable[Any]], *, fresh_s: float) -> Seen:
+    async def get(
+        self, key: str, read: Callable[[], Awaitable[Any]], *, fresh_s: float, away_s: float | None = None
+    ) -> Seen:
         """What is known under the key, no older than `fresh_s`; raises nothing of the store's: see `.away`.
 
-        While the server is away, only one asks it; all others get what was last known at once.
+        While the server is away, only one asks it; all others get what was last known at once. So does whoever would
+        not wait for the next try: that the server was away is news to him for `away_s`.
         """
         topic = self._topic(key)
-        if topic.seen.away is not None and topic.lock.locked():
+        if topic.seen.away is not None and (topic.lock.locked() or self._age(topic.seen) < (away_s or 0)):
             return topic.seen
         async with topic.lock:
-            now = asyncio.get_running_loop().time()
-            if now - topic.seen.at < fresh_s:
+            if self._age(topic.seen) < fresh_s:
                 return topic.seen
             acts, seen = self._acts, await self._read(topic.seen, read)
             # What was read while something was done may be from before it.
             topic.seen = seen if acts == self._acts else replace(seen, at=NEVER)
             return seen
+
+    def away(self, key: str, *, within_s: float) -> StoreError | None:
+        """Why the last read failed, if it did, and not long ago."""
+        topic = self._topics.get(key)
+        return None if topic is None or self._age(topic.seen) > within_s else topic.seen.away
+
+    @staticmethod
+    def _age(seen: Seen) -> float:
+        return asyncio.get_running_loop().time() - seen.at
 
     def last(self, key: str) -> Any:
         """What was read last, however long ago; None if nothing was."""

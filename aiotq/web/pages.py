@@ -13,13 +13,14 @@ from aiotq.errors import StoreError
 from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
 from aiotq.web import charts, parse
-from aiotq.web.board import CHECKUP_EVERY_S, Board, away_text
+from aiotq.web.board import AWAY_S, CHECKUP_EVERY_S, Board, away_text
 from aiotq.web.errors import BadInput, NotThere
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from aiotq.inspection.values import JobSummary, Page, QueueInfo
+    from aiotq.inspector import Inspector
     from aiotq.web.parse import Listing
 
 MAX_QUERY = 4096  # characters
@@ -31,7 +32,7 @@ class Pages:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._inspector, self._page = board.inspector, board.page
+        self._page = board.page
 
     async def overview(self, request: Request) -> Response:
         """Is all well, and if not, why."""
@@ -139,7 +140,7 @@ class Pages:
 
     async def server(self, request: Request) -> Response:
         """The server, and what `aiotq doctor` says of it."""
-        seen = await self._board.hub.get("checkup", self._checkup, fresh_s=CHECKUP_EVERY_S)
+        seen = await self._board.hub.get("checkup", self._checkup, fresh_s=CHECKUP_EVERY_S, away_s=AWAY_S)
         server, checkup = seen.known()
         return self._page(request, "server.html", active="server", server=server, checkup=checkup, away=away_text(seen))
 
@@ -151,6 +152,12 @@ class Pages:
 
     # --- what they share ----------------------------------------------------------------------------------------
 
+    @property
+    def _inspector(self) -> Inspector:
+        """What they read, unless it is known that it would be in vain. Raises StoreError."""
+        self._board.expect_server()
+        return self._board.inspector
+
     async def _checkup(self) -> tuple[Any, Any]:
         return await self._inspector.server(), await self._inspector.checkup()
 
@@ -158,7 +165,7 @@ class Pages:
         return parse.listing(_query(request), _now())
 
     async def _list(self, request: Request, which: str, listing: Listing, page: Page[JobSummary]) -> Response:
-        seen = await self._board.seen()
+        seen = await self._board.seen(away_s=AWAY_S)
         queues: tuple[QueueInfo, ...] = () if seen.value is None else seen.value.queues
         return self._page(
             request,

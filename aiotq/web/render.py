@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
-from http import HTTPStatus
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +71,7 @@ class Renderer:
 
     def message(self, visit: Visit, refusal: Refusal, headers: Mapping[str, str]) -> Response:
         """The page that says why there is no other."""
-        live = "page=none" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else None  # it tells when it is back
+        live = "page=none" if visit.who else None  # it also tells when the server is back
         values = {"refusal": refusal}
         return self._html("message.html", visit, values, status=refusal.status, live=live, headers=headers)
 

@@ -159,6 +159,10 @@ class Worker:
             self.stop(now=True)
             await life.end()
             raise
+        hooks, settings = self._settings.hooks, self._settings
+        hooks.tell("working", self.label, slots=settings.concurrency, queues=settings.queues)
+        if life.owner is not None:
+            life.owner.add_done_callback(lambda _: hooks.tell("stopped", self.label))
         if life.facts is not None and (self.supervised is None or self.supervised.first):
             # Once its caller has said that it is ready: that is the first line.
             asyncio.get_running_loop().call_soon(warn, life.facts)

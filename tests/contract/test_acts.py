@@ -151,6 +151,28 @@ async def test_jobs_that_are_taken_end_and_leave_their_line(bench: Bench, side: 
     assert (await bench.census()).lines == (await bench.census()).index == {}
 
 
+async def test_jobs_that_are_taken_are_counted_as_cancelled(bench: Bench, side: Operator) -> None:
+    await bench.enqueue(job("j1"), job("j2"))
+    wanted = endings(await side.front("mail:5", limit=2))
+    for _ in range(2):  # its answer was lost
+        await side.take("mail:5", wanted, limit=2, generation="PPPP", now_ms=bench.clock.now_ms())
+
+    assert sorted(await bench.raw.lrange(bench.key("ended"), 0, -1)) == [b"cj1", b"cj2"]
+    minute = await bench.raw.hgetall(bench.key(f"stats:m:{bench.clock.now_ms() // MINUTE_MS}"))
+
+    assert (minute[b"cancelled"], minute[b"q:mail"]) == (b"2", b"2")
+
+
+async def test_a_purge_of_many_does_not_wash_out_what_had_ended_before(bench: Bench, side: Operator) -> None:
+    await bench.enqueue(*[job(f"j{number}") for number in range(5)])
+
+    await side.take("mail:5", endings(await side.front("mail:5", limit=4)), limit=4, generation="PPPP")
+    assert not await bench.raw.exists(bench.key("ended"))
+    await side.take("mail:5", endings(await side.front("mail:5", limit=4)), limit=4, generation="PPPP")
+
+    assert await bench.raw.lrange(bench.key("ended"), 0, -1) == [b"cj4"]
+
+
 async def test_what_a_worker_has_claimed_meanwhile_runs_and_the_rest_is_taken(bench: Bench, side: Operator) -> None:
     await bench.worker()
     await bench.enqueue(*[job(f"j{number}") for number in range(5)])

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest_asyncio
 
 from aiotq import App
+from tests.clock import VirtualClock
 from tests.conftest import _check_keys
+from tests.contract.kit import Bench
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,6 +26,12 @@ async def shop(request: pytest.FixtureRequest, url: str, namespace: str, prefix:
     async with App(url, namespace=namespace) as opened:
         yield opened
     await _check_keys(request, raw, prefix)
+
+
+@pytest_asyncio.fixture
+async def bench(shop: App, raw: Any, prefix: str) -> Bench:
+    """The app's store, with short words."""
+    return Bench(shop._core.client().store, raw, prefix, VirtualClock())
 
 
 @pytest_asyncio.fixture

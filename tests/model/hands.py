@@ -84,14 +84,16 @@ def outcome(kind: str, text: str, stamps: Stamps, delay_ms: int) -> Finished:
 def replacement(
     kind: str, job_id: str, read: tuple[str, str], lines: Sequence[str], stamps: Stamps, *, suspect: bool
 ) -> Replacement:
-    """What a person wants. kind: "cancel", "again" or "later"; read: state and generation."""
+    """What a person wants. kind: "cancel", "again", "later" or "requeue"; read: state and generation."""
     generation = stamps.new()
     wanted = {"job_id": job_id, "state": read[0], "generation": read[1], "lines": lines, "new_generation": generation}
     if kind == "cancel":
         return Replacement(**wanted, record=record("c", generation), ttl_ms=DAY_MS)
-    line = lines[2] if suspect else lines[0]
+    line = lines[2] if suspect and kind != "requeue" else lines[0]
     delay_ms = 5_000 if kind == "later" else None
-    return Replacement(**wanted, record=record("w", generation), line=line, delay_ms=delay_ms)
+    return Replacement(
+        **wanted, record=record("w", generation), line=line, delay_ms=delay_ms, forgets=kind == "requeue"
+    )
 
 
 @dataclass(slots=True)

@@ -117,6 +117,8 @@ class Model(State):
             self._count(f"q:{wanted.lines[0].partition(':')[0]}", now_ms)
         else:
             self.dead.pop(wanted.job_id, None)
+            if wanted.forgets:
+                self.lost.pop(wanted.job_id, None)
             text = ticket(wanted.line, wanted.new_generation, wanted.job_id)
             if wanted.delay_ms is None:
                 self._push(text)

@@ -76,7 +76,7 @@ class Senders(Life):
 
     # --- a person
 
-    @rule(die=DICE, kind=st.sampled_from(["nothing", "cancel", "again", "later", "mark", "mark", "locate"]))
+    @rule(die=DICE, kind=st.sampled_from(["nothing", "cancel", "again", "later", "requeue", "mark", "mark", "locate"]))
     def a_person_acts_on_what_was_read(self, die: int, kind: str) -> None:
         """... just now or a while ago."""
         chance = self.cast(die)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.model.people import People
 from tests.model.rig import Rig
 from tests.model.senders import Senders
 from tests.model.trouble import Trouble
@@ -29,7 +30,7 @@ EXAMPLES = int(os.environ.get("AIOTQ_MODEL_EXAMPLES", "200"))
 STEPS = 60
 
 
-class Machine(Senders, Workers, Trouble):
+class Machine(Senders, Workers, Trouble, People):
     """All rules."""
 
 

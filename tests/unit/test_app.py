@@ -27,7 +27,8 @@ NOWHERE = "redis://nowhere.invalid"
 def test_the_public_names_are_these() -> None:
     assert set(aiotq.__all__) == {
         "App", "task", "Task", "Job", "JobInfo", "JobStatus", "Signature", "Worker", "RetryPolicy", "Retry", "Reject",
-        "current_job", "CurrentJob", "Health", "Inspector", "Middleware", "Observer", "errors", "hooks",
+        "current_job", "CurrentJob", "Health", "Inspector", "JobLogHandler", "Middleware", "Observer", "errors",
+        "hooks",
     }  # fmt: skip
     assert aiotq.errors is errors
     assert aiotq.__version__.count(".") == 2

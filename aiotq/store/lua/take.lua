@@ -48,7 +48,6 @@ for i = 1, #tickets do
     end
   end
 end
-remember(ends)
 if ended > 0 then
   counted('cancelled', ended, now_ms)
   counted('q:' .. queue, ended, now_ms)
@@ -59,7 +58,10 @@ if first > 1 then call('LTRIM', key, first - 1, -1) end
 for i = first, #tickets do -- near the front, so it is found at once
   if goes[i] then call('LREM', key, 1, tickets[i]) end
 end
-if call('EXISTS', key) == 0 then call('ZREM', prefix .. 'lines:' .. queue, place) end
+if call('EXISTS', key) == 0 then
+  call('ZREM', prefix .. 'lines:' .. queue, place)
+  remember(ends) -- the last ones only: a million would wash out all others
+end
 for ticket in pairs(wanted) do -- ended by an earlier call, or not at all
   local _, _, _, id = parse(ticket)
   if id and safe('GETRANGE', jobs .. id, 1, 5) == 'c' .. generation then ended = ended + 1 end

@@ -1,0 +1,355 @@
+"""The dashboard as a person has it: in a browser, against a real worker and ten thousand real jobs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser import shop
+from tests.browser.conftest import dashboard
+from tests.faults.proxy import FaultProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.browser.conftest import Shop, Visit
+
+PAGES = {
+    "overview": "/",
+    "queues": "/queues",
+    "queue": "/queues/newsletter",
+    "jobs": "/jobs?status=succeeded&limit=25",
+    "job": "/jobs/{running}",
+    "failed": "/jobs/{failed}",
+    "failures": "/failures",
+    "dead": "/dead?limit=25",
+    "workers": "/workers",
+    "tasks": "/tasks",
+    "server": "/server",
+    "audit": "/audit",
+    "message": "/jobs?limit=x",
+}
+WITHIN_MS = 15_000
+LEAST_CONTRAST = 4.5
+
+# Of each text that can be seen: its contrast with what lies behind it, as WCAG 2 reckons it.
+CONTRAST = """() => {
+  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const part = (v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const over = (top, below) => top.slice(0, 3).map((v, i) => v * top[3] + below[i] * (1 - top[3])).concat(1);
+  const ground = (element) => {
+    const layers = [];
+    for (let at = element; at; at = at.parentElement) layers.push(parse(getComputedStyle(at).backgroundColor));
+    return layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255, 1]);
+  };
+  const poor = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (element.matches("option, button:disabled") || element.closest(".hidden, .skip")) continue;
+    const below = ground(element), above = over(parse(getComputedStyle(element).color), below);
+    const [one, two] = [light(above), light(below)].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (two + 0.05);
+    if (ratio < LEAST) poor.push(`${ratio.toFixed(2)} ${element.tagName}.${element.className}: ${text.slice(0, 40)}`);
+  }
+  return poor;
+}""".replace("LEAST", str(LEAST_CONTRAST))
+
+OUTLINE = """() => {
+  const style = getComputedStyle(document.activeElement);
+  return style.outlineStyle + parseInt(style.outlineWidth);
+}"""
+
+# In pictures the machine is called as a shop would call it.
+RENAMED = """([host, root]) => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.replaceAll(host, "shop-1").replaceAll(root, "");
+    walker.currentNode.textContent = text.replace(/localhost:\\d+/, "localhost:6379");
+  }
+}"""
+
+# What can be used, and would not be reached by the Tab key.
+UNREACHABLE = """() => [...document.querySelectorAll("a, button, input, select, summary, [onclick], [role=button]")]
+  .filter((each) => each.type !== "hidden" && each.checkVisibility() && (each.tabIndex < 0 || each.disabled))
+  .map((each) => each.outerHTML.slice(0, 80))"""
+
+
+def paths(system: Shop, failed: str) -> dict[str, str]:
+    return {name: path.format(running=system.running[0], failed=failed) for name, path in PAGES.items()}
+
+
+async def a_failed_job(visit: Visit) -> str:
+    """The id of a job whose every word is evil."""
+    await visit.go("/jobs?status=failed&queue=imports&error=script")
+    link = await visit.page.locator("tbody th a").first.get_attribute("title")
+    assert link is not None
+    return str(link)
+
+
+async def settled(visit: Visit) -> None:
+    """Until the first events have come."""
+    await visit.page.locator("#live-pulse .badge").wait_for(timeout=WITHIN_MS)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_every_page_is_calm_and_readable(
+    open_window: Callable[..., Any], shop_system: Shop, *, dark: bool
+) -> None:
+    visit = await open_window(dark=dark)
+    for name, path in paths(shop_system, await a_failed_job(visit)).items():
+        await visit.go(path)
+        await settled(visit)
+        assert await visit.page.evaluate(CONTRAST) == [], f"{name}: too little contrast"
+        assert await visit.page.locator("h1").count() == 1
+        if name != "message":
+            visit.expect_calm()
+    grounds = await visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(part) for part in grounds[4:-1].split(",")) < 200) is dark
+
+
+async def test_a_phone_needs_no_sideways_scrolling(open_window: Callable[..., Any], shop_system: Shop) -> None:
+    visit = await open_window(width=390, height=844)
+    for name, path in paths(shop_system, await a_failed_job(visit)).items():
+        await visit.go(path)
+        await settled(visit)
+        width = await visit.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, f"{name} is {width} px wide"
+        assert await visit.page.evaluate(CONTRAST) == [], name
+
+
+async def test_every_control_can_be_reached_by_key(open_window: Callable[..., Any], shop_system: Shop) -> None:
+    visit = await open_window()
+    for name, path in paths(shop_system, await a_failed_job(visit)).items():
+        await visit.go(path)
+        await settled(visit)
+        assert await visit.page.evaluate(UNREACHABLE) == [], name
+
+
+async def test_the_first_key_leads_past_the_navigation(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/jobs")
+    await visit.page.keyboard.press("Tab")
+    assert await visit.page.evaluate("document.activeElement.textContent") == "Skip to the page"
+    box = await visit.page.locator(".skip").bounding_box()
+    assert box is not None
+    assert box["y"] >= 0  # it is seen while it has the focus
+    await visit.page.keyboard.press("Enter")
+    assert await visit.page.evaluate("document.activeElement.id") == "main"
+
+
+async def test_the_focus_can_be_seen(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/jobs?limit=25")
+    for _ in range(25):
+        await visit.page.keyboard.press("Tab")
+        outline = await visit.page.evaluate(OUTLINE)
+        assert outline.startswith("solid")
+        assert int(outline.removeprefix("solid")) >= 2
+
+
+async def test_what_a_job_says_runs_nowhere(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    failed = await a_failed_job(visit)
+    for path in ("/", "/jobs?queue=imports", "/dead?queue=imports", f"/jobs/{failed}", "/failures", "/tasks"):
+        await visit.go(path)
+        await settled(visit)
+        assert await visit.page.locator("main img, main script").count() == 0
+    assert "alert('job')" in await visit.page.inner_text("body") or path == "/tasks"
+    visit.expect_calm()
+
+
+async def test_a_dead_letter_is_retried_by_key(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/dead?queue=payments&limit=25")
+    first = visit.page.locator('input[name="job"]').first
+    job_id = await first.get_attribute("value")
+    await first.focus()
+    await visit.page.keyboard.press("Space")
+    assert await visit.page.inner_text("#ticked") == "1 ticked"
+    await visit.page.locator('button[value="retry"]').focus()
+    await visit.page.keyboard.press("Enter")
+    await visit.page.wait_for_url("**/dead?*", timeout=WITHIN_MS)
+    assert "was retried" in await visit.page.inner_text("#flash")
+    await visit.go(f"/jobs/{job_id}")
+    await visit.page.locator(".badge.is-failed").first.wait_for(timeout=WITHIN_MS)  # it fails once more
+    await visit.go("/audit")
+    assert job_id in await visit.page.inner_text("main")
+    visit.expect_calm()
+
+
+async def test_many_are_asked_about_first(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/dead?queue=payments&limit=25")
+    await visit.page.locator("#tick-all").check()
+    assert await visit.page.inner_text("#ticked") == "25 ticked"
+    await visit.page.locator('button[value="discard"]').click()
+    assert await visit.page.inner_text("h1") == "Discard 25 jobs?"
+    await visit.page.get_by_role("link", name="No, go back").click()
+    await visit.page.wait_for_url("**/dead?queue=payments*")
+    await visit.page.locator('select[name="scope"]').select_option("all")
+    await visit.page.locator('button[value="retry"]').click()
+    assert "jobs?" in await visit.page.inner_text("h1")
+    visit.expect_calm()
+
+
+async def test_a_filter_changes_the_url_and_the_list_and_back_leads_back(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/jobs?status=failed&limit=25")
+    await visit.page.get_by_label("queue", exact=True).fill("payments")
+    await visit.page.keyboard.press("Enter")
+    await visit.page.wait_for_url("**queue=payments*", timeout=WITHIN_MS)
+    await visit.page.locator('#list td[data-label="queue"] >> text=payments').first.wait_for(timeout=WITHIN_MS)
+    queues = await visit.page.locator('#list td[data-label="queue"]').all_inner_texts()
+    assert {queue.split()[0] for queue in queues} == {"payments"}
+    await visit.page.get_by_role("link", name="Older").click()
+    await visit.page.wait_for_url("**cursor=*", timeout=WITHIN_MS)
+    await visit.page.go_back()
+    await visit.page.get_by_label("error").fill("x" * 150)
+    await visit.page.get_by_label("since").fill("yesterday")
+    await visit.page.get_by_label("since").press("Enter")
+    await visit.page.locator("text=is no time").wait_for(timeout=WITHIN_MS)
+
+
+async def test_the_slash_key_finds_a_job_by_the_end_of_its_id(
+    open_window: Callable[..., Any], shop_system: Shop
+) -> None:
+    visit = await open_window()
+    await visit.go("/")
+    await visit.page.keyboard.press("/")
+    await visit.page.keyboard.type(shop_system.running[0][-6:])
+    await visit.page.keyboard.press("Enter")
+    await visit.page.wait_for_url(f"**/jobs/{shop_system.running[0]}", timeout=WITHIN_MS)
+    assert "7 of 12: adding up July" in await visit.page.inner_text("#live-progress")
+    assert "month 3 of 2024 is done" in await visit.page.inner_text("#live-logs")
+    visit.expect_calm()
+
+
+async def test_a_page_changes_while_one_looks(open_window: Callable[..., Any], shop_system: Shop) -> None:
+    visit = await open_window()
+    await visit.go("/queues")
+    row = visit.page.locator("tr", has_text="reminders")
+    await row.locator("text=open").wait_for(timeout=WITHIN_MS)
+    shop.app._core.override = shop_system.url
+    async with shop.app:
+        await shop.app.inspect.pause("reminders")
+        await row.locator("text=paused").wait_for(timeout=WITHIN_MS)
+        await shop.app.inspect.resume("reminders")
+        await row.locator("text=open").wait_for(timeout=WITHIN_MS)
+    visit.expect_calm()
+
+
+async def test_a_live_part_keeps_the_focus(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/queues")
+    await settled(visit)
+    link = visit.page.locator("#live-queues a", has_text="newsletter")
+    await link.focus()
+    await visit.page.evaluate("document.getElementById('live-queues').querySelector('tbody').dataset.old = '1'")
+    await visit.page.locator("#live-queues tbody:not([data-old])").wait_for(timeout=WITHIN_MS)
+    assert await visit.page.evaluate("document.activeElement.textContent") == "newsletter"
+
+
+async def test_the_charts_are_drawn_and_are_tables_too(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/")
+    assert await visit.page.locator(".chart canvas").count() == 3
+    await visit.page.locator(".chart summary").first.focus()
+    await visit.page.keyboard.press("Enter")
+    await visit.page.locator(".chart table").first.wait_for()
+    text = await visit.page.inner_text(".chart .rows")
+    assert text.split()[0] == "UTC"
+    assert "UTC" in await visit.page.inner_text(".chart figcaption")
+    visit.expect_calm()
+
+
+async def test_a_time_has_the_readers_own_in_its_title(open_window: Callable[..., Any]) -> None:
+    visit = await open_window(timezone_id="Asia/Kathmandu", locale="en-GB")
+    await visit.go("/dead?limit=25")
+    time = visit.page.locator("tbody time").first
+    utc, title = await time.get_attribute("datetime"), await time.get_attribute("title")
+    assert "UTC" in title
+    minute = (int(utc[14:16]) + 45) % 60
+    assert f":{minute:02d}:" in title.split("\n")[1]
+
+
+async def test_a_job_with_large_arguments_has_a_light_page(open_window: Callable[..., Any]) -> None:
+    visit = await open_window()
+    await visit.go("/jobs?task=send_sold_email&limit=25")
+    sizes: list[int] = []
+    for row in (await visit.page.locator("tbody th a").all())[:1]:
+        await visit.go("/jobs/" + str(await row.get_attribute("title")))
+        sizes.append(len(await visit.page.content()))
+    assert max(sizes) < 200_000
+
+
+async def test_a_server_that_goes_away_is_a_banner_and_goes_by_itself(
+    open_window: Callable[..., Any], shop_system: Shop, server_folder: Path
+) -> None:
+    port = int(shop_system.url.rpartition(":")[2])
+    async with FaultProxy(("localhost", port), server_folder / "p") as proxy:
+        with dashboard(proxy.url) as address:
+            visit = await open_window(at=address)
+            await visit.go("/queues")
+            await settled(visit)
+            proxy.upstream = ("localhost", _closed_port())
+            proxy.cut_all()
+            await visit.page.locator("#away").wait_for(state="visible", timeout=WITHIN_MS)
+            await visit.go("/failures")
+            await visit.page.locator("text=This page loads by itself").wait_for(timeout=WITHIN_MS)
+            proxy.upstream = ("localhost", port)
+            await visit.page.locator("h1", has_text="Failures").wait_for(timeout=WITHIN_MS)
+            await visit.page.locator("#away").wait_for(state="hidden", timeout=WITHIN_MS)
+
+
+async def test_a_token_is_typed_in_once(open_window: Callable[..., Any], shop_system: Shop) -> None:
+    token = "a-token-that-nobody-guesses"
+    with dashboard(shop_system.url, "--token", token, "--read-only") as address:
+        visit = await open_window(at=address)
+        await visit.go("/jobs?status=failed")
+        assert await visit.page.evaluate(CONTRAST) == []
+        await visit.page.get_by_label("Token").fill(token)
+        await visit.page.keyboard.press("Enter")
+        await visit.page.wait_for_url("**/jobs?status=failed", timeout=WITHIN_MS)
+        assert await visit.page.locator('[name="verb"]').count() == 0
+        await visit.page.goto(f"{address}/login?next=/workers")  # as from a link elsewhere, which brought no cookie
+        await visit.page.wait_for_url("**/workers", timeout=WITHIN_MS)
+        assert not [text for text in visit.said if "401" not in text]
+
+
+async def test_pictures(open_window: Callable[..., Any], shop_system: Shop) -> None:
+    """Of each page, for the docs: only where AIOTQ_PICTURES names a folder."""
+    folder = os.environ.get("AIOTQ_PICTURES")
+    if not folder:
+        pytest.skip("AIOTQ_PICTURES names no folder")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    visit = await open_window(height=800)
+    wanted = paths(shop_system, "")
+    await visit.go("/jobs?status=failed&queue=payments")
+    wanted["failed"] = f"/jobs/{await visit.page.locator('tbody th a').first.get_attribute('title')}"
+    for name, path in wanted.items():
+        await _picture(visit, path, Path(folder) / f"{name}.png")
+    await _picture(await open_window(height=800, dark=True), "/", Path(folder) / "overview-dark.png")
+    await _picture(await open_window(width=390, height=844), "/", Path(folder) / "overview-phone.png")
+
+
+async def _picture(visit: Visit, path: str, file: Path) -> None:
+    await visit.go(path)
+    await settled(visit)
+    await visit.page.evaluate(
+        RENAMED,
+        [socket.gethostname(), f"{Path(__file__).parents[2]}/"],
+    )
+    await visit.page.screenshot(path=str(file), full_page=False)
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
