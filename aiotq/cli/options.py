@@ -50,6 +50,7 @@ class WorkerOptions:
     max_jobs: int | None = None
     max_memory: int | None = None  # bytes
     uvloop: bool = False
+    reload: bool = False
     health_port: int | None = None
     health_host: str = LOOPBACK
     url: str | None = field(default=None, repr=False)  # with its password
@@ -235,6 +236,16 @@ MaxMemory = Annotated[
     ),
 ]
 Uvloop = Annotated[bool, _option("--uvloop", group=_PROCESSES, text="Run on uvloop (pip install 'aiotq[uvloop]').")]
+
+Reload = Annotated[
+    bool,
+    _option(
+        "--reload",
+        group=_PROCESSES,
+        text="While developing: start anew when a .py file below the current folder changes; jobs in hand end on the "
+        "old code (pip install 'aiotq[reload]').",
+    ),
+]
 
 _WHERE = "Where"
 Url = Annotated[

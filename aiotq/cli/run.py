@@ -31,6 +31,7 @@ from aiotq.cli.traces import user_traceback
 from aiotq.errors import StoreError, StoreUnavailable, UsageError
 from aiotq.frames import full_traceback
 from aiotq.settings import AppSettings
+from aiotq.supervisor.words import Broken
 from aiotq.version import __version__
 from aiotq.worker.worker import Worker
 
@@ -52,7 +53,7 @@ def run_worker(options: WorkerOptions, link: Link | None = None) -> int:
         raise Mistake("--quiet and --verbose exclude each other", "leave one of them out")
     paper = Paper(sys.stderr, look_of(sys.stderr, os.environ, verbose=options.verbose))
     loops = loop_factory(uvloop=options.uvloop)
-    app = resolve(options.target)
+    app = _resolved(options, link)
     settings = _redirect(app, options)
     worker = app.worker(
         options.queues or None,
@@ -69,7 +70,7 @@ def run_worker(options: WorkerOptions, link: Link | None = None) -> int:
         seated.attach(app.source(), settings)
     handler = logs.set_up(options, paper, worker=None if seated is None else worker.label)
     if isinstance(handler, Console):
-        who = "" if seated is None else worker.label
+        who = "" if seated is None or seated.link.seat.count == 1 else worker.label
         handler.starting(tasks=app.registry.names, source=source_text(app.source()), who=who)
     process = _Process(
         app=app, settings=settings, worker=worker, options=options, seated=seated, paper=paper, handler=handler,
@@ -86,6 +87,15 @@ def run_worker(options: WorkerOptions, link: Link | None = None) -> int:
         return logs.told(mistake, options)
     finally:
         logs.take_down(handler)
+
+
+def _resolved(options: WorkerOptions, link: Link | None) -> App:
+    try:
+        return resolve(options.target)
+    except Mistake as mistake:
+        if link is not None:
+            link.tell(Broken(theirs=bool(mistake.detail)))
+        raise
 
 
 def _redirect(app: App, options: WorkerOptions) -> AppSettings:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiotq.cli.mistake import Mistake
-from aiotq.cli.options import WorkerOptions
+from aiotq.cli.options import LogFormat, WorkerOptions
 from aiotq.supervisor.link import Link
 from aiotq.supervisor.memory import resident_bytes, watched_memory
 from aiotq.supervisor.words import Full, Ready, Registered, Retired
@@ -35,13 +35,14 @@ class Seated:
     options: WorkerOptions
     why: str = "--max-jobs"  # it is to be replaced
     early: bool = False  # ... before it has ended a job
+    changed: bool = False  # ... as the code has changed
 
     def attach(self, source: Source, settings: AppSettings) -> None:
         """Before the worker starts. Raises Mistake where several processes can't share the server."""
         if source.url.startswith("memory://"):
             raise Mistake(
                 f"{source} lives and ends with one process; a server is expected that several can reach",
-                "leave out --processes, --max-jobs and --max-memory, or name a Redis, or --url embedded://",
+                "leave out --processes, --max-jobs, --max-memory and --reload, or name a Redis, or --url embedded://",
             )
         worker, link = self.worker, self.link
         lease_s = settings.lease_s if self.options.lease_s is None else self.options.lease_s
@@ -75,7 +76,7 @@ class Seated:
             log.warning("the supervisor has gone: stopping", extra={"event": "orphaned"})
             stop()
 
-        with self.link.listening(loop, now=lambda: stop(now=True), gone=gone):
+        with self.link.listening(loop, now=lambda: stop(now=True), gone=gone, drain=self._drain):
             yield
 
     @contextmanager
@@ -97,7 +98,20 @@ class Seated:
         self.why, self.early = f"--max-memory: it takes {_mib(taken)}", not sum(self.worker.tally.values())
         self.worker.drain()
 
+    def _drain(self) -> None:
+        """There is newer code: what this process holds ends on the old one."""
+        self.changed = True
+        if self.options.log_format is LogFormat.TEXT:  # one line for each change is the supervisor's
+            logging.getLogger("aiotq.worker").addFilter(lambda record: getattr(record, "event", "") != "stopped")
+        self.worker.drain()
+
     def _full(self) -> None:
+        if self.changed:
+            jobs = self.worker.in_hand
+            told = "%d job%s on with the code of before"
+            extra = {"event": "recycled", "reason": "--reload", "running": jobs}
+            log.log(logging.INFO if jobs else logging.DEBUG, told, jobs, " goes" if jobs == 1 else "s go", extra=extra)
+            return
         told = "claims no more and is replaced (%s)"
         log.info(told, self.why, extra={"event": "recycled", "reason": self.why})
         self.link.tell(Full(early=self.early))

@@ -12,7 +12,7 @@ from aiotq.inspection.values import Finding, Severity
 
 if TYPE_CHECKING:
     from aiotq.inspection.signs import Signs
-    from aiotq.inspection.values import JobSummary, QueueInfo
+    from aiotq.inspection.values import JobSummary, QueueInfo, TaskInfo
 
 OVERDUE_S = 30.0
 LONG_S = 60.0  # for which a job has run in a queue that is backed up, to be named
@@ -176,7 +176,7 @@ def slots_are_stuck(signs: Signs) -> Iterator[Finding]:
 def workers_vanish(signs: Signs) -> Iterator[Finding]:
     """Jobs lost their workers lately."""
     lost = sum(minute.lost for minute in signs.minutes[-LATELY_MIN:])
-    if lost:
+    if lost and not signs.poison:  # else it is told of which jobs they died
         whose = "its" if lost == 1 else "their"
         what = f"{words.jobs(lost)} lost {whose} worker in the last {LATELY_MIN} minutes (killed, or out of memory)"
         hint = "aiotq workers; on their hosts: journalctl -k | grep -i 'killed process'"
@@ -319,10 +319,10 @@ def tasks_fail(signs: Signs) -> Iterator[Finding]:
     """Most attempts at a task failed lately."""
     strangers = {stranger.task for stranger in signs.strangers}
     for task in signs.tasks:
+        if not _mostly_fails(task) or task.name in strangers:
+            continue
         bad = task.failed + task.retried
         attempts = bad + task.succeeded + task.cancelled
-        if bad < LEAST_FAILED or bad < MOSTLY * attempts or task.name in strangers:
-            continue
         what = f"{bad:,} of {attempts:,} attempts at {task.name} failed in the last {LATELY_MIN} minutes"
         hint = f"aiotq jobs --task {shlex.quote(task.name)} --state failed"
         mostly = next((group for group in signs.failures if group.task == task.name), None)
@@ -334,9 +334,15 @@ def tasks_fail(signs: Signs) -> Iterator[Finding]:
         yield _finding(severity, "task_failing", what, hint, subject=task.name, kind="task")
 
 
+def _mostly_fails(task: TaskInfo) -> bool:
+    bad = task.failed + task.retried
+    return bad >= LEAST_FAILED and bad >= MOSTLY * (bad + task.succeeded + task.cancelled)
+
+
 def dead_letters_grow(signs: Signs) -> Iterator[Finding]:
     """Many jobs died lately."""
-    if signs.dead_lately >= MANY_DEAD:
+    told = sum(task.failed for task in signs.tasks if _mostly_fails(task))  # by `tasks_fail`
+    if signs.dead_lately >= MANY_DEAD and signs.dead_lately > 2 * told:
         lately = f"{words.jobs(signs.dead_lately)} died in the last {LATELY_MIN} minutes"
         what = f"{lately}; {signs.dead:,} dead letters are kept"
         hint = "aiotq jobs --state failed; once mended: aiotq retry --all --since 10m"

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.seen import Seen
-    from aiotq.inspection.values import JobSummary
+    from aiotq.inspection.values import FailureGroup, JobSummary
+    from aiotq.registry import Registry
     from aiotq.store.inspection import Peek
 
 MINUTES = 60
@@ -34,6 +35,8 @@ MOST_ASIDE = 100  # queues whose keys are looked for
 SUSPECTS = 20  # that are looked at
 POISON_FROM = 2  # how often a job's worker has vanished
 LOST, UNKNOWN = "lost", "unknown task"  # reasons
+UNKNOWN_ERROR = "UnknownTask"
+PUT_BACK_MS = 90_000  # a job of an unknown task is put back for a minute at most
 HOUR_MS = 3_600_000
 _GUESS = re.compile(r"; did you mean (.+?)(?: or |\?)")
 
@@ -62,7 +65,7 @@ async def overview(desk: Desk) -> Overview:
         dead=dead,
         dead_lately=await operator.number("dead", str(since_ms), "+inf"),
         poison=await _poison(desk, house, dead_seen),
-        strangers=_strangers(desk, [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)]),
+        strangers=_strangers(desk, [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)], failures, house.now_ms),
         aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
     )
     findings = diagnose(signs)
@@ -126,22 +129,30 @@ def _generation(peek: Peek | None) -> str | None:
 # --- unknown tasks ----------------------------------------------------------------------------------------------
 
 
-def _strangers(desk: Desk, seen: Iterable[Seen]) -> tuple[Stranger, ...]:
+def _strangers(desk: Desk, seen: Iterable[Seen], failures: Iterable[FailureGroup], now_ms: int) -> tuple[Stranger, ...]:
     """Tasks that jobs name and no worker knew: it has put them back, or they died of it."""
     registry = desk.core.registry
-    found: dict[str, tuple[int, str, str | None]] = {}
+    said = {group.task: group for group in failures if group.error == UNKNOWN_ERROR}
+    found: dict[str, list[str]] = {}
     for one in seen:
         doc = None if one.record is None else one.record.doc
         if doc is None or doc.task in registry:  # the latter: somebody knows it by now
             continue
-        if doc.unknown is None and doc.reason != UNKNOWN and not registry.nearest(doc.task):
-            continue
-        times, _, said = found.get(doc.task, (0, "", None))
-        guess = _GUESS.search(doc.error.message) if doc.error is not None and doc.error.type == "UnknownTask" else None
-        nearest = said or (guess[1] if guess is not None else next(iter(registry.nearest(doc.task)), None))
-        found[doc.task] = (times + 1, one.summary.id, nearest)
+        if doc.unknown is not None or doc.reason == UNKNOWN or registry.nearest(doc.task):
+            found.setdefault(doc.task, []).append(one.summary.id)
+    since = instant(now_ms - PUT_BACK_MS)
+    for task, group in said.items():  # too far back in the schedule to be seen
+        if group.last_at >= since and task not in registry:
+            found.setdefault(task, [group.job_id])
     strangers = [
-        Stranger(task=task, count=count, job_id=job_id, nearest=nearest)
-        for task, (count, job_id, nearest) in found.items()
+        Stranger(task=task, count=len(ids), job_id=ids[0], nearest=_nearest(registry, task, said.get(task)))
+        for task, ids in found.items()
     ]
     return tuple(sorted(strangers, key=lambda one: (-one.count, one.task)))
+
+
+def _nearest(registry: Registry, task: str, said: FailureGroup | None) -> str | None:
+    """What looks like it: to this app, or to the worker that has said so."""
+    known = registry.nearest(task)
+    guess = None if known or said is None else _GUESS.search(said.message)
+    return known[0] if known else guess[1] if guess is not None else None

@@ -12,6 +12,7 @@ from aiotq.store.inspection import (
     MOST_WORKERS,
     RING,
     SHOWN,
+    TAIL,
     WINDOW,
     Beside,
     Card,
@@ -150,8 +151,13 @@ class ReadingVerbs(Verbs):
             found = await self._send_all(("GETRANGE", key, 0, SHOWN) for key in keys)
         large = [key for key, data in zip(keys, found, strict=True) if data and len(data) > SHOWN]
         sizes = dict(zip(large, await self._send_all(("STRLEN", key) for key in large), strict=True))
+        tails = dict(zip(large, await self._send_all(("GETRANGE", key, -TAIL, -1) for key in large), strict=True))
         return [
-            None if not data else Peek(data, len(data)) if key not in sizes else Peek(data[:HEAD], sizes[key] or 0)
+            None
+            if not data
+            else Peek(data, len(data))
+            if key not in sizes
+            else Peek(data[:HEAD], sizes[key] or 0, tails[key] or b"")
             for key, data in zip(keys, found, strict=True)
         ]
 
@@ -227,6 +233,8 @@ class ReadingVerbs(Verbs):
     async def aside(self, queues: Sequence[str]) -> Sequence[str]:
         names = [*_SHARED, *(f"lines:{queue}" for queue in queues)]
         names += [f"line:{queue}:{place}" for queue in queues for place in _PLACES]
+        if not await self._send("EXISTS", *(self._key(f"aside:{name}") for name in names)):  # as nearly always
+            return []
         there = await self._send_all(("EXISTS", self._key(f"aside:{name}")) for name in names)
         return [f"aside:{name}" for name, one in zip(names, there, strict=True) if one]
 

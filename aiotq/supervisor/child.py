@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aiotq.supervisor.words import NOW, Doing, Full, Ready, Registered, Retired, Seat, decode, given
+from aiotq.supervisor.words import DRAIN, NOW, Broken, Doing, Full, Ready, Registered, Retired, Seat, decode, given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,8 @@ class Child:
         self.registered: Registered | None = None  # as it stands in the store
         self.ready_at_s: float | None = None  # monotonic
         self.full: asyncio.Future[Full] = asyncio.get_running_loop().create_future()  # it is to be replaced
+        self.broken: Broken | None = None  # it could not load the user's code
+        self.dismissed = False  # it was told to go before it worked: there is newer code
         self._told: Callable[[], None] | None = None
         self._socket, self._loop, self._heard = ours, asyncio.get_running_loop(), b""
         self._loop.add_reader(ours, self._read)
@@ -71,12 +73,25 @@ class Child:
     def stop(self, *, now: bool = False) -> None:
         """Tell it to stop: gently, or now."""
         if now:
-            try:
-                self._socket.send(NOW)
-            except OSError:
-                pass  # it is ending
+            self._say(NOW)
         else:
             self.process.send(signal.SIGTERM)
+
+    def drain(self) -> None:
+        """Have it end what it holds and be replaced at once; one that does not work yet just goes."""
+        if self.ready:
+            self._say(DRAIN)
+        else:
+            self.dismissed = True
+            self.stop()
+        if not self.full.done():
+            self.full.set_result(Full())
+
+    def _say(self, word: bytes) -> None:
+        try:
+            self._socket.send(word)
+        except OSError:
+            pass  # it is ending
 
     def kill(self) -> None:
         """End it."""
@@ -111,6 +126,8 @@ class Child:
             case Full():
                 if not self.full.done():
                     self.full.set_result(word)
+            case Broken():
+                self.broken = word
             case Doing():
                 self.doing, self.heard_at_s = word, monotonic()
             case Ready():

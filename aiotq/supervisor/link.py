@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiotq.supervisor.words import NOW, Doing, encode
+from aiotq.supervisor.words import DRAIN, NOW, Doing, encode
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -82,9 +82,14 @@ class Link:
 
     @contextmanager
     def listening(
-        self, loop: AbstractEventLoop, *, now: Callable[[], None], gone: Callable[[], None]
+        self,
+        loop: AbstractEventLoop,
+        *,
+        now: Callable[[], None],
+        gone: Callable[[], None],
+        drain: Callable[[], None] = lambda: None,
     ) -> Generator[None]:
-        """Within it, the supervisor's word calls `now`, and its end calls `gone`, in the loop."""
+        """Within it, the supervisor's words call `now` and `drain`, and its end calls `gone`, in the loop."""
 
         def read() -> None:
             try:
@@ -93,6 +98,8 @@ class Link:
                 return
             except OSError:
                 said = b""
+            if DRAIN in said:
+                drain()
             if NOW in said:
                 now()
             if not said:

@@ -28,7 +28,7 @@ from aiotq.supervisor.verdict import LONG_ENOUGH_S, End, Verdict, exit_code
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from aiotq.health import Health
     from aiotq.supervisor.words import Registered
@@ -107,9 +107,9 @@ class Supervisor:
                 told = f"could not start {self._plan.label}/{number} ({error})"
                 await self._failed(number, told, event="not_started", number=number)
                 continue
-            await _first_of(child.process.ended, child.full)
+            await first_of(child.process.ended, child.full)
             if leaving is not None and not child.process.ended.done():
-                await _first_of(child.process.ended, leaving.process.ended)  # two at once in a seat, and no more
+                await self._room(child, leaving)
             if not child.process.ended.done():
                 leaving, self._codes[number] = child, 0
                 seats.create_task(self._see_off(child))
@@ -119,6 +119,10 @@ class Supervisor:
             self._codes[number] = exit_code(end)
             if not await self._follow(child, end):
                 return
+
+    async def _room(self, child: Child, leaving: Child) -> None:
+        """Two at once in a seat, and no more."""
+        await first_of(child.process.ended, leaving.process.ended)
 
     async def _replace(self, child: Child) -> None:
         """Before the successor of one that has had enough is started: at once, if that is not how all of them end."""
@@ -156,6 +160,11 @@ class Supervisor:
         await self._pause(told, self._failures[number], **facts)
 
     def _start(self, number: int) -> Child:
+        self._seats[number] = child = self._child(number)
+        return child
+
+    def _child(self, number: int) -> Child:
+        """A new process for a seat. Raises OSError."""
         before = self._seats.get(number)
         child = Child(
             self._processes,
@@ -165,7 +174,7 @@ class Supervisor:
             first=not self._started,
             relief=before is not None and before.full.done() and not before.full.result().early,
         )
-        self._started, self._seats[number] = True, child
+        self._started = True
         child.when_ready(self._works.set)
         self._children.add(child)
         return child
@@ -173,7 +182,7 @@ class Supervisor:
     async def _see_off(self, child: Child) -> None:
         """Wait for the end of one that is being replaced."""
         end = await self._end_of(child)
-        if not exit_code(end):
+        if not exit_code(end) or child.dismissed:
             if not child.full.result().early:
                 self._failures[child.number] = 0
         else:
@@ -286,12 +295,13 @@ def _who(child: Child) -> dict[str, Any]:
     return {"number": child.number, "pid": child.process.pid}
 
 
-async def _first_of(*ends: asyncio.Future[Any]) -> None:
+async def first_of(*ends: asyncio.Future[Any]) -> None:
+    """Wait until one of them is done."""
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 
-def supervise(plan: Plan, listening: socket.socket | None = None) -> int:
+def supervise(make: Callable[[], Supervisor], listening: socket.socket | None = None) -> int:
     """Run a supervisor. Returns the exit code. listening: where it answers probes."""
-    supervisor = Supervisor(plan)
+    supervisor = make()
     with nullcontext() if listening is None else probes.answering(listening, supervisor.health):
         return asyncio.run(supervisor.run())

@@ -1,6 +1,6 @@
 """What a supervisor and its worker processes say to each other, over a socket that each pair shares.
 
-A supervisor that has gone, however that may be, is the end of the socket. What it says is one word: signals do the
+A supervisor that has gone, however that may be, is the end of the socket. What it says are two words: signals do the
 rest, but a signal can't be told from one that a terminal or an init system sends to all processes at once.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "_AIOTQ_SEAT"  # in a worker process's environment, until it has read it
 NOW = b"now\n"  # stop, and wait for nothing
+DRAIN = b"drain\n"  # claim no more, and end when what it holds has ended: another one has newer code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,12 @@ class Full(Struct, frozen=True, tag=True):
     early: bool = False  # it has not ended a single job: another one may well fare the same
 
 
+class Broken(Struct, frozen=True, tag=True):
+    """The user's code could not be loaded; it has said why, and ends."""
+
+    theirs: bool = True  # it raised as it was imported; else there is no such module, or no app in it
+
+
 class Doing(Struct, frozen=True, kw_only=True, tag=True):
     """How it does (health.py): said when that changes, and again and again, so that silence tells as well."""
 
@@ -81,7 +88,7 @@ class Doing(Struct, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
 
 
-Word = Registered | Retired | Ready | Full | Doing
+Word = Registered | Retired | Ready | Full | Broken | Doing
 
 encode = msgspec.json.encode
 _decoder = msgspec.json.Decoder(Word)

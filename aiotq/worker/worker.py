@@ -107,6 +107,11 @@ class Worker:
         return self.health().ready
 
     @property
+    def in_hand(self) -> int:
+        """How many jobs it holds, from the claim to the stored outcome."""
+        return 0 if self._life is None else len(self._life.fetcher.held)
+
+    @property
     def stuck(self) -> bool:
         """Whether it has ended, and code goes on that can't be ended: only the end of the process will."""
         life = self._life

@@ -157,6 +157,7 @@ async def test_a_producers_jobs_run_and_it_gets_their_results_and_cancels(
         waits, runs = await doubles.options(countdown=60).delay(1), await runs_on.delay()
         async with app.worker(), asyncio.timeout(10):
             assert [await one.result() for one in jobs] == [42, 8]
+            assert (await jobs[0].logs(), [far async for far in jobs[0].watch()]) == ((), [])
             await started.wait()
             assert (await runs.info()).status is JobStatus.RUNNING
             assert await waits.cancel()
@@ -194,6 +195,7 @@ async def test_a_reader_sees_where_jobs_are(server: servers.Server, namespace: s
 
     assert await reader.read("j1") == await bench.store.read("j1")
     assert len(await reader.read_many(["j1", "j2"])) == 2
+    assert (await reader.notes("j1")).enqueued_ms == bench.clock.now_ms()
     place = await reader.locate("j1", generation="AAAA", lines=["mail:5"])
     assert (place.status, place.worker) == (JobStatus.RUNNING, "at w1")
     assert (await reader.backlog(["mail"])).queued == 1

@@ -178,7 +178,9 @@ async def test_the_audit_comes_the_newest_first(look: Inspector, raw: Any, prefi
     await raw.delete(f"{prefix}audit")
 
 
-async def test_a_mistyped_task_is_told_with_the_name_that_was_meant(shop: App, look: Inspector) -> None:
+async def test_a_mistyped_task_is_told_with_the_name_that_was_meant(
+    shop: App, look: Inspector, raw: Any, prefix: str
+) -> None:
     @shop.task(name="shop:send_mail")
     async def send_mail() -> None: ...
 
@@ -193,7 +195,25 @@ async def test_a_mistyped_task_is_told_with_the_name_that_was_meant(shop: App, l
         [found] = [finding for finding in (await look.overview()).findings if finding.code == "task_unknown"]
         assert "'shop:send_mail' looks like it" in found.what
         assert found.severity is Severity.CRITICAL
-        await job.cancel()
+    message = "no task is named 'shop:sned_mail'; did you mean shop:send_mail? (known here: shop:send_mail)"
+    failure = {"n": 9, "at": await now_ms(raw), "id": job.id, "message": message, "dead": False, "hours": {}}
+    await put(raw, f"{prefix}failures", {"shop:sned_mail\0UnknownTask": json.dumps(failure)})
+    shop.registry._tasks.clear()
+    [found] = [finding for finding in (await look.overview()).findings if finding.code == "task_unknown"]
+    assert "'shop:send_mail' looks like it" in found.what, "as its worker has said, whatever this app knows"
+    await job.cancel()
+
+
+async def test_keys_that_were_put_aside_are_told(shop: App, look: Inspector, raw: Any, prefix: str) -> None:
+    @shop.task(name="t")
+    async def t() -> None: ...
+
+    job = await t.delay()
+    for name in ("schedule", "line:default:5"):
+        await raw.set(f"{prefix}aside:{name}", "x", ex=600)
+    [found] = [finding for finding in (await look.overview()).findings if finding.code == "keys_aside"]
+    assert "2 keys of a wrong type were put aside (aside:schedule, aside:line:default:5)" in found.what
+    await job.cancel()
 
 
 async def test_poison_is_told_where_it_waits_and_where_it_died(

@@ -163,7 +163,8 @@ def test_a_supervisor_loads_neither_redis_nor_the_users_module(folder):
     (folder / "broken.py").write_text("1 / 0\n")
     program = (
         "import os, sys; from aiotq.cli.main import main; seat = '_AIOTQ_SEAT' in os.environ; code = main(); "
-        "seat or print([name for name in ('redis', 'fakeredis', 'broken', 'rich') if name in sys.modules])"
+        "seat or print([name for name in ('redis', 'fakeredis', 'broken', 'rich', 'watchfiles') "
+        "if name in sys.modules])"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program, "broken:app", "--processes", "2"],

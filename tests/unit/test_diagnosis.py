@@ -243,6 +243,7 @@ def test_a_cause_is_told_with_its_numbers_and_what_to_do(case: str) -> None:
         {"tasks": (task(failed=4), task(failed=40, succeeded=41))},
         {"dead": 5_000, "dead_lately": 9},
         {"workers": (worker(blocked_s=1.0),)},
+        {"tasks": (task("(other)", succeeded=1),)},
     ],
 )
 def test_what_is_usual_is_no_finding(changes: dict[str, Any]) -> None:
@@ -268,6 +269,13 @@ def test_a_name_that_a_stranger_wrote_is_one_word_of_a_hint(evil: str) -> None:
         signs(strangers=(Stranger(task=evil, count=1, job_id=evil),), poison=(summary(id=evil, lost=2),))
     ):
         assert evil in shlex.split(finding.hint.replace(";", " ; ") if ";" not in evil else finding.hint)
+
+
+def test_what_one_finding_explains_is_no_finding_of_its_own() -> None:
+    failing = signs(tasks=(task(failed=30),), dead=30, dead_lately=30)
+    assert [finding.code for finding in diagnose(failing)] == ["task_failing"]
+    vanished = signs(poison=(summary(lost=2),), minutes=(Counts(start=NOW, lost=2),))
+    assert [finding.code for finding in diagnose(vanished)] == ["poison"]
 
 
 def test_many_poison_jobs_are_summed_up() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -504,6 +505,28 @@ async def test_a_full_memory_costs_lines_and_no_job(
             assert await result(job) == "done"
             assert await texts(job) == ["before"]
             assert await raw.pttl("{full}:note:" + job.id) <= 3_600_000
+
+
+async def test_the_bytes_that_are_stored(app: App, keys: Keys) -> None:
+    """Others read them: another version's worker goes on with the same log."""
+
+    @app.task
+    async def writes() -> None:
+        current_job().log("Grüße", level="warning")
+        current_job().log("two")
+        current_job().progress(3, of=10, note="x")
+
+    async with app.worker():
+        job = await writes.delay()
+        await result(job)
+    lines = [line.decode() for line in await keys.client.lrange(f"{keys.prefix}note:{job.id}", 0, -1)]
+    far = (await keys.client.get(f"{keys.prefix}progress:{job.id}")).decode()
+    at, claim = r"1\d{12}", r"[1-9]\d{15}"
+    sizes = [len(line.partition(',"k":')[0].encode()) for line in lines]
+    first = rf'{{"at":{at},"level":"warning","text":"Grüße","attempt":1,"k":"{claim}:1:1:{sizes[0]}"}}'
+    second = rf'{{"at":{at},"level":"info","text":"two","attempt":1,"k":"{claim}:2:2:{sum(sizes)}"}}'
+    assert re.fullmatch(f"{first}\n{second}", "\n".join(lines)), lines
+    assert re.fullmatch(rf'{{"at":{at},"done":3.0,"of":10.0,"note":"x","attempt":1}}', far)
 
 
 # --- how long they are kept ---------------------------------------------------------------------------------------
