@@ -75,6 +75,10 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     said: Mapping[str, Any] = {}  # what middlewares have said with `options`
 
+    def __repr__(self) -> str:
+        """Without arguments, which may be secret."""
+        return f"<Outgoing {self.task} {self.id}>"
+
     def replace(
         self,
         *,
@@ -112,6 +116,10 @@ class Incoming(Struct, frozen=True, kw_only=True):
     job: CurrentJob
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """Without arguments, which may be secret."""
+        return f"<Incoming {self.job.task} {self.job.id}>"
 
     def replace(self, *, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None) -> Incoming:
         """The same with other arguments."""

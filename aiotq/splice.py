@@ -59,8 +59,8 @@ class First:
 
 def claimed(job_id: str, generation: str, data: bytes) -> Record:
     """As `record.decode`, of a record that waits under that generation. Raises as it does. Cost: 1 µs."""
-    enqueued, start = data[6:19], data[:2]
-    if start not in (b"1w", b"2w") or data[2:6] != generation.encode() or len(enqueued) < 13 or not enqueued.isdigit():
+    enqueued, stamp = data[6:19], generation.encode()
+    if (data[:6] != b"1w" + stamp and data[:6] != b"2w" + stamp) or len(enqueued) < 13 or not enqueued.isdigit():
         return records.decode(job_id, data)
     try:
         doc = _decode(data[records.HEADER :])

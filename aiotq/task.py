@@ -13,7 +13,7 @@ import msgspec
 from aiotq import checks, options, record
 from aiotq.document import Document
 from aiotq.enqueuing import Enqueuing, EnqueuingDurably, EnqueuingHooked, Pending, raise_refusals, through
-from aiotq.errors import PayloadTooLarge, UsageError
+from aiotq.errors import PayloadTooLarge, SerializationError, UsageError
 from aiotq.handle import Job
 from aiotq.hooks import Outgoing, encoded_headers
 from aiotq.ids import draw
@@ -158,7 +158,10 @@ class Enqueuer(Generic[P, R_co]):
 
     def pending_call(self, call: Signature[Any]) -> Pending:
         """A call that the middlewares have yet to see, with its arguments as the task will get them."""
-        args, kwargs = self._registered.codec.decode_arguments(call.args, call.kwargs)
+        try:
+            args, kwargs = self._registered.codec.decode_arguments(call.args, call.kwargs)
+        except SerializationError:  # the job fails of that; not the enqueuing, as it would not without a middleware
+            args, kwargs = tuple(msgspec.json.decode(call.args)), msgspec.json.decode(call.kwargs)
         return self._pending(args, kwargs, call.args, call.kwargs)
 
     def _pending(self, args: tuple[Any, ...], kwargs: dict[str, Any], args_json: bytes, kwargs_json: bytes) -> Pending:

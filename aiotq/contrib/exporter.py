@@ -38,21 +38,22 @@ LIVE = ("working", "stopping", "late", "blocked")
 
 
 class Exporter:
-    """Reads, and makes a page of it. tasks: that are known before any of them has run."""
+    """Reads, and makes a page of it. tasks, queues: that are known before anything has happened there."""
 
     def __init__(
         self,
         inspector: Inspector,
         *,
         tasks: Iterable[str] = (),
+        queues: Iterable[str] = (),
         clock: Callable[[], float] = monotonic,
         failed: Callable[[StoreError], object] = lambda _: None,
     ) -> None:
         """failed: is told of a server that does not answer."""
         self._inspector, self._clock, self._failed = inspector, clock, failed
         self._tasks, self._queues, self._growing = Bounded(), Bounded(), Growing(clock)
-        self._tasks.learn(tasks)
-        self._named = dict.fromkeys(self._tasks(task) for task in tasks)
+        self._known_tasks = dict.fromkeys(map(self._tasks, tasks))
+        self._known_queues = dict.fromkeys(map(self._queues, queues))
 
     async def page(self, accept: str = "") -> tuple[bytes, str]:
         """A page in the format that is asked for, and that format. Never raises StoreError: aiotq_up says it."""
@@ -124,10 +125,9 @@ class Exporter:
             busiest[task] += number
         self._tasks.learn(task for task, _ in busiest.most_common())
         zeros = defaultdict[Any, float](float)
-        for queue in queues:
-            label = (self._queues(queue.name),)
-            zeros["aiotq_enqueued", label] = zeros["aiotq_ended", label] = 0.0
-        for task in (*self._named, *map(self._tasks, busiest)):
+        for queue in (*self._known_queues, *(self._queues(queue.name) for queue in queues)):
+            zeros["aiotq_enqueued", (queue,)] = zeros["aiotq_ended", (queue,)] = 0.0
+        for task in (*self._known_tasks, *map(self._tasks, busiest)):
             zeros["aiotq_task_seconds", (task,)] = 0.0
             for outcome in OUTCOMES:
                 zeros["aiotq_task_attempts", (task, outcome)] = 0.0

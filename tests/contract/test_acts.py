@@ -275,6 +275,28 @@ async def test_a_record_that_has_changed_is_not_ended(bench: Bench, person: Benc
     assert (await bench.census()).records["j1"] == record("w", "RRRR")
 
 
+@pytest.mark.parametrize("name", ["line:mail:5", "lines:mail", "dead", "audit", "lost", "job:j1", "ended", "paused"])
+async def test_a_key_of_the_wrong_type_stops_no_act(bench: Bench, person: Bench, side: Operator, name: str) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"), job("j2"), job("j3"))
+    await bench.exchange(died(await bench.one()))
+    front = await side.front("mail:5", limit=9)
+    await bench.raw.delete(bench.key(name))
+    if name.startswith(("line:", "job:")):
+        await bench.raw.hset(bench.key(name), "spoiled", 1)
+    else:
+        await bench.raw.set(bench.key(name), "spoiled")
+
+    done = await side.discard(discarding("j1"), audit=ENTRY)
+    ended, _ = await side.take("mail:5", endings(front), limit=9, generation="PPPP")
+    await person.store.pause("mail", audit=ENTRY)
+    await person.replace(replacement("j3", line="mail:5"))
+
+    assert done is (name != "job:j1")
+    assert ended == (0 if name == "line:mail:5" else 2)
+    await bench.wipe()
+
+
 # --- the others
 
 

@@ -39,6 +39,12 @@ async def test_it_may_change_arguments_and_result_of_a_process(app: App, doubles
     assert doubles.seen == ["JobFailed"]
 
 
+async def test_headers_are_known_in_the_process(app: App) -> None:
+    async with app.worker():
+        job = await burn.job_of.options(headers={"tenant": "Zoë"}).delay()
+        assert (await job.result(timeout=WITHIN_S))["headers"] == {"tenant": "Zoë"}
+
+
 async def test_what_a_process_raises_keeps_its_own_words(app: App, doubles: burn.Doubles, ledger: Ledger) -> None:
     async with app.worker():
         error = await failure(await burn.scale.delay(6))

@@ -359,6 +359,28 @@ async def test_headers_of_a_call_reach_the_job_without_any_middleware_and_stay_t
     assert (await job.info()).headers == {"tenant": "7", "name": "Zoë"}
 
 
+async def test_arguments_that_do_not_fit_their_annotations_fail_the_job_and_not_the_enqueuing(app: App) -> None:
+    seen: list[Any] = []
+
+    async def look(jobs: Sequence[Outgoing], send: SendNext) -> None:
+        seen.extend(job.args for job in jobs)
+        assert "secret" not in repr(jobs)
+        await send(jobs)
+
+    app.add_middleware(Around(enqueue=look))
+
+    @app.task(retries=0)
+    async def work(number: int) -> None: ...
+
+    wrong: Any = "secret"
+    jobs = [await work.delay(wrong), *await app.enqueue_many([work.s(wrong)])]
+    async with app.worker():
+        for job in jobs:
+            with pytest.raises(JobFailed, match="SerializationError"):
+                await job.result(timeout=10)
+    assert seen == [("secret",), ("secret",)]
+
+
 async def test_a_refused_job_is_not_queued_and_its_caller_gets_what_was_raised(app: App, keys: Keys) -> None:
     async def refuse(jobs: Sequence[Outgoing], send: SendNext) -> None:
         if any(job.args == ("no",) for job in jobs):

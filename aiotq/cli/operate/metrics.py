@@ -84,7 +84,9 @@ def metrics(
             hint(f"{lost(error, source)}; trying again at each scrape")
         problems[:] = [error]
 
-    exporter = Exporter(found.inspect, tasks=found.tasks, failed=problems.append if once else failed)
+    exporter = Exporter(
+        found.inspect, tasks=found.tasks, queues=found.registry.queues, failed=problems.append if once else failed
+    )
     with warnings_said():
         if not once:
             return asyncio.run(_serve(found, exporter, host, port))
