@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from difflib import get_close_matches
@@ -153,8 +152,9 @@ def load(name: str) -> None:
 
 def main() -> int:
     """Run the command line. Returns the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # of other people's text, what this encoding lacks
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")  # of other people's text, what this encoding lacks
     paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))
     words = with_command(sys.argv[1:])
     try:

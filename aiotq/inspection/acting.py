@@ -86,7 +86,7 @@ class Acts:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".
 
         In chunks, so that others go on; a job is either run or purged. Returns how many it ended. What is left of each
-        is short, without its arguments, and goes after ten minutes. Raises UsageError (signed, and no keys).
+        is short, without its arguments, and goes after a minute to ten. Raises UsageError (signed, and no keys).
         """
         return await purging.purge(self._desk, checks.queue("queue", queue))
 

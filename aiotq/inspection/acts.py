@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
 DISCARDED, PURGED, UNREADABLE = "discarded", "purged", "(unreadable)"
-PURGED_TTL_MS = 600_000  # who asks for a job that was purged hears of it for so long
 _TASK = re.compile(rb'\A\{"t":"([^"\\]{1,200})"')
 
 
@@ -244,7 +243,7 @@ def task_of(data: bytes) -> str:
 
 
 def purged(job_id: str, beginning: bytes, *, queue: str, priority: int, wish: Wish) -> bytes:
-    """The record of a job that is purged, by the first bytes of the one that it had: nothing of it is parsed.
+    """The record of a job that is purged, kept for `wish.ttl_ms`; by the first bytes of the one that it had, unparsed.
 
     Short, and without its arguments: there may be a million, and the memory full.
     """
@@ -260,6 +259,6 @@ def purged(job_id: str, beginning: bytes, *, queue: str, priority: int, wish: Wi
         enqueued_ms=enqueued_ms,
         reason=PURGED,
         now_ms=wish.now_ms,
-        ttl_ms=PURGED_TTL_MS,
+        ttl_ms=wish.ttl_ms,
     )
     return _signed(job_id, stored, wish.signer)

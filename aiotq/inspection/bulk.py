@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
 from aiotq.inspection import filters
-from aiotq.inspection.hand import DONE, TOLD, act_on, kept
+from aiotq.inspection.hand import DONE, TOLD, act_as_seen, act_on, kept
 from aiotq.inspection.values import Bulk
 from aiotq.inspection.walking import walk
+from aiotq.store.contract import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotq.inspection.acts import Act
     from aiotq.inspection.desk import Desk
+    from aiotq.inspection.places import Entry
     from aiotq.inspection.seen import Seen
     from aiotq.inspection.values import JobFilter
 
@@ -31,8 +33,9 @@ async def act_on_all(desk: Desk, act: Act, wanted: JobFilter, *, queue: str | No
     try:
         async for chunk in walk(desk, act, wanted):
             looked += chunk.looked
+            where = await _places(desk, chunk.jobs)
             for first in range(0, len(chunk.jobs), AT_ONCE):
-                some = chunk.jobs[first : first + AT_ONCE]
+                some = list(zip(chunk.jobs, where, strict=True))[first : first + AT_ONCE]
                 changed = await _together(desk, act, some, queue)
                 done, skipped = done + changed, skipped + len(some) - changed
     except AiotqError as error:
@@ -44,20 +47,46 @@ async def act_on_all(desk: Desk, act: Act, wanted: JobFilter, *, queue: str | No
     return Bulk(done=done, skipped=skipped, looked=looked)
 
 
-async def _together(desk: Desk, act: Act, jobs: Sequence[Seen], queue: str | None) -> int:
+async def _places(desk: Desk, jobs: Sequence[Seen]) -> Sequence[Place]:
+    """Where each lies, as it was seen."""
+    if not jobs:
+        return ()
+    losses = await desk.operator.losses([job.summary.id for job in jobs])
+    now_ms = await desk.operator.now_ms()
+    return [_place(job.entry, lost, now_ms) for job, lost in zip(jobs, losses, strict=True)]
+
+
+def _place(entry: Entry, lost: int, now_ms: int) -> Place:
+    if entry.status.ended:
+        return Place(status=None, now_ms=now_ms)
+    return Place(
+        status=entry.status,
+        worker_id=entry.worker_id,
+        worker=entry.worker,
+        due_ms=entry.due_ms,
+        line=f"{entry.queue}:{entry.place}",
+        lost=lost,
+        now_ms=now_ms,
+    )
+
+
+async def _together(desk: Desk, act: Act, jobs: Sequence[tuple[Seen, Place]], queue: str | None) -> int:
     """How many were changed. All have been tried before an error is raised."""
-    came = await asyncio.gather(*(_one(desk, act, job, queue) for job in jobs), return_exceptions=True)
+    came = await asyncio.gather(*(_one(desk, act, job, place, queue) for job, place in jobs), return_exceptions=True)
     for one in came:
         if isinstance(one, BaseException):
             raise one
     return sum(one is True for one in came)
 
 
-async def _one(desk: Desk, act: Act, job: Seen, queue: str | None) -> bool:
+async def _one(desk: Desk, act: Act, job: Seen, place: Place, queue: str | None) -> bool:
     if job.header is None:  # it is no record
         return False
     _, state, generation, _ = job.header
     try:
+        came = None if job.record is None else await act_as_seen(desk, act, job.record, place, queue=queue)
+        if came is not None:
+            return came in (DONE, TOLD)
         came = await act_on(desk, act, job.summary.id, queue=queue, only=f"{state}{generation}".encode())
     except (JobNotFound, InvalidRecord):
         return False

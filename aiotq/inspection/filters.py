@@ -64,7 +64,8 @@ def matches(wanted: JobFilter, seen: Seen) -> bool:
         return False
     if wanted.task is not None and not of_task(job.task, wanted.task):
         return False
-    if wanted.error is not None and (seen.record is None or not _has_error(seen.record.doc, wanted.error)):
+    known = seen.record or seen.partial
+    if wanted.error is not None and (known is None or not _has_error(known.doc, wanted.error)):
         return False
     when = job.finished_at if job.status.ended else job.enqueued_at
     if wanted.since is not None and (when is None or when < wanted.since):

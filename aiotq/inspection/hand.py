@@ -85,6 +85,15 @@ async def act_on(
     return Came(done=False, what="it changed whenever it was looked at")  # it runs, and fast, again and again
 
 
+async def act_as_seen(desk: Desk, kind: Act, found: Record, place: Place, *, queue: str | None = None) -> Came | None:
+    """The act on a job as it was seen just now, without an entry in the audit. None: look again, it has moved."""
+    wish = _wish(desk, kind, records.generation(os.urandom(4)), place.now_ms, found=found, queue=queue)
+    decision = acts.decide(wish, found, place)
+    if isinstance(decision, Nothing):
+        return Came(done=decision.done, what=decision.why)
+    return await _store(desk, kind, found.job_id, decision, None)
+
+
 async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | None) -> Decision | None:
     """None: it is between two places, and has to be read again. Raises JobNotFound, InvalidRecord, UsageError."""
     generation = records.generation(os.urandom(4))

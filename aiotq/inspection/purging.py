@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiotq import record as records
+from aiotq.document import LEAST_TTL_MS
 from aiotq.errors import AiotqError, InvalidRecord, StoreError
 from aiotq.inspection import acts
-from aiotq.inspection.acts import PURGED_TTL_MS, Act, Wish
+from aiotq.inspection.acts import Act, Wish
 from aiotq.inspection.hand import kept
 from aiotq.inspection.places import ticket_of
 from aiotq.job import DEFAULT_PRIORITY, FRONT
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from aiotq.inspection.desk import Desk
     from aiotq.store.inspection import Line, Waiting
 
+TTL_MS = 600_000  # who asks for a job that was purged hears of it for so long
+MANY = 10_000  # of so many; of those beyond, for no longer than late repeats need: the memory may be full
 PASSES = 5  # over a line out of whose front others claim, or to which they return
 
 
@@ -81,7 +84,9 @@ class _Purging:
 
     def _endings(self, waiting: Sequence[Waiting], now_ms: int) -> tuple[list[Ending], int]:
         """What shall stand for each job that goes, and how many stay. Raises UsageError: signed, and no keys."""
-        wish = Wish(act=Act.CANCEL, generation=self._generation, now_ms=now_ms, signer=self._desk.core.signer)
+        ttl_ms = TTL_MS if self.ended < MANY else LEAST_TTL_MS
+        signer = self._desk.core.signer
+        wish = Wish(act=Act.CANCEL, generation=self._generation, now_ms=now_ms, signer=signer, ttl_ms=ttl_ms)
         endings: list[Ending] = []
         stay = 0
         for one in waiting:
@@ -96,7 +101,7 @@ class _Purging:
             record = acts.purged(
                 ticket.job_id, one.beginning, queue=self._queue, priority=_priority(ticket.place), wish=wish
             )
-            ending = Ending(ticket=one.ticket, header=one.beginning[:HEADER], record=record, ttl_ms=PURGED_TTL_MS)
+            ending = Ending(ticket=one.ticket, header=one.beginning[:HEADER], record=record, ttl_ms=ttl_ms)
             endings.append(ending)
         return endings, stay
 

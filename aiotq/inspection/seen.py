@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from aiotq import record as records
 from aiotq.errors import InvalidRecord
-from aiotq.inspection import filters
+from aiotq.inspection import filters, torn
 from aiotq.inspection.places import Entry
 from aiotq.inspection.values import JobFilter, JobSummary
 from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, FRONT, SUSPECT, JobStatus
@@ -34,6 +34,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     summary: JobSummary
     record: Record | None  # None: only its header has been read, or it can't be read
     header: tuple[int, str, str, int] | None  # version, state, generation, enqueued ms; None: it has none
+    partial: Record | None = None  # of a large one, what its beginning and its end say: no arguments, no result
     ready_ms: int | None = None  # of one that waits: since when it could have been run
 
 
@@ -54,7 +55,7 @@ def see(desk: Desk, entry: Entry, peek: Peek | None, *, now_ms: int, wanted: Job
     if not _is_of(header, entry):
         return None
     if found is None:
-        return Seen(entry=entry, summary=_large(entry, peek, header), record=None, header=header)
+        return _large(desk, entry, peek, header, wanted)
     until_ms = records.hidden_from_ms(found)
     hidden = until_ms is not None and now_ms >= until_ms
     if hidden or (wanted is not None and not filters.takes(wanted, found.doc)):
@@ -126,14 +127,23 @@ def summary(entry: Entry, found: Record) -> JobSummary:
     )
 
 
-def _large(entry: Entry, peek: Peek, header: tuple[int, str, str, int]) -> JobSummary:
-    """Of a record that is not read whole for a list: its beginning says the task."""
-    named = _TASK.match(peek.data, records.HEADER) if header[0] <= records.VERSION else None
+def _large(
+    desk: Desk, entry: Entry, peek: Peek, header: tuple[int, str, str, int], wanted: JobFilter | None
+) -> Seen | None:
+    """Of a record that is not read whole for a list. Whether it was signed can't be told by a part of it."""
+    ours = header[0] <= records.VERSION
+    partial = torn.record_of(entry.job_id or "", peek, header) if ours and desk.core.signer is None else None
+    if partial is not None:
+        if wanted is not None and not filters.takes(wanted, partial.doc):
+            return None
+        shown = summary(entry, partial)
+        return Seen(entry=entry, summary=shown, record=None, header=header, partial=partial, ready_ms=ready_ms(partial))
+    named = _TASK.match(peek.data, records.HEADER) if ours else None
     try:
         task = None if named is None else msgspec.json.decode(named[1], type=str)
     except (msgspec.MsgspecError, ValueError):
         task = None
-    return bare(entry, peek, header=header, task=task)
+    return Seen(entry=entry, summary=bare(entry, peek, header=header, task=task), record=None, header=header)
 
 
 def bare(entry: Entry, peek: Peek, *, header: tuple[int, str, str, int] | None, task: str | None = None) -> JobSummary:

@@ -22,7 +22,7 @@ RING = 12_000  # entries of `ended`, its slack counted in
 MAX_TAKEN = 100  # jobs that one script ends
 MAX_LEFT = 300  # tickets before these, that stay
 SHOWN = 16 << 10  # bytes of a record that are looked at in a list
-HEAD = 2_048  # ... of one that is larger than that
+HEAD, TAIL = 2_048, 8_192  # ... of one that is larger than that, from its beginning and from its end
 
 Scored = Literal["schedule", "dead"]
 
@@ -49,6 +49,7 @@ class Peek(Struct, frozen=True, gc=False):
 
     data: bytes  # whole, or if `size` is more than SHOWN its first HEAD bytes
     size: int
+    tail: bytes = b""  # then: its last TAIL bytes
 
     @property
     def whole(self) -> bool:

@@ -10,10 +10,11 @@ import pytest_asyncio
 
 from aiotq.job import parse_ticket
 from aiotq.store import connect, operator
-from aiotq.store.contract import Replaced, Replacement
-from aiotq.store.inspection import Discarding, Ending
+from aiotq.store.contract import MAX_ENQUEUE, Replaced, Replacement
+from aiotq.store.inspection import MAX_LEFT, MAX_TAKEN, Discarding, Ending
 from tests.conftest import CONNECT_TIMEOUT_S
 from tests.contract.kit import HOUR_MS, LINES, Bench, died, ids, job, record, replacement, returned, succeeded
+from tests.meter import LIMIT_MS, Meter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -274,6 +275,28 @@ async def test_a_record_that_has_changed_is_not_ended(bench: Bench, person: Benc
     assert (await bench.census()).records["j1"] == record("w", "RRRR")
 
 
+@pytest.mark.parametrize("name", ["line:mail:5", "lines:mail", "dead", "audit", "lost", "job:j1", "ended", "paused"])
+async def test_a_key_of_the_wrong_type_stops_no_act(bench: Bench, person: Bench, side: Operator, name: str) -> None:
+    await bench.worker()
+    await bench.enqueue(job("j1"), job("j2"), job("j3"))
+    await bench.exchange(died(await bench.one()))
+    front = await side.front("mail:5", limit=9)
+    await bench.raw.delete(bench.key(name))
+    if name.startswith(("line:", "job:")):
+        await bench.raw.hset(bench.key(name), "spoiled", 1)
+    else:
+        await bench.raw.set(bench.key(name), "spoiled")
+
+    done = await side.discard(discarding("j1"), audit=ENTRY)
+    ended, _ = await side.take("mail:5", endings(front), limit=9, generation="PPPP")
+    await person.store.pause("mail", audit=ENTRY)
+    await person.replace(replacement("j3", line="mail:5"))
+
+    assert done is (name != "job:j1")
+    assert ended == (0 if name == "line:mail:5" else 2)
+    await bench.wipe()
+
+
 # --- the others
 
 
@@ -337,3 +360,27 @@ async def test_the_audit_keeps_the_last_ten_thousand_entries(bench: Bench, side:
     assert await bench.raw.llen(bench.key("audit")) == 10_000
     assert json.loads(await bench.raw.lindex(bench.key("audit"), 0))["at"] == 7
     assert await bench.raw.lindex(bench.key("audit"), -1) == b"9998"
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_a_purge_takes_a_few_milliseconds_a_call(bench: Bench, side: Operator) -> None:
+    meter, cost, body = Meter(bench.raw), dict[str, float](), b"x" * 1_500
+    for first in range(0, 12 * MAX_TAKEN, MAX_ENQUEUE):
+        await bench.enqueue(*[job(f"j{number}", body=body) for number in range(first, first + MAX_ENQUEUE)])
+    await bench.raw.hset(bench.key("lost"), "j1", 1)
+    await bench.raw.set(bench.key("waits"), "1", px=MINUTE_MS)
+    front = await side.front("mail:5", limit=MAX_TAKEN)
+
+    async def take(leave: int) -> None:
+        """leave: then each ticket is looked for by itself."""
+        front = await side.front("mail:5", leave=leave, limit=MAX_TAKEN)
+        ended, _ = await side.take("mail:5", endings(front), leave=leave, limit=MAX_TAKEN, generation="PPPP")
+        assert ended == MAX_TAKEN
+
+    cost["front"] = await meter.least(*[side.front("mail:5", limit=MAX_TAKEN) for _ in range(3)])
+    cost["front and take"] = await meter.least(*[take(0) for _ in range(3)])
+    cost["front and take, behind others"] = await meter.least(*[take(MAX_LEFT) for _ in range(3)])
+    await bench.wipe()
+
+    assert len(front.waiting) == MAX_TAKEN
+    assert {name: round(ms, 1) for name, ms in cost.items() if ms > LIMIT_MS} == {}, cost

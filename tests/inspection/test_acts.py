@@ -9,6 +9,7 @@ import pytest
 
 from aiotq import App, JobStatus, RetryPolicy
 from aiotq.errors import InvalidRecord, JobCancelled, JobFailed, JobNotFound, NewerRecord, StoreUnusable, UsageError
+from aiotq.inspection import purging
 from tests.worker.kit import until
 
 if TYPE_CHECKING:
@@ -457,3 +458,16 @@ async def test_who_may_only_look_changes_nothing(shop: App, look: Inspector) -> 
     assert await records(shop, job) == before
     assert (await look.audit()).items == ()
     assert [queue.name for queue in await look.queues()] == ["default"]
+
+
+async def test_of_many_purged_jobs_the_first_are_kept_for_longer(
+    shop: App, hand: Inspector, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purging, "MANY", 100)
+    flaky = Flaky(shop, fails=0)
+    jobs = await shop.enqueue_many([flaky.task.s() for _ in range(150)])
+
+    assert await hand.purge("default") == 150
+
+    ttls_s = [await raw.pttl(f"{prefix}job:{job.id}") / 1_000 for job in (jobs[0], jobs[-1])]
+    assert ttls_s == [pytest.approx(600, abs=30), pytest.approx(60, abs=30)]

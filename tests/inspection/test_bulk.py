@@ -205,14 +205,14 @@ async def test_a_bulk_act_ends_though_as_much_comes_as_it_does(
     tasks = Shop(shop)
     before = await shop.enqueue_many([tasks.runs.s(number) for number in range(CHUNK + 10)])
     came: list[Job[Any]] = []
-    act_on = bulk.act_on
+    act_as_seen = bulk.act_as_seen
 
     async def and_more(*given: Any, **named: Any) -> Any:
         await asyncio.sleep(0.002)
         came.append(await tasks.runs.options(lifo=len(came) % 3 == 0).delay(7))
-        return await act_on(*given, **named)
+        return await act_as_seen(*given, **named)
 
-    monkeypatch.setattr(bulk, "act_on", and_more)
+    monkeypatch.setattr(bulk, "act_as_seen", and_more)
 
     assert (await hand.cancel_all(ALL)).done == len(before)
 
@@ -281,16 +281,16 @@ async def test_a_bulk_act_that_fails_says_how_far_it_came(
 ) -> None:
     tasks = Shop(shop)
     jobs = await shop.enqueue_many([tasks.runs.s(number) for number in range(2 * bulk.AT_ONCE)])
-    act_on, calls = bulk.act_on, 0
+    act_as_seen, calls = bulk.act_as_seen, 0
 
     async def breaks(*given: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > bulk.AT_ONCE + 3:
             raise StoreUnavailable("gone", verb="replace", url="x", sent=True)
-        return await act_on(*given, **named)
+        return await act_as_seen(*given, **named)
 
-    monkeypatch.setattr(bulk, "act_on", breaks)
+    monkeypatch.setattr(bulk, "act_as_seen", breaks)
 
     with pytest.raises(StoreUnavailable) as caught:
         await hand.cancel_all(ALL)

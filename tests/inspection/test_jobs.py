@@ -280,6 +280,20 @@ async def test_a_large_record_is_shown_by_its_beginning(shop: App, look: Inspect
     assert len(detail.arguments) == 64 << 10
 
 
+async def test_a_large_record_of_a_dead_letter_says_what_it_died_of(shop: App, look: Inspector) -> None:
+    @shop.task(name="shop:large", retries=0)
+    async def large(text: str) -> None:
+        raise KeyError("seat")
+
+    async with shop.worker(name="w-1"):
+        job = await large.options(queue="default", priority=2).delay("x" * 100_000)
+        await _end(job)
+    [one] = (await look.dead(JobFilter(error="KeyError", since=datetime.now(UTC) - timedelta(minutes=5)))).items
+    assert (one.error, one.worker, one.attempt, one.priority) == ("KeyError: 'seat'", "w-1", 1, 2)
+    assert one.finished_at is not None
+    assert (await look.dead(JobFilter(error="ValueError"))).items == ()
+
+
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
 @pytest.mark.parametrize(
     "cursor",

@@ -51,6 +51,7 @@ class Rig:
     _server: ExitStack = field(default_factory=ExitStack)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     crew: list[WorkerProcess] = field(default_factory=list[WorkerProcess])
+    others: list[asyncio.subprocess.Process] = field(default_factory=list[asyncio.subprocess.Process])
     exits: list[Exit] = field(default_factory=list[Exit])
     witness: Witness = field(default_factory=Witness)
 
@@ -295,6 +296,10 @@ class Rig:
         """End what was started."""
         for worker in self.crew:
             await worker.kill()
+        for process in self.others:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
         if self.ends is not None:
             await self.ends.pubsub.aclose()
         await self._open.aclose()

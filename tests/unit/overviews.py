@@ -40,7 +40,7 @@ def ago(seconds: float) -> datetime:
 
 
 def a_finding(**given: Any) -> Finding:
-    facts = {
+    facts: dict[str, Any] = {
         "severity": Severity.CRITICAL,
         "code": "queue_paused",
         "what": "the queue mail is paused",
@@ -50,24 +50,44 @@ def a_finding(**given: Any) -> Finding:
 
 
 def a_queue(**given: Any) -> QueueInfo:
-    facts = {"name": "mail", "waiting": 0, "by_priority": {}, "suspects": 0, "running": 0, "oldest_age_s": None}
+    facts: dict[str, Any] = {
+        "name": "mail",
+        "waiting": 0,
+        "by_priority": {},
+        "suspects": 0,
+        "running": 0,
+        "oldest_age_s": None,
+    }
     more = {"paused": False, "workers": 1, "enqueued_a_minute": None, "ended_a_minute": None}
     return QueueInfo(**facts | more | given)
 
 
 def a_running(**given: Any) -> RunningJob:
-    facts = {"id": "0" * 26 + "a1f9c2", "task": "shop.tasks:send_mail", "queue": "mail", "attempt": 1}
+    facts: dict[str, Any] = {"id": "0" * 26 + "a1f9c2", "task": "shop.tasks:send_mail", "queue": "mail", "attempt": 1}
     return RunningJob(**facts | {"started_at": ago(90), "running_s": 90.0} | given)
 
 
 def a_worker(**given: Any) -> WorkerInfo:
-    facts = {"id": "w1", "label": "host-3f2a", "host": "host", "pid": 7, "queues": ("mail",), "state": "working"}
+    facts: dict[str, Any] = {
+        "id": "w1",
+        "label": "host-3f2a",
+        "host": "host",
+        "pid": 7,
+        "queues": ("mail",),
+        "state": "working",
+    }
     more = {"started_at": ago(3600), "last_seen_s": 2.0, "slots": 100, "used": 0, "stuck": 0, "memory": 80_000_000}
     return WorkerInfo(**facts | more | {"version": "0.1.0", "blocked_s": 0.0, "jobs": ()} | given)
 
 
 def a_server(**given: Any) -> ServerInfo:
-    facts = {"kind": "Valkey", "version": "9.1.2", "url": "redis://h", "uptime_s": 3600.0, "memory": 12_300_000}
+    facts: dict[str, Any] = {
+        "kind": "Valkey",
+        "version": "9.1.2",
+        "url": "redis://h",
+        "uptime_s": 3600.0,
+        "memory": 12_300_000,
+    }
     more = {
         "memory_limit": 64_000_000,
         "policy": "noeviction",
@@ -79,7 +99,7 @@ def a_server(**given: Any) -> ServerInfo:
 
 
 def a_failure(**given: Any) -> FailureGroup:
-    facts = {
+    facts: dict[str, Any] = {
         "task": "shop.tasks:send_mail",
         "error": "ValueError",
         "message": "no Bobs",
@@ -90,13 +110,26 @@ def a_failure(**given: Any) -> FailureGroup:
 
 
 def a_summary(**given: Any) -> JobSummary:
-    facts = {"id": "0" * 26 + "a1f9c2", "task": "shop.tasks:send_mail", "queue": "mail", "priority": 5, "reason": None}
+    facts: dict[str, Any] = {
+        "id": "0" * 26 + "a1f9c2",
+        "task": "shop.tasks:send_mail",
+        "queue": "mail",
+        "priority": 5,
+        "reason": None,
+    }
     more = {"status": JobStatus.SUCCEEDED, "attempt": 1, "enqueued_at": ago(20), "due_at": None, "started_at": ago(10)}
     return JobSummary(**facts | more | {"finished_at": ago(8), "worker": "host-3f2a", "error": None} | given)
 
 
 def a_detail(**given: Any) -> JobDetail:
-    facts = {"summary": a_summary(), "info": None, "raw": None, "arguments": "", "arguments_cut": False, "result": None}
+    facts: dict[str, Any] = {
+        "summary": a_summary(),
+        "info": None,
+        "raw": None,
+        "arguments": "",
+        "arguments_cut": False,
+        "result": None,
+    }
     more = {"result_cut": False, "timeline": (), "logs": (), "progress": None, "frames": (), "expires_s": None}
     return JobDetail(**facts | more | given)
 
@@ -110,8 +143,14 @@ def some_minutes(number: int = 60) -> tuple[Counts, ...]:
 
 
 def an_overview(**given: Any) -> Overview:
-    facts = {"at": NOW, "findings": (), "server": a_server(), "queues": (a_queue(),), "workers": (a_worker(),)}
+    facts: dict[str, Any] = {
+        "at": NOW,
+        "findings": (),
+        "server": a_server(),
+        "queues": (a_queue(),),
+        "workers": (a_worker(),),
+    }
     more = {"scheduled": 3, "dead": 2, "minutes": some_minutes(), "failures": (a_failure(),)}
     facts |= more | given
     worst = max((finding.severity for finding in facts["findings"]), key=list(Severity).index, default=Severity.OK)
-    return Overview(**{"severity": worst} | facts)
+    return Overview(**facts | {"severity": facts.get("severity", worst)})

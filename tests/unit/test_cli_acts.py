@@ -113,10 +113,10 @@ def test_an_id_that_names_several_jobs_is_refused_and_nothing_is_done(run, inspe
 
 def test_nothing_done_is_exit_code_1_and_why(run, inspector):
     inspector.answer = False
-    assert run("retry", "a1f9c2") == (1, "a1f9c2: not retried: only a failed job can be retried\n", "")
+    assert run("retry", "a1f9c2") == (1, "a1f9c2: not retried: it has not failed\n", "")
     code, out, _ = run("cancel", "a1f9c2", "--json")
     assert code == 1
-    assert json.loads(out) == [{"id": A, "done": False, "why": "it has ended already"}]
+    assert json.loads(out) == [{"id": A, "done": False, "why": "it has ended"}]
 
 
 def test_a_job_that_is_not_there_says_where_was_looked(run):
@@ -174,7 +174,7 @@ def test_all_that_match_are_counted_and_acted_on(run, inspector, verb, status):
 def test_a_state_that_the_act_can_not_have_is_a_mistake(run):
     code, _, err = run("retry", "--all", "--state", "queued")
     assert code == 2
-    assert err.startswith("error: only a failed job can be retried, and --state says queued")
+    assert err.startswith("error: --state queued can't be retried: it has not failed")
 
 
 def test_none_that_match_is_exit_code_1(run, inspector):
@@ -216,8 +216,8 @@ def test_what_is_used_wrongly_is_exit_code_2(run, words, said):
 def test_purge_counts_first(run, inspector):
     code, out, err = run("purge", "mail", typed="y\n")
     assert code == 0
-    assert err == "cancel 3 jobs that wait in mail? [y/N] "
-    assert out == "cancelled 3 jobs that waited in mail\n"
+    assert err == "cancel 3 jobs waiting in mail? [y/N] "
+    assert out == "cancelled 3 jobs of mail\n"
     code, out, _ = run("purge", "mail", "--yes", "--json")
     assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3})
 

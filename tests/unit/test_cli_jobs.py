@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -51,10 +52,19 @@ def a_page(*items, cursor=None, looked=3):
     return Page(items=items, cursor=cursor, looked=looked)
 
 
-def an_info(**given):
-    facts = {"id": "x", "task": "t", "queue": "q", "priority": 5, "status": JobStatus.FAILED, "reason": "error"}
-    more = {"arguments": {}, "result": None, "error": None, "attempt": 1, "attempts": (), "lost": 0, "enqueued_at": NOW}
-    return JobInfo(**facts | more | {"due_at": None, "started_at": None, "finished_at": None, "worker": None} | given)
+def an_info(**given: Any) -> JobInfo:
+    facts: dict[str, Any] = {"id": "x", "task": "t", "queue": "q", "priority": 5, "status": JobStatus.FAILED}
+    facts |= {
+        "reason": "error",
+        "arguments": {},
+        "result": None,
+        "error": None,
+        "attempt": 1,
+        "attempts": (),
+        "lost": 0,
+    }
+    facts |= {"enqueued_at": NOW, "due_at": None, "started_at": None, "finished_at": None, "worker": None}
+    return JobInfo(**facts | given)
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
@@ -219,7 +229,7 @@ def test_none_are_said_in_words():
     assert "no worker is alive" in text(workers.lines((), PIPE))
     assert text(audit.lines((), PIPE, NOW)) == "nobody has done anything here yet"
     assert "no job waits" in text(check.lines(Fit(looked=0, misfits=(), more=0), PIPE))
-    assert text(check.lines(Fit(looked=3, misfits=(), more=0), PIPE)) == "all 3 jobs that wait would run with this code"
+    assert text(check.lines(Fit(looked=3, misfits=(), more=0), PIPE)) == "all would run with this code: 3 waiting jobs"
 
 
 def test_verbose_queues_have_their_priorities():
@@ -252,7 +262,7 @@ def test_check_groups_what_would_fail():
 
     misfits = [misfit(0, "missing a required argument: 'name'"), *map(misfit, range(1, 8))]
     said = text(check.lines(Fit(looked=40, misfits=misfits, more=3), PIPE)).splitlines()
-    assert said[0] == "11 of 40 jobs that wait would fail with this code"
+    assert said[0] == "11 of 40 waiting jobs would fail with this code"
     assert said[1] == "  7 of shop:send: unknown task"
     assert said[2] == "    in mail: 000001, 000002, 000003, 000004, 000005 and 2 more"
     assert said[3] == "  1 of shop:send: missing a required argument: 'name'"

@@ -52,6 +52,16 @@ def test_a_retry_is_told_once_an_attempt():
     assert told(news, again) == ["retried"]
 
 
+def test_an_attempt_that_nobody_saw_fail_is_told_of_by_the_next_one():
+    news = News()
+    told(news)
+    assert told(news, a_summary(attempt=3)) == ["enqueued", "retried", "retried", "started", "succeeded"]
+    job = a_summary(attempt=2, error="ValueError: of the second", status=FAILED)
+    unseen = next(one for one in happened(job) if one.what == "retried")
+    layout = Layout(look=Look(terminal=True, symbols=True), clock_width=12)
+    assert text(lines_of(unseen, layout)).endswith("attempt 1 failed")
+
+
 def test_an_old_end_that_comes_into_sight_is_not_told_as_new():
     news = News()
     told(news, a_summary(id="new", finished_at=ago(5)))

@@ -153,9 +153,9 @@ def test_what_others_wrote_is_harmless(sheet):
         assert plain(line).isprintable() or not plain(line)
 
 
-def test_room_is_shared_evenly_and_every_table_gets_a_row():
+def test_room_is_shared_evenly_and_every_table_gets_some():
     assert shares(20, [3, 4, 5]) == [3, 4, 5]
-    assert shares(0, [3, 4, 5]) == [1, 1, 1]
+    assert shares(0, [3, 4, 1]) == [2, 2, 1]
     assert shares(12, [30, 30, 30]) == [3, 3, 3]  # and a line each for what is left out
     assert shares(12, [1, 30, 30]) == [1, 5, 4]
     assert shares(5, [0, 0, 0]) == [0, 0, 0]
@@ -175,15 +175,16 @@ def test_top_draws_a_bar_a_minute():
 
 def test_top_says_that_the_server_is_away_above_what_it_last_saw():
     turn = Turn(overview=an_overview(), trouble="no answer (connection refused): redis://h (from --url)")
-    first, second, *_ = text(frame(turn, PIPE, place=PLACE, rows=None)).splitlines()
-    assert first.startswith("no answer (connection refused): redis://h (from --url); this is of ")
-    assert second.startswith("aiotq at ")
+    first, second, third, *_ = text(frame(turn, PIPE, place=PLACE, rows=None)).splitlines()
+    assert first == "no answer (connection refused): redis://h (from --url)"
+    assert second.startswith("trying again; what stands below is of ")
+    assert third.startswith("aiotq at ")
 
 
 @pytest.mark.parametrize("rows", [10, 24, 40, 100])
 def test_top_fits_its_terminal_if_that_is_not_tiny(rows):
     lines = frame(Turn(overview=BUSY), TERMINAL, place=PLACE, rows=rows)
-    assert len(lines) <= max(rows, 24)
+    assert len(lines) <= max(rows, 26)
     assert all(cells(plain(line)) <= 80 for line in lines)
 
 

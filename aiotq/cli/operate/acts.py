@@ -29,7 +29,7 @@ class Act:
     done: str  # "retried"
     refused: str  # why it was not done: "it has not failed"
     asks: bool  # whether a person is asked first even for one job
-    status: JobStatus | None = None  # the only state of jobs that it can be done to; None: there are several
+    states: tuple[JobStatus, ...] = ()  # of jobs that it can be done to, the usual one first; none: of several kinds
     one: Callable[[Inspector, str], Awaitable[bool]]
     many: Callable[[Inspector, JobFilter], Awaitable[Bulk]]
 
@@ -105,10 +105,10 @@ def _named(ids: Sequence[str]) -> str:
 
 
 def _all(act: Act, where: Where, which: JobFilter, *, yes: bool) -> int:
-    if act.status is not None:
-        if which.status not in {None, act.status}:
-            raise Mistake(f"{act.refused}, and --state says {which.status}", "leave --state out")
-        which = replace(which, status=act.status)
+    if act.states:
+        if which.status is not None and which.status not in act.states:
+            raise Mistake(f"--state {which.status} can't be {act.done}: {act.refused}", "leave --state out")
+        which = replace(which, status=which.status or act.states[0])
     number = ask(where, lambda inspector: inspector.count(which))
     which_ones = f" ({' '.join(words(which))})" if words(which) else ""
     if not number:

@@ -23,7 +23,7 @@ Example: a job that runs for too long
 ACT = Act(
     verb="cancel",
     done="cancelled",
-    refused="it has ended already",
+    refused="it has ended",
     asks=False,
     one=lambda inspector, job_id: inspector.cancel(job_id),
     many=lambda inspector, which: inspector.cancel_all(which),

@@ -56,14 +56,12 @@ def lines(fit: Fit, sheet: Sheet) -> list[Line]:
     """The misfits by task and reason, the largest group first."""
     number = len(fit.misfits) + fit.more
     if not number:
-        return [((f"all {count(fit.looked, 'job')} that wait would run with this code" if fit.looked else
+        return [((f"all would run with this code: {count(fit.looked, 'waiting job')}" if fit.looked else
                   "no job waits: there is nothing that could fail", "green"),)]  # fmt: skip
     groups: dict[tuple[str, str], list[Misfit]] = {}
     for misfit in fit.misfits:
         groups.setdefault((misfit.task, misfit.why), []).append(misfit)
-    shown: list[Line] = [
-        ((f"{number:,} of {count(fit.looked, 'job')} that wait would fail with this code", "bold red"),)
-    ]
+    shown: list[Line] = [((f"{number:,} of {count(fit.looked, 'waiting job')} would fail with this code", "bold red"),)]
     for (task, why), misfits in sorted(groups.items(), key=lambda group: -len(group[1])):
         shown.append(((f"  {len(misfits):,} of ", ""), (parts.told(task), "bold"), (f": {parts.told(why)}", "")))
         queues = ", ".join(sorted({parts.told(misfit.queue) for misfit in misfits}))

@@ -12,7 +12,8 @@ HELP = """\
 aiotq discard ID... [options]
 aiotq discard --all [which jobs] [options]
 
-Throw dead letters away: failed jobs that nobody will retry. Asks first."""
+Throw dead letters away: failed jobs that nobody will retry; by id, or with --state, also others
+that have ended. Asks first."""
 EXAMPLE = """\
 Exit codes: 0 done, 1 nothing done or not to each, or no server answers, 2 used wrongly, or nobody
 could be asked and --yes was not given.
@@ -24,9 +25,9 @@ Example: failures of a task that no longer exists
 ACT = Act(
     verb="discard",
     done="discarded",
-    refused="only a dead letter can be discarded",
+    refused="it has not ended",
     asks=True,
-    status=JobStatus.FAILED,
+    states=(JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.CANCELLED),
     one=lambda inspector, job_id: inspector.discard(job_id),
     many=lambda inspector, which: inspector.discard_all(which),
 )

@@ -184,7 +184,8 @@ def _error(found: JobDetail, sheet: Sheet) -> list[Line]:
     shown: list[Line] = [(("error", "bold"),)]
     all_rows = rows(without_passwords(text))
     cut_rows = all_rows if sheet.look.verbose else all_rows[:MOST_ROWS]
-    shown += [((f"  {row}", "bold red"),) for row in cut_rows]
+    room = parts.narrower_than(sheet, 2)
+    shown += [((f"  {piece}", "bold red"),) for row in cut_rows for piece in parts.wrapped(row, room)]
     if len(cut_rows) < len(all_rows):
         shown.append(((f"  ({count(len(all_rows) - len(cut_rows), 'more line')}: -v shows them)", "dim"),))
     for frame in found.frames or error.frames:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 REMEMBERED = 50_000  # things that were told, or were there before
 
+MOST_EARLIER = 10  # attempts that are told of, if nobody saw them
 LAST = datetime.max.replace(tzinfo=UTC)
 # In which order things are told that happened at the same moment.
-_ORDER = ("enqueued", "started", "retried", "succeeded", "failed", "cancelled")
+_ORDER = ("enqueued", "retried", "started", "succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,13 @@ class Happened:
     what: str  # "enqueued", "started", "retried", "succeeded", "failed", "cancelled"
     at: datetime | None
     job: JobSummary
+    attempt: int  # 0: it was none
+    known: bool = True  # False: nobody saw it; what came later says that it was so
 
     @property
     def key(self) -> tuple[str, str, int]:
         """What tells it from all others."""
-        return (self.job.id, self.what, self.job.attempt if self.what in {"started", "retried"} else 0)
+        return (self.job.id, self.what, self.attempt if self.what in {"started", "retried"} else 0)
 
 
 @dataclass(slots=True)
@@ -68,15 +71,24 @@ class News:
 
 def happened(job: JobSummary) -> list[Happened]:
     """What a summary says has happened to a job, as far as one look can know."""
+
+    def of(what: str, at: datetime | None, attempt: int = job.attempt, *, known: bool = True) -> Happened:
+        return Happened(what=what, at=at, job=job, attempt=attempt, known=known)
+
     found: list[Happened] = []
     if job.enqueued_at is not None:
-        found.append(Happened(what="enqueued", at=job.enqueued_at, job=job))
+        found.append(of("enqueued", job.enqueued_at, 0))
+    # Between two looks a job may have failed and be at its next attempt: then that tells of the one before.
+    found += [of("retried", job.started_at, number, known=False) for number in _earlier(job)]
     if job.status is JobStatus.SCHEDULED and job.attempt and job.error is not None:
-        found.append(Happened(what="retried", at=job.finished_at, job=job))
-    elif job.started_at is not None and (job.status is JobStatus.RUNNING or job.status.ended):
-        found.append(Happened(what="started", at=job.started_at, job=job))
-    elif job.status is JobStatus.RUNNING:
-        found.append(Happened(what="started", at=None, job=job))
+        found.append(of("retried", job.finished_at))
+    elif job.status is JobStatus.RUNNING or (job.status.ended and job.started_at is not None):
+        found.append(of("started", job.started_at))
     if job.status.ended:
-        found.append(Happened(what=job.status.value, at=job.finished_at, job=job))
+        found.append(of(job.status.value, job.finished_at))
     return found
+
+
+def _earlier(job: JobSummary) -> range:
+    """The attempts before the last one, of a job that is past them."""
+    return range(max(1, job.attempt - MOST_EARLIER), job.attempt)

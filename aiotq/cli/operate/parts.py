@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.table import Column, cells, cut, table
 from aiotq.cli.text import count, duration, printable, short_id, without_passwords
+from aiotq.inspection import words
 from aiotq.inspection.values import Histogram, Severity
 
 if TYPE_CHECKING:
@@ -45,13 +46,8 @@ def mark(severity: Severity, sheet: Sheet, *, width: int = 0) -> Span:
 
 
 def size(number: int | None) -> str:
-    """Bytes as a person reads them: "12.3 MB"."""
-    if number is None:
-        return "?"
-    for least, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if number >= least:
-            return f"{number / least:,.1f} {unit}"
-    return f"{number} B"
+    """Bytes as a person reads them: "12.3 MiB"."""
+    return "?" if number is None else words.size(number)
 
 
 def figure(number: int | None) -> str:

@@ -26,7 +26,7 @@ ACT = Act(
     done="promoted",
     refused="it is not scheduled",
     asks=False,
-    status=JobStatus.SCHEDULED,
+    states=(JobStatus.SCHEDULED,),
     one=lambda inspector, job_id: inspector.promote(job_id),
     many=lambda inspector, which: inspector.promote_all(which),
 )

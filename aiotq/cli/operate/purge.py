@@ -41,10 +41,10 @@ def purge(
             say_json({"queue": name, "purged": 0})
         hint(f"nothing waits in {told(name)}")
         return EXIT_FAILURE
-    confirm(f"cancel {count(waiting, 'job')} that wait in {told(name)}?", yes=yes, verb="purge")
+    confirm(f"cancel {count(waiting, 'job')} waiting in {told(name)}?", yes=yes, verb="purge")
     purged = ask(where, lambda inspector: inspector.purge(name))
     if as_json:
         say_json({"queue": name, "purged": purged})
     else:
-        say(where, lambda _sheet: [((f"cancelled {count(purged, 'job')} that waited in {told(name)}", ""),)])
+        say(where, lambda _sheet: [((f"cancelled {count(purged, 'job')} of {told(name)}", ""),)])
     return EXIT_OK if purged else EXIT_FAILURE

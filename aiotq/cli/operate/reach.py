@@ -117,7 +117,7 @@ def away(where: Where, line: str) -> Mistake:
     """Ends the command as it can't be done; with `--json` the reason is said on stdout too."""
     if where.as_json:
         say_json({"error": without_passwords(line)})
-    return Mistake(line, exit_code=EXIT_FAILURE)
+    return Mistake(*line.split("; "), exit_code=EXIT_FAILURE)
 
 
 def signature() -> str:

@@ -24,9 +24,9 @@ Example: after the mail server is back
 ACT = Act(
     verb="retry",
     done="retried",
-    refused="only a failed job can be retried",
+    refused="it has not failed",
     asks=False,
-    status=JobStatus.FAILED,
+    states=(JobStatus.FAILED,),
     one=lambda inspector, job_id: inspector.retry(job_id),
     many=lambda inspector, which: inspector.retry_all(which),
 )

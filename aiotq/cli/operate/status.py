@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotq.cli.look import plain
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK
 from aiotq.cli.operate import options, parts
 from aiotq.cli.operate.moments import clock
 from aiotq.cli.operate.reach import Where, app_of, ask_app, namespace_of, say, say_json
+from aiotq.cli.operate.table import cells
 from aiotq.inspection.values import Severity
 
 if TYPE_CHECKING:
@@ -57,8 +59,7 @@ def status(
 def screen(overview: Overview, sheet: Sheet, *, place: str, rows: int | None = ROWS) -> list[Line]:
     """The whole screen. rows: how many lines it may take; findings are shown even beyond that."""
     full = sheet.look.verbose or rows is None
-    head: Line = (("aiotq at ", "dim"), (parts.told(place), ""), (f", {clock(overview.at, now=overview.at)}", "dim"))
-    lines = [parts.shortened(head, sheet), parts.health(overview.findings, sheet)]
+    lines = [_head(overview, sheet, place), parts.health(overview.findings, sheet)]
     lines += parts.findings(overview.findings, sheet, most=None if full else MOST_FINDINGS)
     lines += [(("", ""),), *parts.server(overview.server, sheet)]
     lines.append(parts.shortened(parts.totals(overview), sheet))
@@ -74,33 +75,31 @@ def screen(overview: Overview, sheet: Sheet, *, place: str, rows: int | None = R
         if shown:
             lines += [(("", ""),), *shown]
     if not overview.queues and not overview.workers:
-        lines += [(("", ""),), *_nothing_yet()]
+        lines += [(("", ""),), *_nothing_yet(sheet)]
     return lines
 
 
-def _nothing_yet() -> list[Line]:
-    return [
-        (
-            (
-                "No queue and no worker has been seen here: nothing was enqueued, or it is another namespace.",
-                "",
-            ),
-        ),
-        (
-            (
-                "Start a worker: python -m aiotq module:app. Another namespace: --namespace NAME, or --app module:app.",
-                "",
-            ),
-        ),
-    ]
+def _head(overview: Overview, sheet: Sheet, place: str) -> Line:
+    """Where it looked, and when by the server's clock, if there is room for that too."""
+    where, when = parts.told(place), f", {clock(overview.at, now=overview.at)}"
+    line: Line = (("aiotq at ", "dim"), (where, ""), (when, "dim"))
+    return line if sheet.width is None or cells(plain(line)) <= sheet.width else parts.shortened(line[:2], sheet)
+
+
+def _nothing_yet(sheet: Sheet) -> list[Line]:
+    said = (
+        "No queue and no worker has been seen here: nothing was enqueued, or it is another namespace.",
+        "Start a worker: python -m aiotq module:app. Another namespace: --namespace NAME, or --app module:app.",
+    )
+    return [((row, ""),) for text in said for row in parts.wrapped(text, sheet.width)]
 
 
 def shares(room: int, wanted: Sequence[int]) -> list[int]:
-    """How many of its rows each table shows: each at least one, and evenly, a row less where the rest is told of."""
+    """How many of its rows each table shows: at least two, and evenly, a row less where the rest is told of."""
     if sum(wanted) <= room:
         return list(wanted)
-    given = [min(1, number) for number in wanted]
-    told = sum(1 for number in wanted if number > 1)  # a line each that says how many are left out
+    given = [min(2, number) for number in wanted]
+    told = sum(1 for number in wanted if number > 2)  # a line each that says how many are left out
     while sum(given) + told < room and any(have < want for have, want in zip(given, wanted, strict=True)):
         least = min((place for place, have in enumerate(given) if have < wanted[place]), key=lambda place: given[place])
         given[least] += 1

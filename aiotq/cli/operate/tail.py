@@ -88,7 +88,7 @@ async def _follow(where: Where, app: App, source: Source, which: JobFilter, *, e
         inspector, news, teller = app.inspect.acting(by=signature()), News(), _Teller(where)
         seen = await _look(inspector, which)
         news.look(seen)
-        hint(f"watching {source}; Ctrl-C ends") if not where.as_json else None
+        hint(f"watching {source}; Ctrl-C ends")
         while True:
             await asyncio.sleep(every_s)
             try:
@@ -143,7 +143,7 @@ class _Teller:
             if not wanted(one, which):
                 continue
             if self._where.as_json:
-                say_json({"event": one.what, "at": one.at, "job": one.job})
+                say_json({"event": one.what, "at": one.at, "attempt": one.attempt, "job": one.job})
             else:
                 self._names.setdefault(one.job.task, None)
                 self._paper.write(lines_of(one, self._layout()))
@@ -179,18 +179,18 @@ def event_of(one: Happened) -> Event:
     """The same as an event of a worker's."""
     job = one.job
     error = None
-    if job.error is not None:
+    if job.error is not None and one.known:
         kind, _, message = job.error.partition(": ")
         error = ErrorInfo(type=kind, message=message)
     due = job.due_at or job.enqueued_at
     return Event(
         name=one.what,
         level=logging.WARNING if one.what in {"retried", "failed"} else logging.INFO,
-        message=f"in {job.queue}",
+        message=f"attempt {one.attempt} failed" if one.what == "retried" else f"in {job.queue}",
         job_id=job.id,
         task=job.task,
         queue=job.queue,
-        attempt=job.attempt,
+        attempt=one.attempt,
         waited_ms=_ms(due, job.started_at),
         took_ms=_ms(job.started_at, job.finished_at),
         delay_ms=_ms(one.at or datetime.now(UTC), job.due_at),

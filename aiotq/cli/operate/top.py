@@ -29,7 +29,7 @@ from aiotq.errors import StoreError
 from aiotq.inspection.values import Overview
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiotq.app import App
     from aiotq.cli.look import Line
@@ -106,7 +106,9 @@ async def _watch(where: Where, app: App, source: Source, place: str, *, every_s:
                     turn = Turn(overview=turn.overview, trouble=lost(error, source))
 
 
-async def _plain(where: Where, turn: Turn, look: Callable, place: str, *, every_s: float, once: bool) -> None:
+async def _plain(
+    where: Where, turn: Turn, look: Callable[[], Awaitable[Overview]], place: str, *, every_s: float, once: bool
+) -> None:
     while True:
         if where.as_json:
             say_json(turn.overview)
@@ -154,7 +156,9 @@ def frame(turn: Turn, sheet: Sheet, *, place: str, rows: int | None) -> list[Lin
     overview = turn.overview
     lines: list[Line] = []
     if turn.trouble is not None:
-        lines.append(((f"{turn.trouble}; this is of {clock(overview.at, now=overview.at)}, trying again", "bold red"),))
+        said = parts.wrapped(parts.told(turn.trouble), sheet.width)
+        said.append(f"trying again; what stands below is of {clock(overview.at, now=overview.at)}")
+        lines += [((row, "bold red"),) for row in said]
     charts = charted(overview.minutes, sheet)
     room = None if rows is None else rows - len(lines) - len(charts) - 1
     return [*lines, *screen(overview, sheet, place=place, rows=room), (("", ""),), *charts]

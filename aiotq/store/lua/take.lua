@@ -59,7 +59,7 @@ for i = first, #tickets do -- near the front, so it is found at once
   if goes[i] then call('LREM', key, 1, tickets[i]) end
 end
 if call('EXISTS', key) == 0 then
-  call('ZREM', prefix .. 'lines:' .. queue, place)
+  safe('ZREM', prefix .. 'lines:' .. queue, place)
   remember(ends) -- the last ones only: a million would wash out all others
 end
 for ticket in pairs(wanted) do -- ended by an earlier call, or not at all

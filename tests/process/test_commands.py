@@ -1,0 +1,362 @@
+"""An operator's commands, on a real server and with real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiotq.cli.main import COMMANDS
+from tests.process.commands import Terminal, aiotq, environment, interrupted, line, start
+from tests.process.rig import TARGET
+from tests.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from tests.process.rig import Rig
+
+READS = ("status", "queues", "workers", "jobs", "doctor", "audit", "tail", ("top", "--once"), ("job", "a1f9c2"))
+ACTS = (
+    ("retry", "a1"),
+    ("purge", "mail"),
+    ("pause", "mail"),
+    ("requeue", "--all", "--yes"),
+    ("discard", "a1", "--yes"),
+)
+ENQUEUE = ("enqueue", "note", "--app", TARGET)
+EACH: list[tuple[str, ...]] = [words if isinstance(words, tuple) else (words,) for words in (*READS, *ACTS, ENQUEUE)]
+
+
+# --- a server that is away ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", EACH, ids=" ".join)
+async def test_where_no_server_answers_it_is_one_line_and_exit_code_1(rig: Rig, words: tuple[str, ...]):
+    said = await aiotq(rig, *words)
+    assert (said.code, said.out) == (1, "")
+    assert re.fullmatch(
+        rf"error: no answer \((no such file .*|no time is left)\): {rig.url} \(from AIOTQ_URL\)\n", said.err
+    )
+
+
+async def test_with_json_the_reason_is_json_too(rig: Rig):
+    said = await aiotq(rig, "jobs", "--json")
+    assert said.code == 1
+    assert said.json == {"error": f"no answer (no such file or directory): {rig.url} (from AIOTQ_URL)"}
+
+
+@pytest.mark.parametrize("words", [("status",), ENQUEUE], ids=" ".join)
+async def test_no_command_starts_the_built_in_server(rig: Rig, words: tuple[str, ...]):
+    said = await aiotq(rig, *words, AIOTQ_URL=f"embedded://{rig.folder}/none")
+    assert said.code == 1
+    assert said.err.startswith("error: no built-in server runs: embedded://")
+    assert not (rig.folder / "none").exists()
+
+
+async def test_a_password_is_shown_nowhere(rig: Rig):
+    for words in (("status",), ("jobs", "--json")):
+        said = await aiotq(rig, *words, "--url", "redis://eve:S3CR3T@127.0.0.1:1/0")
+        assert said.code == 1
+        assert "S3CR3T" not in said.out + said.err
+        assert "eve:***@" in said.err
+
+
+# --- what there is --------------------------------------------------------------------------------------------------
+
+
+async def test_jobs_of_all_states_are_listed_filtered_and_found_by_their_short_ids(rig: Rig):
+    await rig.start_server()
+    worker = await rig.worker()
+    failed = await rig.tasks.gorge.delay("x")  # type: ignore[arg-type]  # it does not fit: a dead letter
+    later = await rig.tasks.note.options(countdown=3600).delay()
+    waits = await rig.tasks.note.options(queue="mail").delay()
+    held = await rig.tasks.hold.delay()
+    await rig.ledger.until(1)
+    done = await aiotq(rig, *ENQUEUE, "--wait", "20", "--json")
+    assert done.json["status"] == "succeeded"
+    listed = (await aiotq(rig, "jobs", "--json")).json["items"]
+    states = {item["id"]: item["status"] for item in listed}
+    expected = {failed.id: "failed", later.id: "scheduled", waits.id: "queued", held.id: "running"}
+    assert states == expected | {done.json["id"]: "succeeded"}
+    for filters, only in (
+        (("--state", "queued"), waits),
+        (("--queue", "mail"), waits),
+        (("--task", "hold"), held),
+        (("--error", "SerializationError"), failed),
+        (("--state", "failed", "--since", "1h"), failed),
+    ):
+        assert [item["id"] for item in (await aiotq(rig, "jobs", *filters, "--json")).json["items"]] == [only.id]
+    assert (await aiotq(rig, "jobs", "--until", "1h")).out.startswith("no job matches")
+    shown = await aiotq(rig, "jobs")
+    assert shown.code == 0
+    assert shown.out.splitlines()[0].split()[:4] == ["JOB", "STATE", "TASK", "QUEUE"]
+    assert failed.id[-6:] in shown.out
+    assert failed.id not in shown.out
+    one = await aiotq(rig, "job", failed.id[-6:])
+    assert one.code == 0
+    assert one.out.startswith(f"gorge  {failed.id}  failed")
+    assert "SerializationError" in one.out
+    assert f"aiotq retry {failed.id[-6:]}" in one.err
+    assert (await aiotq(rig, "job", failed.id[-6:], "--json")).json["summary"]["id"] == failed.id
+    rig.open_gate()
+    await rig.stop(worker)
+
+
+async def test_a_long_list_comes_in_pages_and_says_how_to_go_on(rig: Rig):
+    await rig.start_server()
+    jobs = await rig.enqueue(5)
+    first = await aiotq(rig, "jobs", "--limit", "3", "-v")
+    assert len(first.out.splitlines()) == 4
+    (more,) = first.err.splitlines()
+    assert more.startswith("more: aiotq jobs --limit 3 --cursor ")
+    rest = await aiotq(rig, *more.removeprefix("more: aiotq ").split(), "-v")
+    assert rest.err == ""
+    shown = [row.split()[0] for row in (first.out + rest.out).splitlines() if not row.startswith("JOB")]
+    assert sorted(shown) == sorted(job.id for job in jobs)
+    wrong = await aiotq(rig, "jobs", "--cursor", "nonsense")
+    assert wrong.code == 2
+    assert wrong.err.startswith("error: ")
+
+
+async def test_queues_and_workers(rig: Rig):
+    await rig.start_server()
+    assert "there is no queue" in (await aiotq(rig, "queues")).out
+    assert "no worker is alive" in (await aiotq(rig, "workers")).out
+    worker = await rig.worker("--name", "anna", "-c", "3")
+    held = await rig.tasks.hold.delay()
+    await rig.ledger.until(1)
+    await rig.tasks.note.options(queue="mail").delay()
+    queues = {queue["name"]: queue for queue in (await aiotq(rig, "queues", "--json")).json}
+    assert (queues["mail"]["waiting"], queues["mail"]["workers"]) == (1, 0)
+    assert (queues["default"]["running"], queues["default"]["workers"]) == (1, 1)
+    assert "no worker" in (await aiotq(rig, "queues")).out
+    await rig.heartbeats_of(worker, 1)
+    (anna,) = (await aiotq(rig, "workers", "--json")).json
+    assert (anna["label"], anna["slots"], anna["used"]) == ("anna", 3, 1)
+    assert [job["id"] for job in anna["jobs"]] == [held.id]
+    assert "hold" in (await aiotq(rig, "workers")).out
+    rig.open_gate()
+    await rig.stop(worker)
+
+
+# --- acting ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_letter_is_retried_then_discarded_and_both_are_in_the_audit(rig: Rig):
+    await rig.start_server()
+    worker = await rig.worker()
+    job = await rig.tasks.gorge.delay("x")  # type: ignore[arg-type]
+    await rig.all_ended([job])
+    short = job.id[-6:]
+    assert (await aiotq(rig, "retry", short)).out == f"retried {short}\n"
+    await rig.all_ended([job])
+    refused = await aiotq(rig, "discard", short)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(f"error: discard job {job.id}: nobody can be asked here")
+    assert (await aiotq(rig, "discard", short, "--yes")).code == 0
+    again = await aiotq(rig, "retry", short)
+    assert again.code == 1
+    entries = (await aiotq(rig, "audit", "--json")).json["items"]
+    assert [entry["action"] for entry in entries][-2:] == ["discard", "retry"]
+    assert all(entry["by"].endswith(" (cli)") for entry in entries)
+    assert "(cli)" in (await aiotq(rig, "audit")).out
+    await rig.stop(worker)
+
+
+async def test_a_running_job_is_stopped_and_a_waiting_one_moved_promoted_and_purged(rig: Rig):
+    await rig.start_server()
+    worker = await rig.worker("-q", "default")
+    running = await rig.tasks.hold.delay()
+    await rig.ledger.until(1)
+    assert (await aiotq(rig, "cancel", running.id[-6:])).code == 0
+    await rig.all_ended([running])
+    later = await rig.tasks.note.options(countdown=3600).delay()
+    assert (await aiotq(rig, "promote", later.id)).code == 0
+    await rig.all_ended([later])
+    lost = await rig.tasks.note.options(queue="mial").delay()
+    assert (await aiotq(rig, "requeue", lost.id[-6:], "--to", "default")).code == 0
+    await rig.all_ended([lost])
+    jobs = [await rig.tasks.note.options(queue="mail").delay() for _ in range(3)]
+    assert (await aiotq(rig, "purge", "mail")).code == 2
+    said = await aiotq(rig, "purge", "mail", "--yes")
+    assert (said.code, said.out) == (0, "cancelled 3 jobs of mail\n")
+    await rig.all_ended(jobs)
+    assert (await aiotq(rig, "purge", "mail", "--yes")).code == 1
+    await rig.stop(worker)
+
+
+async def test_all_that_match_are_acted_on(rig: Rig):
+    await rig.start_server()
+    worker = await rig.worker()
+    jobs = [await rig.tasks.gorge.delay("x") for _ in range(3)]  # type: ignore[arg-type]
+    await rig.all_ended(jobs)
+    said = await aiotq(rig, "retry", "--all", "--task", "gorge", "--yes", "--json")
+    assert (said.code, said.json["done"]) == (0, 3)
+    await rig.all_ended(jobs)
+    said = await aiotq(rig, "discard", "--all", "--yes")
+    assert (said.code, said.out) == (0, "discarded 3 jobs\n")
+    assert (await aiotq(rig, "discard", "--all", "--yes")).code == 1
+    await rig.stop(worker)
+
+
+async def test_a_paused_queue_stands_and_a_mistyped_one_is_not_made(rig: Rig):
+    await rig.start_server()
+    worker = await rig.worker()
+    await rig.all_ended([await rig.tasks.note.delay()])
+    said = await aiotq(rig, "pause", "defualt")
+    assert (said.code, said.err) == (1, "error: there is no queue 'defualt'\ndid you mean default?\n")
+    assert (await aiotq(rig, "pause", "default")).code == 0
+    assert (await aiotq(rig, "pause", "default")).code == 1
+    job = await rig.tasks.note.delay()
+    assert "paused" in (await aiotq(rig, "queues")).out
+    assert (await aiotq(rig, "resume", "default")).code == 0
+    await rig.all_ended([job])
+    await rig.stop(worker)
+
+
+# --- enqueuing ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_is_enqueued_by_name_with_typed_arguments_and_its_result_printed(rig: Rig):
+    await rig.start_server()
+    worker = await rig.worker()
+    named = await aiotq(rig, "enqueue", "carry", "--app", TARGET, "--arg", "data=12345", "--id", "order-17")
+    assert (named.code, named.out, named.err) == (0, "order-17\n", "")
+    again = await aiotq(rig, "enqueue", "carry", "--app", TARGET, "--arg", "data=x", "--id", "order-17", "--json")
+    assert again.json == {"id": "order-17", "existed": True}
+    waited = await aiotq(rig, "enqueue", "carry", "--json-args", '{"data": "12345"}', "--wait", "20", AIOTQ_APP=TARGET)
+    assert (waited.code, waited.out) == (0, "5\n")
+    failed = await aiotq(rig, "enqueue", "stumble", "-a", "times=9", "--retries", "0", "--wait", "20", AIOTQ_APP=TARGET)
+    assert failed.code == 1
+    assert "ValueError: not yet" in failed.err
+    assert failed.out == ""
+    slow = await aiotq(rig, "enqueue", "note", "--countdown", "1h", "--wait", "0.2", AIOTQ_APP=TARGET)
+    assert slow.code == 1
+    wrong = await aiotq(rig, "enqueue", "nap", "--arg", "seconds=soon", AIOTQ_APP=TARGET)
+    assert wrong.code == 2
+    assert wrong.err.startswith("error: --arg seconds=soon does not fit nap(seconds: float) -> int\n")
+    await rig.stop(worker)
+
+
+# --- as it happens --------------------------------------------------------------------------------------------------
+
+
+async def test_tail_tells_what_is_new_and_that_the_server_went_and_came_back(rig: Rig):
+    await rig.start_server("--appendonly", "yes")
+    worker = await rig.worker()
+    old = await rig.tasks.note.delay()
+    await rig.all_ended([old])
+    tail = await start(rig, "tail", "--json", "--every", "0.1")
+    text = await start(rig, "tail", "--every", "0.1")
+    for one in (tail, text):
+        await line(one.stderr, "watching")
+    new = await rig.tasks.note.delay()
+    told = [json.loads(await line(tail.stdout, new.id)) for _ in range(3)]
+    assert [one["event"] for one in told] == ["enqueued", "started", "succeeded"]
+    assert new.id[-6:] in await line(text.stdout, "succeeded")
+    stumbles = await rig.tasks.stumble.delay(1)
+    assert "attempt 1 failed" in await line(text.stdout, "retried")
+    await stumbles.result(timeout=20)
+    await rig.kill_server()
+    await line(tail.stdout, "store_down")
+    assert "no answer" in await line(text.stdout, "trying again")
+    await rig.start_server("--appendonly", "yes")
+    await line(tail.stdout, "store_up")
+    await line(text.stdout, "connected again after")
+    last = await rig.tasks.note.delay()
+    assert json.loads(await line(tail.stdout, last.id))["event"] == "enqueued"
+    assert [await interrupted(one) for one in (tail, text)] == [130, 130]
+    await rig.stop(worker)
+
+
+async def test_top_shows_a_screen_goes_on_without_its_server_and_gives_the_terminal_back(rig: Rig):
+    await rig.start_server("--appendonly", "yes")
+    top = await Terminal.of(rig, "top", "--every", "0.1")
+    await top.shows("aiotq at unix://", times=3)
+    await rig.kill_server()
+    await top.shows("trying again")
+    await rig.start_server("--appendonly", "yes")
+    top.type("q")
+    assert await top.end() == 0
+    assert "\x1b[?1049h" in top.raw
+    assert top.raw.rstrip().endswith(("\x1b[?1049l\x1b[?25h", "\x1b[?25h\x1b[?1049l", "\x1b[?25h", "\x1b[?1049l"))
+
+
+async def test_ctrl_c_ends_top_with_130(rig: Rig):
+    await rig.start_server()
+    top = await Terminal.of(rig, "top")
+    await top.shows("aiotq at unix://")
+    top.type("\x03")
+    assert await top.end() == 130
+    assert "Traceback" not in top.text
+
+
+async def test_top_as_json_is_a_line_a_turn(rig: Rig):
+    await rig.start_server()
+    top = await start(rig, "top", "--json", "--every", "0.1")
+    for _ in range(2):
+        assert json.loads(await line(top.stdout, "{"))["severity"]
+    assert await interrupted(top) == 130
+    assert (await aiotq(rig, "top", "--once")).out.startswith("aiotq at unix://")
+
+
+# --- pipes and terminals --------------------------------------------------------------------------------------------
+
+
+async def test_a_reader_that_has_had_enough_is_no_error(rig: Rig):
+    await rig.start_server()
+    await rig.enqueue(300)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [f"{sys.executable} -m aiotq jobs --limit 500 -v | head -n 1; echo ${{PIPESTATUS[0]}}"],
+        shell=True,
+        executable="/bin/bash",
+        env=environment(rig),
+        cwd=rig.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=die_with_parent,
+    )
+    assert done.stderr.replace("more: aiotq jobs", "") == done.stderr or "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "0"
+
+
+async def test_colours_and_width_are_those_of_the_terminal(rig: Rig):
+    await rig.start_server()
+    shown = await Terminal.of(rig, "status")
+    assert await shown.end() in {0, 1}
+    assert "\x1b[" in shown.raw
+    assert not [row for row in shown.text.splitlines() if len(row) > 80]
+    plain = await Terminal.of(rig, "status", NO_COLOR="1")
+    await plain.end()
+    assert "\x1b[" not in plain.raw
+    ascii_only = await Terminal.of(rig, "status", LC_ALL="C", LANG="C", PYTHONIOENCODING="ascii")
+    await ascii_only.end()
+    assert ascii_only.text.isascii()
+    assert "Traceback" not in ascii_only.text
+
+
+async def test_a_person_is_asked_on_a_terminal(rig: Rig):
+    await rig.start_server()
+    jobs = await rig.enqueue(2)
+    asked = await Terminal.of(rig, "purge", "default")
+    await asked.shows("cancel 2 jobs waiting in default? [y/N]")
+    asked.type("n\n")
+    assert await asked.end() == 1
+    assert "nothing was done" in asked.text
+    asked = await Terminal.of(rig, "cancel", "--all")
+    await asked.shows("cancel 2 jobs? [y/N]")
+    asked.type("y\n")
+    assert await asked.end() == 0
+    await rig.all_ended(jobs)
+
+
+def test_each_command_is_tried_here():
+    tried = {words[0] for words in EACH} | {"resume", "cancel", "promote", "check", "dashboard", "metrics"}
+    assert {name for name, module in COMMANDS.items() if ".operate." in module} <= tried

@@ -1,0 +1,60 @@
+"""docs/a-night.md: `aiotq status` names the cause of each of five troubles, and its hints mend them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.process.commands import aiotq
+from tests.process.night import prepare
+from tests.processes import ROOT
+
+if TYPE_CHECKING:
+    from tests.process.rig import Rig
+
+PAGE = (Path(ROOT) / "docs" / "a-night.md").read_text("utf-8")
+CAUSES = {"server_oom", "worker_stuck", "poison", "queue_paused", "task_unknown"}
+# Numbers, lengths of time, sizes and ids differ from night to night.
+_DIFFERS = re.compile(r"\b[0-9a-f]{6}\b|\b\d[\d.,]*( (ms|[smhd]|[KMG]iB)\b)?( \d+ [smh]\b)?")
+
+
+def shape(text: str) -> str:
+    return " ".join(_DIFFERS.sub("N", text).split())
+
+
+@pytest.mark.timeout(400)
+async def test_status_names_each_cause_and_its_hint_mends_it(rig: Rig):
+    night = await prepare(rig)
+
+    said = await aiotq(rig, "status", "--json")
+    assert said.code == 1
+    findings = {finding["code"]: finding for finding in said.json["findings"]}
+    assert set(findings) >= CAUSES
+    shown = await aiotq(rig, "status")
+    assert shown.code == 1
+    page = shape(PAGE)
+    for code in CAUSES:
+        assert shape(findings[code]["what"]) in shape(shown.out)
+        assert shape(findings[code]["hint"]) in shape(shown.out)
+        assert shape(findings[code]["what"]) in page, "docs/a-night.md shows another text"
+        assert shape(findings[code]["hint"]) in page, "docs/a-night.md shows another hint"
+
+    # The hints, one after the other.
+    assert "CONFIG SET maxmemory " in findings["server_oom"]["hint"]
+    await rig.raw.config_set("maxmemory", "100mb")
+    for code, answer in (("queue_paused", ()), ("task_unknown", ("--yes",)), ("poison", ("--yes",))):
+        command = findings[code]["hint"].rpartition("aiotq ")[2]
+        done = await aiotq(rig, *shlex.split(command), *answer)
+        assert done.code == 0, done.err
+    assert f"kill -TERM {night.anna.process.pid}" in findings["worker_stuck"]["hint"]
+    await rig.all_ended([*night.mails, night.mistyped])
+    await night.anna.kill()
+    await rig.forget_worker(night.anna)
+
+    after = (await aiotq(rig, "status", "--json")).json["findings"]
+    assert not CAUSES & {finding["code"] for finding in after}
+    await rig.stop(night.bob)
