@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from aiotq.store.contract import Reclaimed, Replaced
+from aiotq.store import connect
+from aiotq.store.contract import Enqueued, Reclaimed, Replaced
 from aiotq.store.tallies import MAX_COUNTERS, Failing, Tally
-from tests.contract.kit import LEASE_MS, died, job, replacement, retried, returned, succeeded
+from tests.conftest import CONNECT_TIMEOUT_S
+from tests.contract.kit import LEASE_MS, Bench, died, job, replacement, retried, returned, succeeded
+from tests.rights import user, without
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.contract.kit import Bench
+    from tests.servers import Server
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 RING, SLACK = 10_000, 1_000
@@ -328,6 +331,26 @@ async def test_hostile_hashes_are_left_alone_or_put_aside(bench: Bench) -> None:
     await bench.raw.hset(bench.key("failures"), mapping={"a\0b": "no JSON", "shop:send\0ValueError": '{"n":"x"}'})
     await tell(bench, 2, failures=[failing()])
     assert (await bench.raw.hget(bench.key("failures"), "shop:send\0ValueError")).startswith(b'{"n":1,')
+
+
+@pytest.mark.parametrize("server", ["valkey", "redis"], indirect=True)
+async def test_without_a_right_to_count_jobs_come_and_go_all_the_same(
+    bench: Bench, server: Server, raw: Any, namespace: str
+) -> None:
+    for missing in (["HINCRBY"], ["HLEN"], ["LTRIM"], ["HGET", "HSET", "HINCRBY"]):
+        await bench.worker()
+        await bench.enqueue(*[job(f"held{number}") for number in range(3)])
+        await bench.raw.rpush(bench.key("ended"), *["sx"] * (RING + SLACK))
+        held = await bench.claim()
+        async with user(raw, server, namespace, without(*missing)) as url:
+            store = connect(url, namespace=namespace, connect_timeout_s=CONNECT_TIMEOUT_S)
+            far = Bench(store, raw, bench.prefix, bench.clock)
+            assert await far.enqueue(job("j1"), job("j2", delay_ms=5)) == [Enqueued.NEW] * 2
+            assert (await far.exchange(succeeded(held[0]), succeeded(held[1]), died(held[2]))).stored == [True] * 3
+            assert await far.replace(replacement("j1")) is Replaced.DONE, missing
+            await store.close()
+        assert await bench.raw.llen(bench.key("ended")) <= RING + SLACK + 4, missing
+        await bench.wipe()
 
 
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from aiotq.errors import StoreFull
 from aiotq.store import connect
 from aiotq.store.contract import MAX_CLAIMED, Reclaimed, Replaced
+from aiotq.store.tallies import Failing, Tally
 from tests import servers
 from tests.contract.conftest import REAL
 from tests.contract.kit import LEASE_MS, LINES, Bench, died, ids, job, replacement, retried, returned, succeeded
@@ -74,6 +75,24 @@ async def test_workers_drain_what_is_there(full: Bench) -> None:
     seen = await full.census()
     assert (len(seen.lines["mail:5"]), len(seen.schedule), list(seen.dead)) == (3, 1, ["j1"])
     assert seen.wake["mail"] == 1
+    assert seen.ended == ["fj1", "sj0"]
+
+
+async def test_what_workers_tell_is_counted(full: Bench) -> None:
+    await full.worker("w1")
+    await full.enqueue(job("j1"))
+    full.clock.advance(ms=60_000)
+    await _fill(full)
+
+    failing = Failing(task="t", error="E", count=1, job_id="j1", message="", dead=False)
+    tally = Tally(number=1, counters={"started": 1}, failures=[failing], vitals=b"{}")
+    assert (await full.store.tally("w1", tally, now_ms=full.clock.now_ms())).known
+
+    seen = await full.census()
+    minute = full.clock.now_ms() // 60_000
+    assert seen.stats[f"m:{minute}"] == {"started": b"1"}
+    assert seen.stats[f"h:{(minute - 1) // 60}"] == {"e:mail": b"1"}
+    assert list(seen.failures) == ["t\0E"]
 
 
 async def test_a_dead_workers_jobs_come_back(full: Bench) -> None:

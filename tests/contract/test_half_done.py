@@ -10,6 +10,7 @@ import pytest
 from aiotq.errors import StoreError
 from aiotq.job import parse_ticket
 from aiotq.store import connect
+from aiotq.store.tallies import Failing, Tally
 from tests.conftest import CONNECT_TIMEOUT_S
 from tests.contract.kit import Bench, died, job, replacement, retried, returned, succeeded
 from tests.rights import WORKER, user, without
@@ -90,7 +91,15 @@ async def replaces(bench: Bench) -> Callable[[Bench], Awaitable[object]]:
     return replace
 
 
-VERBS = {verb.__name__: verb for verb in (enqueues, ends, claims, promotes, retires, reclaims, renews, replaces)}
+async def tells(bench: Bench) -> Callable[[Bench], Awaitable[object]]:
+    await _held(bench, HELD)
+    bench.clock.advance(ms=60_000)  # ... a minute has passed that is to be counted in its hour
+    failing = Failing(task="t", error="E", count=1, job_id="j1", message="", dead=False)
+    tally = Tally(number=1, counters={"started": 1, "t:s:t": 1}, failures=[failing], vitals=b"{}")
+    return lambda store: store.store.tally("w1", tally, now_ms=store.clock.now_ms())
+
+
+VERBS = {verb.__name__: verb for verb in (enqueues, ends, claims, promotes, retires, reclaims, renews, replaces, tells)}
 
 
 async def _held(bench: Bench, count: int) -> list[Any]:
@@ -129,7 +138,7 @@ async def test_without_any_one_right_each_job_stays_in_one_place_and_the_verb_ca
         assert not await raw.exists(bench.key("scratch")), f"without {command}"
         half = await places(bench)
         assert set(half.values()) <= {1}, f"without {command}: {half}"
-        if verb in {"ends", "claims", "promotes", "renews"}:
+        if verb in {"ends", "claims", "promotes", "renews", "tells"}:
             assert "w1" in (await bench.census()).workers, f"without {command} its worker is reclaimed"
 
         await act(bench)

@@ -12,6 +12,7 @@ import pytest
 
 from aiotq.store import scripts
 from aiotq.store.contract import MAX_CLAIMED, MAX_ENQUEUE, MAX_FINISHED, MAX_PROMOTED, MAX_RECLAIMED, Reclaimed
+from aiotq.store.tallies import MAX_COUNTERS, MAX_FAILURES, Failing, Tally
 from tests.contract.kit import MONTH_MS, died, job, retried, returned, succeeded
 from tests.meter import LIMIT_MS, Meter
 from tools import acl
@@ -110,6 +111,19 @@ async def test_no_script_takes_longer_than_a_few_milliseconds_at_its_bound(bench
         finished = [kind(held.pop()) for _ in range(MAX_FINISHED)] if kind else []
         held.extend((await bench.exchange(*finished, limit=MAX_CLAIMED)).claimed)
 
+    names = [f"t:s:{'x' * 60}:{number}" for number in range(MAX_COUNTERS)]
+    failing = [Failing(task=f"t{i}", error="E", count=1, job_id="j", message="m" * 200, dead=True) for i in range(250)]
+
+    async def tell(number: int) -> None:  # a full minute has passed, and there is no room for all the failures
+        bench.clock.advance(ms=60_000)
+        await bench.raw.zadd(bench.key("workers"), {"w1": bench.clock.now_ms() + 15_000})
+        full = dict.fromkeys([*names, *(f"e:q{number}" for number in range(150))], 1)
+        await bench.raw.hset(bench.key(f"stats:m:{bench.clock.now_ms() // 60_000 - 1}"), mapping=full)
+        await bench.raw.zadd(bench.key("workers"), {"w1": bench.clock.now_ms() + 15_000})
+        some = [failing[(number * MAX_FAILURES + i) % len(failing)] for i in range(MAX_FAILURES)]
+        tally = Tally(number=number, counters=dict.fromkeys(names, 1), failures=some, vitals=b"x" * 10_000)
+        await bench.store.tally("w1", tally, now_ms=bench.clock.now_ms())
+
     cost["claim"] = await meter.least(*[exchange() for _ in range(TIMES)])
     for kind in (succeeded, died, retried, returned):
         cost[f"{kind.__name__}, and claim"] = await meter.least(*[exchange(kind) for _ in range(TIMES)])
@@ -123,6 +137,7 @@ async def test_no_script_takes_longer_than_a_few_milliseconds_at_its_bound(bench
     end_ms = (await bench.census()).workers[dying[0]]
     bench.clock.advance(ms=end_ms - bench.clock.now_ms())
     cost["reclaim"] = await meter.least(*[bench.reclaim(name, seen_ms=end_ms) for name in dying])
+    cost["tally"] = await meter.least(*[tell(number) for number in range(1, TIMES + 1)])
     await bench.wipe()
 
     assert {name: round(ms, 1) for name, ms in cost.items() if ms > LIMIT_MS} == {}, cost

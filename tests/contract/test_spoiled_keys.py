@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiotq.store.contract import MAX_CLAIMED, Enqueued, Reclaimed, Replaced
+from tests.clock import START_MS
 from tests.contract.kit import LINES, died, ids, job, replacement, retried, returned, succeeded
 
 if TYPE_CHECKING:
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
     from tests.contract.kit import Bench
 
+MINUTE = f"stats:m:{START_MS // 60_000}"  # in which these tests are
 FAMILIES = (
     *("line:mail:5", "lines:mail", "schedule", "active:w1", "workers", "worker:w1", "fence", "lost", "cancels"),
     *("wake:mail", "wake::poller", "poller", "dead", "queues", "paused"),
+    *("ended", "failures", "stats:folded", MINUTE),
 )
 
 
@@ -23,7 +26,7 @@ async def _spoil(bench: Bench, name: str) -> None:
     """Put something of a type that the key never has in its place."""
     key = bench.key(name)
     await bench.raw.delete(key)
-    if name.startswith(("line:", "wake:")):
+    if name.startswith(("line:", "wake:")) or name == "ended":
         await bench.raw.set(key, b"spoiled")
     else:
         await bench.raw.rpush(key, b"spoiled")
@@ -45,7 +48,7 @@ async def _life(bench: Bench, name: str) -> AsyncIterator[None]:
 
 
 async def test_a_job_is_enqueued_all_the_same(bench: Bench) -> None:
-    for name in ("line:mail:5", "lines:mail", "schedule", "wake:mail", "wake::poller", "queues"):
+    for name in ("line:mail:5", "lines:mail", "schedule", "wake:mail", "wake::poller", "queues", MINUTE):
         async with _life(bench, name):
             await _spoil(bench, name)
 

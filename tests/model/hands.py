@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotq.store.contract import Finished
+    from aiotq.store.tallies import Tally
 
 DAY_MS = 86_400_000
 QUEUES = ("a", "b", "poller")  # the last one is also the name of a key
@@ -104,6 +105,8 @@ class Hand:
     held: set[str] = field(default_factory=set)
     unanswered: list[Finished] = field(default_factory=list)  # outcomes whose exchange got no reply
     doubt: bool = False
+    told: int = 0  # the number of its last tally that was answered
+    untold: Tally | None = None  # one that was not
 
     @property
     def may_take_suspect(self) -> bool:

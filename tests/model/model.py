@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from aiotq.store.contract import Finished, NewJob, Replacement, WorkerCard
+    from aiotq.store.tallies import Tally
     from tests.model.census import Census
 
 
@@ -71,6 +72,7 @@ class Model(State):
         if job.max_len is not None and waiting.get(queue, 0) >= job.max_len:
             return None
         self.records[job.job_id] = job.head + b"%013d" % now_ms + job.body
+        self._count(f"e:{queue}", now_ms)
         text = ticket(job.line, job.generation, job.job_id)
         due_ms = job.due_ms if job.delay_ms is None else now_ms + job.delay_ms
         if due_ms is None:
@@ -110,6 +112,9 @@ class Model(State):
         self.records[wanted.job_id] = wanted.record
         if wanted.line is None:
             self.forget(wanted.job_id)
+            self._remember(wanted.record, wanted.job_id)
+            self._count("cancelled", now_ms)
+            self._count(f"q:{wanted.lines[0].partition(':')[0]}", now_ms)
         else:
             self.dead.pop(wanted.job_id, None)
             if wanted.forgets:
@@ -213,6 +218,8 @@ class Model(State):
         # A record that is garbage makes stale tickets of its job good again: then which of two is lost first is open.
         in_order = sorted(back, key=lambda text: text not in census.lines.get(home(parse_ticket(text).line), ()))
         self._to_the_front({self._lose(text) for text in in_order}, census)
+        if in_order:
+            self._count("lost", now_ms, len(in_order))
         if kept:
             self.active[worker] = kept
         # Having taken as many as it may, it may need one more call to see that all are back.
@@ -221,6 +228,17 @@ class Model(State):
             return Reclaimed.MORE
         self._remove_worker(worker)
         return Reclaimed.DONE
+
+    def tally(self, worker: str, tally: Tally, *, now_ms: int) -> bool:
+        """Whether the worker is known."""
+        self._begin()
+        if self.workers.get(worker, 0) <= 0:
+            return False
+        if (worker, tally.number) not in self.tallied:
+            self.tallied.add((worker, tally.number))
+            for name, number in tally.counters.items():
+                self._count(name, now_ms, number)
+        return True
 
     def promote(self, worker: str, *, limit: int, lease_ms: int, now_ms: int) -> Promoted:
         self._begin()
@@ -311,9 +329,15 @@ class Model(State):
                         self.records[job_id] = record[:2] + new.generation.encode() + record[6:]
                     back.setdefault(home(new.line), []).append(outcome.new_ticket)
                     self.pushed.append(outcome.new_ticket)
+        self._remember_all([outcome for outcome, done in zip(finished, stored, strict=True) if done])
         for line, group in back.items():
             self.lines[line] = group + self.lines.get(line, [])
         return stored
+
+    def _remember_all(self, outcomes: Sequence[Finished]) -> None:
+        ended = [outcome for outcome in outcomes if isinstance(outcome, Ended)]
+        for outcome in sorted(ended, key=lambda one: one.dead):  # the dead letters last
+            self._remember(outcome.record, parse_ticket(outcome.ticket).job_id)
 
     def _claim(self, hands: set[str], queues: Sequence[str], limit: int, found: _Found, *, suspects: bool) -> bool:
         """Take up to `limit` tickets, the queues in order, their lines by priority. Whether one was a suspect."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -52,7 +53,11 @@ class Rig:
 
 def _never_is(name: str) -> bytes:
     """A type that this key never has."""
-    return b"string" if name.startswith(("line:", "wake:")) else b"list"
+    return b"string" if name.startswith(("line:", "wake:")) or name == "ended" else b"list"
+
+
+def _numbers(found: dict[str, bytes]) -> dict[str, int]:
+    return {name: int(number) for name, number in found.items()}
 
 
 class Pair:
@@ -64,6 +69,8 @@ class Pair:
         self.tokens: set[str] = set()
         self.spoiled: set[str] = set()  # keys that were made of the wrong type
         self.fence = 0
+        self.folded: set[int] = set()  # minutes that were counted in their hours
+        self.hours: dict[int, Counter[str]] = {}
         rig.wipe()
 
     def look(self) -> Census:
@@ -112,8 +119,27 @@ class Pair:
         assert seen.paused == model.paused
         assert {line.split(":")[0] for line in seen.lines} <= seen.queues
         assert (seen.poller or b"").decode() == " ".join(str(part) for part in model.poller or ())
+        assert seen.ended == model.ended
+        self._counters_agree(seen)
         self._dead_agree(seen)
         self._tokens_agree(set(seen.wake))
+
+    def _counters_agree(self, seen: Census) -> None:
+        minutes = {int(name[2:]): found for name, found in seen.stats.items() if name.startswith("m:")}
+        counted = {
+            minute: {name: int(number) for name, number in found.items() if name != "folded"}
+            for minute, found in minutes.items()
+        }
+        assert counted == self.model.minutes
+        for minute in {minute for minute, found in minutes.items() if "folded" in found} - self.folded:
+            self.folded.add(minute)  # as it is now: what comes later, since the clock has stepped back, is not added
+            self.hours.setdefault(minute // 60, Counter()).update(self.model.minutes[minute])
+        for period, length in (("h", 1), ("d", 24)):
+            wanted: dict[str, Counter[str]] = {}
+            for hour, found in self.hours.items():
+                wanted.setdefault(f"{period}:{hour // length}", Counter()).update(found)
+            got = {name: _numbers(found) for name, found in seen.stats.items() if name.startswith(f"{period}:")}
+            assert got == wanted
 
     def _dead_agree(self, seen: Census) -> None:
         letters = {name: died_ms for name, died_ms in seen.dead.items() if not name.startswith("!")}

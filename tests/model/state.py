@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,9 @@ class State:
     waste: set[str] = field(default_factory=set)  # garbage tickets that were put aside
     poller: tuple[str, int] | None = None
     fence: int = 0
+    ended: list[str] = field(default_factory=list)  # the state and id of what has ended, newest first
+    minutes: dict[int, Counter[str]] = field(default_factory=dict)  # what was counted in each
+    tallied: set[tuple[str, int]] = field(default_factory=set)  # workers' tallies that were counted, by their number
     pushed: list[str] = field(default_factory=list)  # by the last verb, into lines
     woken: set[str] = field(default_factory=set)  # by the last verb, for another reason
     may_wake: set[str] = field(default_factory=set)
@@ -73,6 +77,14 @@ class State:
     def can_wake(self) -> set[str]:
         """The queues that the last verb may have left a token on."""
         return {parse_ticket(text).queue for text in self.pushed} | self.woken | self.may_wake
+
+    # --- what is counted, and remembered
+
+    def _count(self, name: str, now_ms: int, number: int = 1) -> None:
+        self.minutes.setdefault(now_ms // 60_000, Counter())[name] += number
+
+    def _remember(self, record: bytes, job_id: str) -> None:
+        self.ended.insert(0, chr(record[1]) + job_id)
 
     # --- tickets
 

@@ -17,6 +17,7 @@ NO_RECORDS = (b"", b"x", b"1w", b"{}" * 20, b"\xff" * 30, b"1xAAAA0000000000000{
 SPOILABLE = (
     *("line:a:5", "line:b:s", "lines:a", "lines:poller", "schedule", "lost", "cancels"),
     *("wake:a", "wake::poller", "active:w1", "paused", "fence"),
+    *("ended", "stats:folded", f"stats:m:{START_MS // 60_000 + 1}"),
 )
 TICKETS = st.sampled_from([*GARBAGE, *STALE])
 

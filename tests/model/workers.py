@@ -11,6 +11,7 @@ from hypothesis.stateful import initialize, rule
 from aiotq.job import parse_ticket
 from aiotq.store.contract import MAX_CLAIMED, MAX_PROMOTED, MAX_RECLAIMED, Reclaimed, WorkerCard
 from aiotq.store.notes import Noted
+from aiotq.store.tallies import Tally
 from tests.model.hands import DAY_MS, DELAYS_MS, QUEUES, Hand, Request, outcome
 from tests.model.life import DICE, LEASE_MS, LOSSES, Life
 
@@ -220,6 +221,23 @@ class Workers(Life):
         assert set(got.suspicious) == set(wanted.suspicious)
         self.pair.agree()
         return got.alive
+
+    @rule(die=DICE, started=st.integers(1, 3), lose=LOSSES)
+    def tell(self, die: int, started: int, lose: str) -> None:
+        """What it has counted; what was not answered, once more before anything else."""
+        hand = self._somebody(die)
+        tally = hand.untold or Tally(number=hand.told + 1, counters={"started": started, "w0": 1})
+        hand.untold = tally
+        known = self.send(partial(self._tally, hand.worker_id, tally), lose=lose)
+        if known is not None:
+            hand.told, hand.untold = tally.number, None
+
+    def _tally(self, worker_id: str, tally: Tally) -> bool:
+        self.before()
+        got = self.run(self.store.tally(worker_id, tally, now_ms=self.now_ms))
+        assert got.known == self.model.tally(worker_id, tally, now_ms=self.now_ms)
+        self.pair.agree()
+        return got.known
 
     @rule(die=DICE, limit=st.sampled_from([1, 2, MAX_RECLAIMED]), late=st.booleans(), right=st.booleans())
     def reclaim(self, die: int, limit: int, *, late: bool, right: bool) -> None:
