@@ -57,10 +57,7 @@ class Exporter:
 
     async def page(self, accept: str = "") -> tuple[bytes, str]:
         """A page in the format that is asked for, and that format. Never raises StoreError: aiotq_up says it."""
-        encode, kind = choose_encoder(accept)
-        registry = CollectorRegistry()
-        registry.register(_Read(await self.families()))
-        return encode(registry), kind
+        return page_of(await self.families(), accept)
 
     async def families(self) -> list[Metric]:
         """What is exported now."""
@@ -156,6 +153,14 @@ class Growing:
         for series in [one for one, came_s in self._came_s.items() if now_s - came_s >= ZERO_FOR_S]:
             del self._came_s[series]
         return {series: 0.0 if series in self._came_s else value for series, value in self._values.items()}
+
+
+def page_of(families: Iterable[Metric], accept: str = "") -> tuple[bytes, str]:
+    """A page of them in the format that is asked for, and that format."""
+    encode, kind = choose_encoder(accept)
+    registry = CollectorRegistry()
+    registry.register(_Read(families))
+    return encode(registry), kind
 
 
 class _Read(Collector):

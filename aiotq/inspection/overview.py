@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiotq import checks
 from aiotq.errors import InvalidRecord
 from aiotq.inspection import machine, tallies
-from aiotq.inspection.diagnosis import diagnose, worst
+from aiotq.inspection.diagnosis import diagnose, server_refuses, worst
 from aiotq.inspection.lines import House
 from aiotq.inspection.listing import AT_ONCE, look
 from aiotq.inspection.places import Dead, Entry, Scheduled
@@ -23,12 +23,13 @@ from aiotq.shown import instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.seen import Seen
     from aiotq.inspection.values import FailureGroup, JobSummary
     from aiotq.registry import Registry
-    from aiotq.store.inspection import Peek
+    from aiotq.store.inspection import Peek, Told
 
 MINUTES = 60
 MOST_ASIDE = 100  # queues whose keys are looked for
@@ -45,6 +46,8 @@ async def overview(desk: Desk) -> Overview:
     """All of it."""
     operator = desk.operator
     told = await operator.told(config=machine.ASKED)
+    if machine.refusal(told) == "LOADING":
+        return _loading(told, at=instant(await operator.now_ms()), url=operator.url)
     house = await House.of(desk)
     queues, workers = await house.queues(), house.workers()
     minutes = await tallies.counts(desk, Period.MINUTE, last=MINUTES)
@@ -80,6 +83,24 @@ async def overview(desk: Desk) -> Overview:
         dead=dead,
         minutes=minutes,
         failures=failures,
+    )
+
+
+def _loading(told: Told, *, at: datetime, url: str) -> Overview:
+    """Of a server that answers nothing else yet."""
+    server = machine.described(told, url)
+    findings = tuple(server_refuses(Signs(server=server, refusal="LOADING")))
+    return Overview(
+        at=at,
+        severity=worst(findings),
+        findings=findings,
+        server=server,
+        queues=(),
+        workers=(),
+        scheduled=0,
+        dead=0,
+        minutes=(),
+        failures=(),
     )
 
 

@@ -31,6 +31,7 @@ _CARD = ("label", "host", "pid", "queues", "started", "lease_ms", "vitals")
 _MOST_FIELD = 64 << 10  # bytes of one of them; vitals are the longest
 _MGET = 64  # records of at most SHOWN: 1 MiB
 _NOTES = 200
+_LISTED = 512  # fields up to which a server keeps a hash as a list (hash-max-listpack-entries)
 _LOOK_BACK = 10_000  # tickets of a line among which one is looked for
 _SHARED = ("schedule", "dead", "workers", "queues", "paused", "lost", "cancels", "poller", "waits", "fence", "ended")
 _PLACES = ("s", *map(str, range(10)))
@@ -192,11 +193,16 @@ class ReadingVerbs(Verbs):
     # --- what was counted -------------------------------------------------------------------------------------
 
     async def fields(self, keys: Sequence[str], names: Sequence[str]) -> Sequence[Mapping[str, int]]:
-        rows = await self._send_all(("HMGET", self._key(key), *names) for key in keys)
-        return [
-            {name: _number(value) for name, value in zip(names, row or (), strict=False) if value is not None}
-            for row in rows
-        ]
+        # In a hash that is kept as a list each field is searched for: all of it is cheaper than many of them.
+        sizes = await self._send_all(("HLEN", self._key(key)) for key in keys)
+        listed = [key for key, size in zip(keys, sizes, strict=True) if size and size <= _LISTED]
+        others = [key for key, size in zip(keys, sizes, strict=True) if size and size > _LISTED]
+        rows = await self._send_all(("HGETALL", self._key(key)) for key in listed)
+        some = await self._send_all(("HMGET", self._key(key), *names) for key in others)
+        wanted = [name.encode() for name in names]
+        found = {key: dict(zip(row[::2], row[1::2], strict=True)) for key, row in zip(listed, rows, strict=True) if row}
+        found |= {key: dict(zip(wanted, row, strict=True)) for key, row in zip(others, some, strict=True) if row}
+        return [_picked(found.get(key, {}), names, wanted) for key in keys]
 
     async def hashes(self, keys: Sequence[str]) -> Sequence[Mapping[str, int]]:
         sizes = await self._send_all(("HLEN", self._key(key)) for key in keys)
@@ -237,6 +243,12 @@ class ReadingVerbs(Verbs):
             return []
         there = await self._send_all(("EXISTS", self._key(f"aside:{name}")) for name in names)
         return [f"aside:{name}" for name, one in zip(names, there, strict=True) if one]
+
+
+def _picked(row: Mapping[bytes, bytes | None], names: Sequence[str], wanted: Sequence[bytes]) -> Mapping[str, int]:
+    """Of a hash of counters, those fields that there are. wanted: the names as they are stored."""
+    known = [(name, row.get(data)) for name, data in zip(names, wanted, strict=True)] if row else []
+    return {name: _number(value) for name, value in known if value is not None}
 
 
 def _is_short(value: Any) -> bool:

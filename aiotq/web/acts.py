@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import RedirectResponse, Response
 
 from aiotq import checks
+from aiotq.errors import InvalidRecord, JobNotFound
 from aiotq.inspection.values import Bulk, JobFilter
 from aiotq.web import parse
 from aiotq.web.errors import BadInput, NotThere, Refusal
@@ -131,13 +132,11 @@ async def carry_out(inspector: Inspector, given: Order) -> str:
         return await _on_queue(inspector, given.verb, given.queue)
     if given.every is not None:
         return told(given.verb, await _on_all(inspector, given, given.every))
-    done = 0
-    for job_id in given.jobs:
-        done += await _on_one(inspector, given, job_id)
-    if len(given.jobs) > 1:
-        return told(given.verb, Bulk(done=done, skipped=len(given.jobs) - done, looked=len(given.jobs)))
-    name = short(given.jobs[0])
-    if done:
+    first, *others = given.jobs
+    if others:
+        return told(given.verb, await _on_each(inspector, given))
+    name = short(first)
+    if await _on_one(inspector, given, first):
         return f"Job {name} was {JOB_VERBS[given.verb]}."
     return f"Job {name} was not {JOB_VERBS[given.verb]}: it has moved on, or a worker holds it."
 
@@ -146,6 +145,17 @@ def told(verb: str, bulk: Bulk) -> str:
     """What many came to."""
     done = f"{bulk.done:,} {'job was' if bulk.done == 1 else 'jobs were'} {JOB_VERBS[verb]}"
     return f"{done}; {bulk.skipped:,} had moved on, or are held by a worker." if bulk.skipped else f"{done}."
+
+
+async def _on_each(inspector: Inspector, given: Order) -> Bulk:
+    """On those that were ticked; one that has gone meanwhile, or can't be read, keeps nobody from the others."""
+    done = 0
+    for job_id in given.jobs:
+        try:
+            done += await _on_one(inspector, given, job_id)
+        except (JobNotFound, InvalidRecord):
+            continue
+    return Bulk(done=done, skipped=len(given.jobs) - done, looked=len(given.jobs))
 
 
 async def _on_one(inspector: Inspector, given: Order, job_id: str) -> bool:

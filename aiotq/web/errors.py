@@ -6,16 +6,19 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 
-from aiotq.errors import InvalidRecord, JobNotFound, StoreError, UsageError
+from aiotq.errors import InvalidRecord, JobNotFound, StoreError, StoreRefused, StoreUnavailable, UsageError
 
 STATUS = {JobNotFound: 404, StoreError: 503, UsageError: 400, InvalidRecord: 422}
 
 
 class Refusal(Exception):
-    """Ends a request with a message page. what: what happened; hint: what was expected, or what to do."""
+    """Ends a request with a message page. what: what happened; hint: what was expected, or what to do.
 
-    def __init__(self, status: int, what: str, hint: str = "") -> None:
-        self.status, self.what, self.hint = status, what, hint
+    passes: it may be otherwise in a while, so that the page shall be loaded again then.
+    """
+
+    def __init__(self, status: int, what: str, hint: str = "", *, passes: bool = False) -> None:
+        self.status, self.what, self.hint, self.passes = status, what, hint, passes
         super().__init__(what)
 
 
@@ -42,7 +45,8 @@ def refusal_of(error: Exception) -> Refusal | None:
             return NotThere("there is no such page", "the navigation has all there are")
         return Refusal(error.status_code, "that is nothing that this page takes", "use the pages of this dashboard")
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
-    return None if status is None else Refusal(status, *_parts(error))
+    passes = isinstance(error, StoreUnavailable | StoreRefused)
+    return None if status is None else Refusal(status, *_parts(error), passes=passes)
 
 
 def _parts(error: Exception) -> tuple[str, str]:

@@ -98,7 +98,7 @@ class Guard:
         except Exception as error:
             if begun:
                 raise
-            await self._message(error, visit)(scope, receive, told)
+            await self._message(error, visit, scope["method"])(scope, receive, told)
 
     # --- the checks ---------------------------------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ class Guard:
     def _cookie(self, headers: Headers, name: str) -> str:
         return cookies.read(headers.get("cookie", "")).get(self._name(name), "")
 
-    def _message(self, error: Exception, visit: Visit) -> Response:
+    def _message(self, error: Exception, visit: Visit, method: str) -> Response:
         """The page that says it."""
         refusal = refusal_of(error)
         if refusal is None:
@@ -226,7 +226,8 @@ class Guard:
                 500, "this page failed, by a mistake in aiotq", "its log has the traceback; please report it"
             )
         headers = {"WWW-Authenticate": 'Basic realm="aiotq", charset="UTF-8"'} if self._asks_basic(refusal) else {}
-        return self._renderer.message(visit, refusal, headers)
+        again = refusal.passes and method in READS  # what was posted is not posted again by itself
+        return self._renderer.message(visit, refusal, headers, again=again)
 
     def _asks_basic(self, refusal: Refusal) -> bool:
         return refusal.status == HTTPStatus.UNAUTHORIZED and bool(self._access.basic)

@@ -13,7 +13,7 @@ from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
 from aiotq.web.errors import BadInput
 
-LIMITS = (25, 50, 100, 200)
+LIMITS = (25, 50, 100)
 DEFAULT_LIMIT = 50
 HOURS = {1: "the last hour", 24: "24 hours", 168: "7 days"}
 LONGEST = 200  # characters of a field

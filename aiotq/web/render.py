@@ -69,10 +69,10 @@ class Renderer:
         visit: Visit = request.scope["aiotq.visit"]
         return self._html(template, visit, values, status=status, live=live or "page=none", headers={})
 
-    def message(self, visit: Visit, refusal: Refusal, headers: Mapping[str, str]) -> Response:
+    def message(self, visit: Visit, refusal: Refusal, headers: Mapping[str, str], *, again: bool) -> Response:
         """The page that says why there is no other."""
         live = "page=none" if visit.who else None  # it also tells when the server is back
-        values = {"refusal": refusal}
+        values = {"refusal": refusal, "again": again}
         return self._html("message.html", visit, values, status=refusal.status, live=live, headers=headers)
 
     def _html(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -194,6 +195,44 @@ async def test_a_bulk_act_that_is_cancelled_leaves_each_job_whole(shop: App, raw
 
     assert set((await places(bench)).values()) == {1}
     assert (await shop.inspect.requeue_all(JobFilter(), queue="third")).done == 300
+
+
+ACTING = """
+import asyncio, sys
+from aiotq import App
+from aiotq.inspection import JobFilter
+
+async def main(url, namespace, act):
+    async with App(url, namespace=namespace) as app:
+        await (app.inspect.purge("runs") if act == "purge" else getattr(app.inspect, act)(JobFilter()))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+@pytest.mark.parametrize("act", ["purge", "cancel_all", "requeue_all"])
+async def test_who_is_killed_in_the_middle_leaves_each_job_whole_and_the_rest_to_be_done(
+    shop: App, server: Server, namespace: str, raw: Any, prefix: str, bench: Any, act: str
+) -> None:
+    task = Shop(shop).runs
+    jobs = await shop.enqueue_many([task.s() for _ in range(2_000)])
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", ACTING, server.url, namespace, act)
+
+    async def begun() -> bool:
+        if act == "purge":
+            return await raw.llen(f"{prefix}line:runs:5") < 2_000
+        return await raw.getrange(f"{prefix}job:{jobs[0].id}", 1, 5) != first
+
+    first = await raw.getrange(f"{prefix}job:{jobs[0].id}", 1, 5)
+    await until(begun)
+    process.kill()
+    await process.wait()
+
+    assert set((await places(bench)).values()) <= {1}
+    waiting = [await job.status() for job in jobs].count(JobStatus.QUEUED)
+    again = await (shop.inspect.purge("runs") if act == "purge" else getattr(shop.inspect, act)(JobFilter()))
+    assert (again if act == "purge" else again.done) == waiting
 
 
 # --- rights

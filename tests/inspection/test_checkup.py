@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
 
 from aiotq import App
 from aiotq.inspection import Check, Severity
@@ -126,3 +127,14 @@ async def test_a_full_server_is_told_by_overview_and_doctor(server_folder: Path)
             assert not overview.server.writable
             assert named(await app.inspect.checkup(), "writes").severity is Severity.CRITICAL
             assert overview.queues[0].waiting > 0
+
+
+async def test_a_server_that_has_become_a_replica_is_told_by_overview(server_folder: Path) -> None:
+    with servers.running("valkey", server_folder) as server:
+        async with App(server.url) as app, Redis.from_url(server.url) as raw:
+            assert (await app.inspect.server()).writable
+            await raw.replicaof("127.0.0.1", 1)
+            overview = await app.inspect.overview()
+            assert overview.findings[0].code == "server_readonly"
+            assert (overview.server.role, overview.server.writable) == ("slave", False)
+            assert named(await app.inspect.checkup(), "writes").severity is Severity.CRITICAL

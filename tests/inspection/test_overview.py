@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aiotq import JobStatus
 from aiotq.inspection import Period, Severity
+from aiotq.inspection.overview import overview
 from aiotq.store.contract import WorkerCard
+from aiotq.store.inspection import Told
 
 if TYPE_CHECKING:
     from aiotq import App, Inspector
@@ -256,3 +259,22 @@ async def test_an_overdue_schedule_is_told(shop: App, look: Inspector, raw: Any,
     [found] = [finding for finding in (await look.overview()).findings if finding.code == "schedule_overdue"]
     assert "1 m 4" in found.what
     await shop._core.client().store.retire("w1")
+
+
+class Loading:
+    """An operator's side of a server that loads its data: it answers INFO and TIME, and nothing else."""
+
+    url = "redis://host"
+
+    async def told(self, **asked: Any) -> Told:
+        return Told(kind="Redis", info={"loading": "1", "redis_version": "7.4.9"}, config={}, ping_s=[])
+
+    async def now_ms(self) -> int:
+        return 1_800_000_000_000
+
+
+async def test_a_server_that_loads_its_data_is_told_at_once() -> None:
+    seen = await overview(SimpleNamespace(operator=Loading()))  # type: ignore[arg-type]
+    assert [finding.code for finding in seen.findings] == ["server_loading"]
+    assert seen.severity is Severity.CRITICAL
+    assert not seen.server.writable

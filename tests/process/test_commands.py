@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -360,3 +361,84 @@ async def test_a_person_is_asked_on_a_terminal(rig: Rig):
 def test_each_command_is_tried_here():
     tried = {words[0] for words in EACH} | {"resume", "cancel", "promote", "check", "dashboard", "metrics"}
     assert {name for name, module in COMMANDS.items() if ".operate." in module} <= tried
+
+
+async def test_a_read_costs_little_more_than_what_it_is_made_of(rig: Rig):
+    """Beside the libraries that it stands on: how fast the machine is, and what else it does, counts for both."""
+    await rig.start_server()
+
+    def took_s(*words: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *words], cwd=rig.folder, env=environment(rig), capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    rounds = [(took_s("-m", "aiotq", "queues"), took_s("-c", "import redis.asyncio, typer")) for _ in range(3)]
+    assert min(ours / theirs for ours, theirs in rounds) < 4
+
+
+# --- what nobody should have to type, or to meet --------------------------------------------------------------------
+
+
+HOSTILE = (
+    ("job", "\x1b[2J"),
+    ("job", "a" * 5_000),
+    ("jobs", "--cursor", "\x00%".strip("\x00")),
+    ("jobs", "--queue", "{x}"),
+    ("jobs", "--task", "\udcff"),
+    ("jobs", "--error", "["),
+    ("retry", "'; FLUSHALL"),
+    ("pause", "\u202e"),
+    ("requeue", "x", "--to", "a:b"),
+    ("audit", "--cursor", "[]"),
+    ("enqueue", "carry", "--app", TARGET, "--arg", "data=\udcff"),
+    ("enqueue", "carry", "--app", TARGET, "--json-args", "[" * 50_000),
+    ("enqueue", "\x1b[2J:x"),
+)
+
+
+async def test_hostile_words_are_met_with_a_message_and_never_a_traceback(rig: Rig):
+    await rig.start_server()
+    for words in HOSTILE:
+        said = await aiotq(rig, *words)
+        assert said.code in {0, 1, 2}, said.err
+        assert "Traceback" not in said.err, words
+        assert "\x1b" not in said.out + said.err
+
+
+async def test_a_record_of_a_newer_version_is_shown_raw_and_left_alone(rig: Rig):
+    await rig.start_server()
+    (job,) = await rig.enqueue(1)
+    await rig.raw.setrange(f"{rig.prefix}job:{job.id}", 0, b"9")
+    listed = await aiotq(rig, "jobs")
+    assert job.id[-6:] in listed.out
+    shown = await aiotq(rig, "job", job.id)
+    assert (shown.code, "newer version" in shown.out) == (0, True)
+    said = await aiotq(rig, "cancel", job.id)
+    assert said.code == 1
+    assert "is of version 9" in said.out
+    assert "Traceback" not in said.err
+
+
+async def test_what_a_module_prints_as_it_is_imported_is_not_on_stdout(rig: Rig):
+    await rig.start_server()
+    (rig.folder / "chatty.py").write_text("from aiotq import App\napp = App()\nprint('hello')\n", "utf-8")
+    said = await aiotq(rig, "queues", "--json", "--app", "chatty:app")
+    assert said.json == []
+    assert said.err == "hello\n"
+
+
+async def test_check_names_what_would_fail_and_is_for_ci(rig: Rig):
+    await rig.start_server()
+    assert (await aiotq(rig, "check", TARGET)).code == 0
+    (rig.folder / "newer.py").write_text(
+        "from aiotq import App\napp = App()\n@app.task(name='note')\nasync def note(more: int): ...\n", "utf-8"
+    )
+    await rig.enqueue(2)
+    await rig.tasks.nap.delay(1)
+    said = await aiotq(rig, "check", "newer:app")
+    assert said.code == 1
+    assert said.out.startswith("3 of 3 waiting jobs would fail with this code\n")
+    assert "of note: missing a required argument: 'more'" in said.out
+    assert (await aiotq(rig, "check", AIOTQ_APP=TARGET)).code == 0
+    assert (await aiotq(rig, "check", "newer:app", "--json")).json["looked"] == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import sys
@@ -146,6 +147,9 @@ async def test_once_prints_the_page_or_says_that_no_server_answers(rig: Rig):
     code, out, said = await once(rig, "--once")
     assert (code, said) == (0, "")
     assert samples(out.encode())["aiotq_up", ()] == 1
+    code, out, said = await once(rig, "--json")
+    assert (code, said) == (0, "")
+    assert {"name": "aiotq_up", "labels": {}, "value": 1} in json.loads(out)
     code, out, said = await once(rig, "--once", "--url", "redis://127.0.0.1:9")
     assert (code, out) == (1, "")
     assert said.startswith("error: no answer (connection refused): redis://127.0.0.1:9")

@@ -11,7 +11,7 @@ import pytest
 from aiotq.cli import main as command_line
 from aiotq.cli.operate import reach
 from aiotq.errors import JobNotFound
-from aiotq.inspection.values import Bulk, JobFilter
+from aiotq.inspection.values import Bulk, JobFilter, Page, TaskInfo
 from aiotq.job import JobStatus
 from tests.unit.overviews import a_queue
 
@@ -39,6 +39,14 @@ class Inspector:
     async def count(self, which):
         self.did.append(("count", which))
         return self.number
+
+    async def jobs(self, which, **_more):
+        return Page(items=(), cursor=None, looked=0)
+
+    async def tasks(self):
+        return (
+            TaskInfo(name="shop:send_mail", succeeded=1, failed=0, retried=0, cancelled=0, mean_s=None, known=None),
+        )
 
     async def queues(self):
         return (a_queue(name="mail", waiting=3), a_queue(name="empty"))
@@ -95,6 +103,27 @@ def test_requeue_takes_another_queue(run, inspector):
     assert run("requeue", A, "--to", "mail")[0] == 0
     assert acts(inspector) == [("requeue", A, "mail")]
     assert run("requeue", A, "--to", "a b")[0] == 2
+
+
+def test_a_mistyped_queue_to_go_to_is_met_with_the_one_that_was_meant(run, inspector):
+    code, _, err = run("requeue", A, "--to", "mial")
+    assert (code, err) == (2, "error: there is no queue 'mial'\ndid you mean mail? --yes makes a new one\n")
+    assert not acts(inspector)
+    assert run("requeue", A, "--to", "mial", "--yes")[0] == 0
+    assert run("requeue", A, "--to", "urgent")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--queue", "mial"), "there is no queue 'mial'; did you mean mail?\n"),
+        (("--task", "send_mial"), "no task is named 'send_mial'; did you mean send_mail?\n"),
+        (("--task", "send_mail"), ""),
+        (("--queue", "mail", "--task", "xyz"), ""),
+    ],
+)
+def test_a_list_that_is_empty_for_a_slip_of_the_hand_says_so(run, words, said):
+    assert run("jobs", *words) == (0, "no job matches\n", said)
 
 
 def test_several_at_once_and_each_once(run, inspector):

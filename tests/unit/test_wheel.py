@@ -51,7 +51,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     about = {name.parts[0] for name in set(names) - package}
     assert len(about) == 1
     assert re.fullmatch(r"aiotq-[\w.]+\.dist-info", about.pop())
-    assert {name.suffix for name in package} == {".py", ".lua", ".typed"}
+    web = {name for name in package if name.parts[:3] in {("aiotq", "web", "static"), ("aiotq", "web", "templates")}}
+    assert {name.suffix for name in package - web} == {".py", ".lua", ".typed"}
+    assert {name.suffix for name in web} == {".css", ".html", ".js", ".md", ".svg", ".txt"}
     assert not [name for name in names if "test" in str(name).lower() and name.name != "testing.py"]
     shipped = {
         PurePosixPath(path.relative_to(ROOT).as_posix()) for path in (ROOT / "aiotq").rglob("*") if path.is_file()

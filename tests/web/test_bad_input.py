@@ -41,7 +41,7 @@ async def test_a_hostile_name_in_a_path(client: httpx.AsyncClient, word: str) ->
         "until=99999-01-01",
         "limit=0",
         "limit=-1",
-        "limit=201",
+        "limit=101",
         "limit=1e9",
         "limit=%EF%BC%91",
         "limit=" + "9" * 5000,
@@ -133,7 +133,8 @@ async def test_bodies_that_are_no_form(client: httpx.AsyncClient) -> None:
 
 async def test_a_cookie_that_is_no_cookie(client: httpx.AsyncClient) -> None:
     for cookie in ("", ";;;", "=", "a" * 10_000, "aiotq_x=\xff", "; ".join(f"a{n}=b" for n in range(1000))):
-        assert (await client.get("/jobs", headers={"Cookie": cookie.encode("latin-1")})).status_code == 200
+        shown = await client.get("/jobs", headers={b"Cookie": cookie.encode("latin-1")})
+        assert shown.status_code == 200
 
 
 async def test_a_queue_that_is_gone_is_said(client: httpx.AsyncClient) -> None:

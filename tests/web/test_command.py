@@ -146,6 +146,17 @@ async def test_a_hook_and_passwords_guard_it() -> None:
         assert (await client.get("/", auth=("ada", "lovelace"))).status_code == 503
 
 
+async def test_below_a_proxy_its_links_have_the_path_that_the_proxy_takes_off() -> None:
+    async with (
+        running("--url", AWAY, "--root-path", "/jobs", "--allow-host", "jobs.example") as (_, address),
+        httpx.AsyncClient(base_url=address.removesuffix("/jobs/"), timeout=WITHIN_S) as client,
+    ):
+        shown = await client.get("/nowhere", headers={"Host": "jobs.example"})
+        assert shown.status_code == 404
+        assert 'href="/jobs/queues"' in shown.text
+        assert (await client.get("/static/app.js")).status_code == 200
+
+
 async def test_a_port_that_is_taken_is_said() -> None:
     async with running("--url", AWAY) as (_, address):
         process = await start("--url", AWAY, "--port", address.rstrip("/").rpartition(":")[2])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiotq import web
 from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
 from aiotq.web import aiotq_dashboard
@@ -32,6 +35,7 @@ PAGES = (
     "/server",
     "/audit",
 )
+UNSAFE = re.compile(r"\.(?:inner|outer)HTML|insertAdjacent|document\.write|\beval\(|new Function|\son\w+=|\| *safe\b")
 
 
 class Elements(HTMLParser):
@@ -213,6 +217,17 @@ async def test_a_page_holds_its_headers(client: httpx.AsyncClient) -> None:
         assert headers["cache-control"] == (
             "no-store" if "static" not in path else "public, max-age=31536000, immutable"
         )
+
+
+def test_what_is_ours_makes_no_code_of_text() -> None:
+    folder = Path(web.__file__).parent
+    for path in [*(folder / "static").glob("*.js"), *folder.glob("templates/**/*.html")]:
+        if ".min." not in path.name:
+            found = re.search(
+                r"\.(?:inner|outer)HTML|insertAdjacent|document\.write|\beval\(|new Function|\son\w+=|\| *safe",
+                path.read_text("utf-8"),
+            )
+            assert found is None, f"{path.name}: {found}"
 
 
 async def test_what_others_wrote_comes_with_its_licence(client: httpx.AsyncClient) -> None:

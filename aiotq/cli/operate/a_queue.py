@@ -21,6 +21,12 @@ def named(text: str | None, command: str) -> str:
     return checks.queue("QUEUE", text)
 
 
+async def nearest(inspector: Inspector, name: str) -> str | None:
+    """The queue that looks like it, if there is none of that name."""
+    known = [queue.name for queue in await inspector.queues()]
+    return None if name in known else next(iter(get_close_matches(name, known, n=1, cutoff=0.6)), None)
+
+
 async def existing(inspector: Inspector, name: str) -> QueueInfo:
     """What is known of that queue. Raises Mistake if there is none of that name, with the one that looks like it."""
     known = {queue.name: queue for queue in await inspector.queues()}

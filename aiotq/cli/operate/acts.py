@@ -12,7 +12,7 @@ from aiotq.cli.operate.choice import nowhere, one_id, words
 from aiotq.cli.operate.parts import WHOLE_ID, told
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
 from aiotq.cli.text import count, short_id
-from aiotq.errors import JobNotFound
+from aiotq.errors import InvalidRecord, JobNotFound
 from aiotq.inspection.values import Bulk, JobFilter
 from aiotq.inspector import Inspector
 from aiotq.job import JobStatus
@@ -92,6 +92,8 @@ async def _act_on(act: Act, inspector: Inspector, given: Sequence[str]) -> list[
             if len(given) == 1:
                 raise nowhere(text) from error
             done.append(Done(id=whole, done=False, why="there is no such job"))
+        except InvalidRecord as error:
+            done.append(Done(id=whole, done=False, why=told(str(error).partition("; ")[0])))
         else:
             done.append(Done(id=whole, done=was_done, why=None if was_done else act.refused))
     return done

@@ -17,6 +17,7 @@ from aiotq.cli.operate.parts import told
 from aiotq.cli.operate.reach import Where, away, hint, lost, reachable, say, say_json, warnings_said
 from aiotq.cli.options import positive_seconds
 from aiotq.cli.text import printable, short_id
+from aiotq.cli.traces import user_traceback
 from aiotq.errors import (
     JobCancelled,
     JobError,
@@ -25,6 +26,7 @@ from aiotq.errors import (
     ResultTimeout,
     SerializationError,
     StoreError,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -161,6 +163,10 @@ def _send(where: Where, call: Call[..., Any], given: dict[str, Any], *, wait_s: 
         raise away(where, lost(error, source)) from error
     except (SerializationError, PayloadTooLarge) as error:
         raise Mistake(*printable(str(error)).split("; ")) from error
+    except (Mistake, UsageError):
+        raise
+    except Exception as error:  # a middleware of the user's may raise anything
+        raise Mistake("enqueuing failed", detail=user_traceback(error), exit_code=EXIT_FAILURE) from error
 
 
 async def _enqueued(where: Where, call: Call[..., Any], given: dict[str, Any], wait_s: float | None) -> int:

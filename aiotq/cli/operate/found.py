@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiotq.app import App, default_app
 from aiotq.cli.mistake import Mistake
-from aiotq.cli.operate.reach import Where, app_of, pointed
+from aiotq.cli.operate.reach import Where, app_of, pointed, theirs_on_stderr
 from aiotq.cli.text import listed, printable
 from aiotq.registry import task_at
 
@@ -30,7 +30,8 @@ def task_of(where: Where, name: str) -> Task[..., Any]:
         )
     from aiotq.cli.resolve import imported  # noqa: PLC0415
 
-    loaded = imported(module)
+    with theirs_on_stderr():
+        loaded = imported(module)
     found = task_at(loaded, path)
     apps = [value for value in vars(loaded).values() if isinstance(value, App)]
     candidates = list(dict.fromkeys([*apps, default_app()]))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from aiotq.cli.mistake import EXIT_OK
-from aiotq.cli.operate import options, parts
+from aiotq.cli.operate import a_queue, options, parts
 from aiotq.cli.operate.choice import chosen, words
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from aiotq.cli.look import Line
     from aiotq.cli.operate.table import Cell, Sheet
     from aiotq.inspection.values import JobFilter, JobSummary, Page
+    from aiotq.inspector import Inspector
 
 LIMIT = 50
 
@@ -74,7 +76,7 @@ def jobs(
     """Show a page of them."""
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
     which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
-    found = ask(where, lambda inspector: inspector.jobs(which, cursor=cursor, limit=limit))
+    found, meant = ask(where, lambda inspector: _page(inspector, which, cursor, limit))
     if as_json:
         say_json(found)
         return EXIT_OK
@@ -82,7 +84,26 @@ def jobs(
     say(where, lambda sheet: lines(found, sheet, now, which=which))
     if found.cursor is not None:
         hint(f"more: aiotq jobs {again(which, limit=limit)}--cursor {shlex.quote(found.cursor)}")
+    if meant is not None:
+        hint(meant)
     return EXIT_OK
+
+
+async def _page(
+    inspector: Inspector, which: JobFilter, cursor: str | None, limit: int
+) -> tuple[Page[JobSummary], str | None]:
+    """The page, and if there is nothing to see, a word on what may have been meant."""
+    found = await inspector.jobs(which, cursor=cursor, limit=limit)
+    if found.items or found.cursor is not None:
+        return found, None
+    if which.queue is not None and (queue := await a_queue.nearest(inspector, which.queue)) is not None:
+        return found, f"there is no queue {which.queue!r}; did you mean {parts.told(queue)}?"
+    if which.task is not None:
+        names = {name for task in await inspector.tasks() for name in (task.name, parts.short_task(task.name))}
+        close = [] if which.task in names else get_close_matches(which.task, sorted(names), n=1, cutoff=0.6)
+        if close:
+            return found, f"no task is named {parts.told(which.task)!r}; did you mean {parts.told(close[0])}?"
+    return found, None
 
 
 def again(which: JobFilter, *, limit: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from aiotq import probes
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.operate import options
-from aiotq.cli.operate.reach import Where, app_of, away, hint, lost, reachable, warnings_said
+from aiotq.cli.operate.reach import Where, app_of, away, hint, lost, reachable, say_json, warnings_said
 from aiotq.cli.options import LOOPBACK, port
 from aiotq.store import cause
 
@@ -57,7 +57,7 @@ Host = Annotated[
         text=f"At this address of the machine ({LOOPBACK}); 0.0.0.0 where Prometheus asks from outside a container.",
     ),
 ]
-Once = Annotated[bool, options.option("--once", group=_SERVE, text="Print the page and end.")]
+Once = Annotated[bool, options.option("--once", group=_SERVE, text="Print the page and end. So does --json.")]
 
 
 def metrics(
@@ -68,9 +68,10 @@ def metrics(
     url: options.Url = None,
     namespace: options.Namespace = None,
     app: options.AppName = None,
+    as_json: options.AsJson = False,
 ) -> int:
     """Serve them, or print them."""
-    where = Where(url=url, namespace=namespace, target=app)
+    where, once = Where(url=url, namespace=namespace, target=app, as_json=as_json), once or as_json
     try:
         from aiotq.contrib.exporter import Exporter  # noqa: PLC0415  an extra
     except ImportError as error:
@@ -90,17 +91,28 @@ def metrics(
     with warnings_said():
         if not once:
             return asyncio.run(_serve(found, exporter, host, port))
-        body = asyncio.run(_once(found, exporter))
+        page, samples = asyncio.run(_once(found, exporter))
     if problems:
         raise away(where, lost(problems[0], source))
-    sys.stdout.write(body)
-    sys.stdout.flush()
+    if as_json:
+        say_json(samples)
+    else:
+        sys.stdout.write(page)
+        sys.stdout.flush()
     return EXIT_OK
 
 
-async def _once(app: App, exporter: Exporter) -> str:
+async def _once(app: App, exporter: Exporter) -> tuple[str, list[dict[str, object]]]:
+    """As Prometheus gets it, and as plain values."""
+    from aiotq.contrib.exporter import page_of  # noqa: PLC0415  an extra
+
     try:
-        return (await exporter.page())[0].decode()
+        families = await exporter.families()
+        samples = [sample for family in families for sample in family.samples]
+        values: list[dict[str, object]] = [
+            {"name": sample.name, "labels": sample.labels, "value": sample.value} for sample in samples
+        ]
+        return page_of(families)[0].decode(), values
     finally:
         await app._core.close()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 

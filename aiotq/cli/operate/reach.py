@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,7 @@ from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FAILURE, Mistake
 from aiotq.cli.operate.table import Sheet
 from aiotq.cli.text import printable, reason, without_passwords
-from aiotq.errors import StoreError, StoreUnavailable
+from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError
 from aiotq.store import embedded_runs
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ def ask_app(where: Where, app: App, work: Callable[[Inspector], Awaitable[T]]) -
             return asyncio.run(_within(app, work))
     except StoreError as error:
         raise away(where, lost(error, source)) from error
+    except UsageError:
+        raise
+    except AiotqError as error:  # a record that can't be read, say
+        raise away(where, printable(str(error))) from error
 
 
 async def _within(app: App, work: Callable[[Inspector], Awaitable[T]]) -> T:
@@ -77,7 +81,8 @@ def app_of(where: Where) -> App:
         from aiotq.cli.resolve import resolve  # noqa: PLC0415  only --app needs what it loads
 
         try:
-            app = resolve(where.target)
+            with theirs_on_stderr():
+                app = resolve(where.target)
         except Mistake as mistake:
             lines = (line.replace("run: python -m aiotq ", "name it so: --app ") for line in mistake.lines)
             raise Mistake(*lines, detail=mistake.detail, exit_code=mistake.exit_code) from None
@@ -163,6 +168,13 @@ def as_json(value: object) -> str:
     """A value of the inspector as JSON: instants in ISO 8601, bytes in base64."""
     plain: Any = msgspec.to_builtins(value, str_keys=True)
     return json.dumps(plain)
+
+
+@contextmanager
+def theirs_on_stderr() -> Generator[None]:
+    """Within it, what a user's module prints goes to stderr, as stdout is for the answer alone."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 # --- what is logged meanwhile -------------------------------------------------------------------------------------

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from aiotq import checks
-from aiotq.cli.operate import options
+from aiotq.cli.mistake import Mistake
+from aiotq.cli.operate import a_queue, options
 from aiotq.cli.operate.acts import Act, perform
 from aiotq.cli.operate.choice import chosen
-from aiotq.cli.operate.reach import Where
+from aiotq.cli.operate.parts import told
+from aiotq.cli.operate.reach import Where, ask
 
 HELP = """\
 aiotq requeue ID... [--to QUEUE] [options]
@@ -49,6 +51,10 @@ def requeue(
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
     which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
     goal = None if to is None else checks.queue("to", to)
+    if goal is not None and not yes:
+        meant = ask(where, lambda inspector: a_queue.nearest(inspector, goal))
+        if meant is not None:
+            raise Mistake(f"there is no queue {goal!r}", f"did you mean {told(meant)}? --yes makes a new one")
     act = Act(
         verb="requeue",
         done="requeued",

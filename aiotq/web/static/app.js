@@ -22,7 +22,8 @@
     const part = find(id);
     if (!part) return;
     const focused = part.contains(document.activeElement) ? keyOf(document.activeElement) : null;
-    part.innerHTML = html;  // the server's own templates, which escape all that comes from a job
+    // Of the server's own templates, which escape all that comes from a job; what is parsed so runs no script.
+    part.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
     tellLocal(part);
     if (focused) {
       const again = [...part.querySelectorAll("a, button, input, summary")].find((each) => keyOf(each) === focused);
@@ -53,7 +54,9 @@
     on("back", () => {
       clearTimeout(silent);
       away(null);
-      if (document.querySelector("[data-reload-when-back]")) location.reload();
+      // Not at once: where this one page fails while others work, it would load without end.
+      const again = document.querySelector("[data-reload-when-back]");
+      if (again) setTimeout(() => location.reload(), Math.max(0, 4000 - performance.now()));
     });
     on("reload", () => {
       const busy = document.activeElement && document.activeElement.closest("form.inline");
