@@ -360,7 +360,7 @@ async def _an_hour_before(url: str) -> None:
             }
             fields |= {"retried": draw.randrange(60), "w1": done // 2, "w2": done // 3, "w4": done // 8}
             fields |= {"r4": done // 2, "r5": done // 3, f"r{6 + draw.randrange(3)}": done // 8}
-            await raw.hset(f"{{shop}}:stats:m:{minute}", mapping=fields)
+            await raw.hset(f"{{shop}}:stats:m:{minute}", mapping={**fields})
             await raw.expire(f"{{shop}}:stats:m:{minute}", 10_000)
 
 
