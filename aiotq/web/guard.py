@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 
 from aiotq.web import cookies
@@ -95,6 +96,8 @@ class Guard:
         try:
             answer = await self._checked(scope, receive, visit)
             await (answer or self._inner)(scope, receive, told)
+        except ClientDisconnect:
+            return
         except Exception as error:
             if begun:
                 raise

@@ -38,7 +38,7 @@ RUNS = {"eval", "exec", "compile", "__import__"}
 # Who may make code or a module of a name, and of whose. Nothing of it comes from Redis.
 ALLOWED = {
     ("aiotq/annotations.py", "compile"): "the text of an annotation in the user's own source: only its names are read",
-    ("aiotq/cli/main.py", "import_module"): "a command of this package, from a table of their modules",
+    ("aiotq/cli/main.py", "import_module"): "the module of a command, from a table in the code",
     ("aiotq/cli/resolve.py", "import_module"): "what the command line names",
     ("aiotq/worker/child.py", "import_module"): "the module of a task in the worker's registry, from a decorator",
 }
