@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from operator import mul
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -27,6 +28,8 @@ MAX_FAILING = 200  # kinds of failures between two tallies
 MAX_TEXT = 200  # characters of an error's type, and of its message
 OTHER = "(other)"
 _BOUNDS_S = tuple(bound_ms / 1000 for bound_ms in BOUNDS_MS)
+_FINE_MS = 1_000
+_SHORT = [bound_ms for bound_ms in BOUNDS_MS if bound_ms <= _FINE_MS]
 
 _COUNTED_AS: Mapping[type, str] = {
     Succeeded: "succeeded",
@@ -45,8 +48,9 @@ class Meter:
 
     def __init__(self) -> None:
         self._kinds = dict.fromkeys(_COUNTED_AS.values(), 0)
-        self._waited, self._ran = [0] * (len(BOUNDS_MS) + 1), [0] * (len(BOUNDS_MS) + 1)
-        self._waited_ms = self._ran_ms = 0.0
+        self._waited = [0] * (_FINE_MS + 1)  # by the millisecond: a bucket each would cost as much as all the rest
+        self._waited_long, self._ran = [0] * (len(BOUNDS_MS) + 1), [0] * (len(BOUNDS_MS) + 1)
+        self._waited_long_ms, self._ran_ms = 0, 0.0
         self._queues: dict[str, int] = {}  # jobs that ended in it
         self._tasks: dict[str, list[float]] = {}
         self._unknown = 0  # of these, tasks that this worker does not know
@@ -56,45 +60,48 @@ class Meter:
     # --- on the worker's loop -------------------------------------------------------------------------------------
 
     def started(self, held: Held) -> None:
-        """An attempt begins."""
+        """An attempt begins. Cost: 0.3 µs."""
         record, started_ms = held.record, held.started_ms
         if record is None or started_ms is None:
             return
         doc = record.doc
         waited_ms = started_ms - (doc.due_ms or record.enqueued_ms + (doc.delay_ms or 0))
-        self._waited[bisect_left(BOUNDS_MS, waited_ms)] += 1
-        if waited_ms > 0:  # else the clocks differ a little
-            self._waited_ms += waited_ms
+        if 0 <= waited_ms <= _FINE_MS:
+            self._waited[waited_ms] += 1
+        elif waited_ms < 0:  # the clocks differ a little
+            self._waited[0] += 1
+        else:
+            self._waited_long[bisect_left(BOUNDS_MS, waited_ms)] += 1
+            self._waited_long_ms += waited_ms
 
     def decided(self, jobs: Sequence[Held], now_s: float) -> None:
         """They have their outcomes. now_s: monotonic.
 
-        Cost: 0.2 µs a success beside others of its task, 1 µs else.
+        Jobs that were claimed together mostly began and end together: 0.1 µs each, and 1 µs for all of them.
         """
-        ran, first, task, queue, count, total_s = self._ran, None, None, "", 0, 0.0
+        first, task, queue, started_s, count = None, None, "", 0.0, 0
         for held in jobs:
             if type(held.outcome) is not Succeeded:
                 self._other(held, now_s)
                 continue
-            took_s = now_s - held.started_s
-            ran[bisect_left(_BOUNDS_S, took_s)] += 1
-            if held.task is not task or held.queue != queue:
+            if held.started_s != started_s or held.task is not task or held.queue != queue:
                 if first is not None:
-                    self._succeeded(first, count, total_s)
-                first, task, queue, count, total_s = held, held.task, held.queue, 0, 0.0
+                    self._succeeded(first, count, now_s - started_s)
+                first, task, queue, started_s, count = held, held.task, held.queue, held.started_s, 0
             count += 1
-            total_s += took_s
         if first is not None:
-            self._succeeded(first, count, total_s)
+            self._succeeded(first, count, now_s - started_s)
 
     def _succeeded(self, held: Held, count: int, took_s: float) -> None:
-        """So many of one task, in one queue."""
+        """So many of one task, in one queue, that took so long each."""
+        total_ms = took_s * count * 1000
+        self._ran[bisect_left(_BOUNDS_S, took_s)] += count
+        self._ran_ms += total_ms
         self._kinds["succeeded"] += count
         self._queues[held.queue] = self._queues.get(held.queue, 0) + count
         row = self._tasks.get(held.name) or self._row(held)
         row[0] += count
-        row[_MS] += took_s * 1000
-        self._ran_ms += took_s * 1000
+        row[_MS] += total_ms
 
     def void(self, held: Held) -> None:
         """What was counted of it does not count: it was another worker's by then."""
@@ -160,11 +167,16 @@ class Meter:
 
     def counters(self) -> dict[str, int]:
         """All so far, by the names that the store has for them."""
-        waited, ran, found = self._waited.copy(), self._ran.copy(), self._kinds.copy()
+        fine, waited, found = self._waited.copy(), self._waited_long.copy(), self._kinds.copy()
+        begin = 0
+        for index, bound_ms in enumerate(_SHORT):
+            waited[index] += sum(fine[begin : bound_ms + 1])
+            begin = bound_ms + 1
         found["started"] = sum(waited)
-        for kind, buckets, total_ms in (("w", waited, self._waited_ms), ("r", ran, self._ran_ms)):
+        found["wt"] = self._waited_long_ms + sum(map(mul, fine, range(len(fine))))
+        found["rt"] = int(self._ran_ms)
+        for kind, buckets in (("w", waited), ("r", self._ran.copy())):
             found.update((f"{kind}{index}", number) for index, number in enumerate(buckets))
-            found[f"{kind}t"] = int(total_ms)
         found.update((f"q:{queue}", number) for queue, number in self._queues.copy().items())
         for name, row in self._tasks.copy().items():
             found.update((f"t:{how}:{name}", int(number)) for how, number in zip(_ROW, row, strict=False))

@@ -231,8 +231,11 @@ async def test_who_is_killed_in_the_middle_leaves_each_job_whole_and_the_rest_to
 
     assert set((await places(bench)).values()) <= {1}
     waiting = [await job.status() for job in jobs].count(JobStatus.QUEUED)
-    again = await (shop.inspect.purge("runs") if act == "purge" else getattr(shop.inspect, act)(JobFilter()))
-    assert (again if act == "purge" else again.done) == waiting
+    if act == "purge":
+        again = await shop.inspect.purge("runs")
+    else:
+        again = (await getattr(shop.inspect, act)(JobFilter())).done
+    assert again == waiting
 
 
 # --- rights

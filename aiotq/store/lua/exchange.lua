@@ -26,12 +26,13 @@ begin()
 
 -- 1. Outcomes, each behind the fence: whoever removes the ticket from `active` owns it.
 local stored, back, was, buried = {}, {}, {}, 0
-local ends = {} -- the state and id of each job that has ended
+local ends, n_ends = {}, 0 -- the state and id of each job that has ended
 local adrift = {} -- by ticket: out of `active`, and its outcome not stored
 local function store_end(job_id, record, ttl_ms)
   if marks then forget(job_id) end
   if not call('SET', jobs .. job_id, record, 'XX', 'PX', ttl_ms) then return false end
-  ends[#ends + 1] = sub(record, 2, 2) .. job_id
+  n_ends = n_ends + 1
+  ends[n_ends] = sub(record, 2, 2) .. job_id
   if heard then publish('done:' .. job_id, #record <= LARGE and record or '') end
   return true
 end
