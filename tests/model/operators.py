@@ -27,7 +27,7 @@ def discard(model: Model, wanted: Discarding) -> bool:
 
 
 def take(
-    model: Model, line: str, endings: Sequence[Ending], *, leave: int, limit: int, generation: str
+    model: Model, line: str, endings: Sequence[Ending], *, leave: int, limit: int, generation: str, now_ms: int
 ) -> tuple[int, int]:
     model._begin()
     wanted = {one.ticket: one for one in endings}
@@ -46,6 +46,13 @@ def take(
     model.lines.pop(line, None)
     if left:
         model.lines[line] = left
+    else:  # the last ones of the line only: a million would wash out all others
+        for text in (text for text, verdict in zip(waiting[leave:], said, strict=False) if verdict == "ends"):
+            job_id = parse_ticket(text).job_id
+            model._remember(model.records[job_id], job_id)
+    if "ends" in said:
+        model._count("cancelled", now_ms, said.count("ends"))
+        model._count(f"q:{line.partition(':')[0]}", now_ms, said.count("ends"))
     before = [header(model.records.get(parse_ticket(text).job_id)) for text in wanted]
     return said.count("ends") + before.count(("c", generation)), said.count("stale")
 

@@ -101,6 +101,8 @@ class People(Life):
                 line, endings, leave=leave, limit=limit, generation=generation, now_ms=self.now_ms
             )
         )
-        wanted = operators.take(self.model, line, endings, leave=leave, limit=limit, generation=generation)
+        wanted = operators.take(
+            self.model, line, endings, leave=leave, limit=limit, generation=generation, now_ms=self.now_ms
+        )
         assert got == wanted
         self.pair.agree()

@@ -130,7 +130,7 @@ class Pair:
             minute: {name: int(number) for name, number in found.items() if name != "folded"}
             for minute, found in minutes.items()
         }
-        assert counted == self.model.minutes
+        assert counted == self.model.minutes, (counted, self.model.minutes)
         for minute in {minute for minute, found in minutes.items() if "folded" in found} - self.folded:
             self.folded.add(minute)  # as it is now: what comes later, since the clock has stepped back, is not added
             self.hours.setdefault(minute // 60, Counter()).update(self.model.minutes[minute])
