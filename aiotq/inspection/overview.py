@@ -18,7 +18,7 @@ from aiotq.inspection.signs import LATELY_MIN, Signs, Stranger
 from aiotq.inspection.values import Overview, Period
 from aiotq.inspection.vitals import vitals
 from aiotq.job import JobStatus
-from aiotq.record import header
+from aiotq.record import WAITING, header
 from aiotq.shown import instant
 
 if TYPE_CHECKING:
@@ -68,7 +68,12 @@ async def overview(desk: Desk) -> Overview:
         dead=dead,
         dead_lately=await operator.number("dead", str(since_ms), "+inf"),
         poison=await _poison(desk, house, dead_seen),
-        strangers=_strangers(desk, [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)], failures, house.now_ms),
+        strangers=_strangers(
+            desk,
+            [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)],
+            failures,
+            put_back=await _put_back(desk, failures, house.now_ms),
+        ),
         aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
     )
     findings = diagnose(signs)
@@ -150,7 +155,25 @@ def _generation(peek: Peek | None) -> str | None:
 # --- unknown tasks ----------------------------------------------------------------------------------------------
 
 
-def _strangers(desk: Desk, seen: Iterable[Seen], failures: Iterable[FailureGroup], now_ms: int) -> tuple[Stranger, ...]:
+async def _put_back(desk: Desk, failures: Iterable[FailureGroup], now_ms: int) -> set[str]:
+    """Tasks of which a worker has put a job back lately that still waits: it may be too far back in the schedule."""
+    since = instant(now_ms - PUT_BACK_MS)
+    said = [one for one in failures if one.error == UNKNOWN_ERROR and one.last_at >= since][:SUSPECTS]
+    said = [one for one in said if checks.JOB_ID.fullmatch(one.job_id)]
+    peeks = await desk.operator.peek([one.job_id for one in said])
+    return {one.task for one, peek in zip(said, peeks, strict=True) if _waits(peek)}
+
+
+def _waits(peek: Peek | None) -> bool:
+    try:
+        return peek is not None and header(peek.data)[1] == WAITING
+    except InvalidRecord:
+        return False
+
+
+def _strangers(
+    desk: Desk, seen: Iterable[Seen], failures: Iterable[FailureGroup], *, put_back: Iterable[str]
+) -> tuple[Stranger, ...]:
     """Tasks that jobs name and no worker knew: it has put them back, or they died of it."""
     registry = desk.core.registry
     said = {group.task: group for group in failures if group.error == UNKNOWN_ERROR}
@@ -161,10 +184,9 @@ def _strangers(desk: Desk, seen: Iterable[Seen], failures: Iterable[FailureGroup
             continue
         if doc.unknown is not None or doc.reason == UNKNOWN or registry.nearest(doc.task):
             found.setdefault(doc.task, []).append(one.summary.id)
-    since = instant(now_ms - PUT_BACK_MS)
-    for task, group in said.items():  # too far back in the schedule to be seen
-        if group.last_at >= since and task not in registry:
-            found.setdefault(task, [group.job_id])
+    for task in put_back:
+        if task not in registry:
+            found.setdefault(task, [said[task].job_id])
     strangers = [
         Stranger(task=task, count=len(ids), job_id=ids[0], nearest=_nearest(registry, task, said.get(task)))
         for task, ids in found.items()
