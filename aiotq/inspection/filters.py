@@ -12,7 +12,7 @@ from aiotq.job import JobStatus
 if TYPE_CHECKING:
     from aiotq.document import Document
     from aiotq.inspection.places import Entry
-    from aiotq.inspection.seen import Seen
+    from aiotq.inspection.values import JobSummary
 
 LONGEST = 500  # characters of what is looked for
 
@@ -55,17 +55,15 @@ def takes(wanted: JobFilter, doc: Document) -> bool:
     return wanted.error is None or _has_error(doc, wanted.error)
 
 
-def matches(wanted: JobFilter, seen: Seen) -> bool:
-    """Whether it takes that job."""
-    job = seen.summary
+def matches(wanted: JobFilter, job: JobSummary, doc: Document | None) -> bool:
+    """Whether it takes that job. doc: as far as its record can be read."""
     if wanted.status is not None and job.status is not wanted.status:
         return False
     if wanted.queue is not None and job.queue != wanted.queue:
         return False
     if wanted.task is not None and not of_task(job.task, wanted.task):
         return False
-    known = seen.record or seen.partial
-    if wanted.error is not None and (known is None or not _has_error(known.doc, wanted.error)):
+    if wanted.error is not None and (doc is None or not _has_error(doc, wanted.error)):
         return False
     when = job.finished_at if job.status.ended else job.enqueued_at
     if wanted.since is not None and (when is None or when < wanted.since):

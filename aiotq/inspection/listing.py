@@ -76,7 +76,7 @@ async def _page(
                 for entry in some:
                     looked, at = looked + 1, entry.at
                     one = seen.get(entry.at)
-                    if one is not None and one.summary.id not in found and filters.matches(wanted, one):
+                    if one is not None and one.summary.id not in found and one.matches(wanted):
                         found[one.summary.id] = one
                         if len(found) == limit:
                             return await _made(operator, found, looked, _told(section, at))
@@ -145,7 +145,7 @@ async def walk(desk: Desk, wanted: JobFilter) -> AsyncIterator[tuple[Sequence[Se
             worth = [entry for entry in entries if filters.may_match(wanted, entry)]
             for first in range(0, len(worth), AT_ONCE):
                 seen = await look(desk, worth[first : first + AT_ONCE], now_ms=now_ms, wanted=wanted)
-                yield [one for one in seen.values() if filters.matches(wanted, one)], 0
+                yield [one for one in seen.values() if one.matches(wanted)], 0
             yield (), len(entries)
 
 

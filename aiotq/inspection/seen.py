@@ -37,6 +37,11 @@ class Seen(Struct, frozen=True, kw_only=True):
     partial: Record | None = None  # of a large one, what its beginning and its end say: no arguments, no result
     ready_ms: int | None = None  # of one that waits: since when it could have been run
 
+    def matches(self, wanted: JobFilter) -> bool:
+        """Whether a filter takes it."""
+        known = self.record or self.partial
+        return filters.matches(wanted, self.summary, None if known is None else known.doc)
+
 
 def see(desk: Desk, entry: Entry, peek: Peek | None, *, now_ms: int, wanted: JobFilter | None = None) -> Seen | None:
     """None: it is not there any more: its record has gone or moved on, and what lies there is stale.

@@ -54,7 +54,7 @@ async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
             worth = [entry for entry in entries if filters.may_match(wanted, entry) and entry.status in place.holds]
             seen = (await look(desk, worth, now_ms=began_ms)).values()
             whole = [await _whole(desk, one, now_ms=began_ms) for one in seen if _enqueued_ms(one) <= began_ms]
-            jobs = [one for one in whole if one is not None and filters.matches(wanted, one)]
+            jobs = [one for one in whole if one is not None and one.matches(wanted)]
             yield Chunk(jobs=jobs, looked=len(entries))
 
 

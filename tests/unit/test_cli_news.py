@@ -7,7 +7,7 @@ import pytest
 from aiotq.cli.lines import Layout
 from aiotq.cli.look import Look
 from aiotq.cli.operate.news import News, happened
-from aiotq.cli.operate.tail import lines_of, wanted
+from aiotq.cli.operate.tail import MOST, in_sight, lines_of, overflowed, wanted
 from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
 from tests.unit.overviews import a_summary, ago, text
@@ -115,3 +115,14 @@ def test_it_looks_as_a_workers_console_does():
         "▶ send_mail  a1f9c2  waited 10 s",
         "☠ send_mail  a1f9c2  ValueError: no Bobs  gave up after 1 attempt",
     ]
+
+
+def test_more_than_is_looked_at_is_said_where_a_full_page_is_all_news():
+    news = News()
+    told(news)
+    full = [a_summary(id=f"{number:032x}") for number in range(MOST)]
+    pages = [full, [], [], []]
+    new = news.look(in_sight(pages))
+    assert overflowed(pages, new)
+    assert not overflowed([full[1:], [], [], []], new)  # there was room for more
+    assert not overflowed(pages, news.look(in_sight(pages)))  # nothing of it is new

@@ -32,7 +32,7 @@ from aiotq.inspection.values import JobFilter
 from aiotq.job import ErrorInfo, JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from aiotq.app import App
     from aiotq.cli.look import Line, Paper
@@ -86,28 +86,41 @@ def tail(
 async def _follow(where: Where, app: App, source: Source, which: JobFilter, *, every_s: float) -> None:
     async with app:
         inspector, news, teller = app.inspect.acting(by=signature()), News(), _Teller(where)
-        seen = await _look(inspector, which)
-        news.look(seen)
+        news.look(in_sight(await _look(inspector, which)))
         hint(f"watching {source}; Ctrl-C ends")
         while True:
             await asyncio.sleep(every_s)
             try:
-                seen = await _look(inspector, which)
+                pages = await _look(inspector, which)
             except StoreError as error:
                 teller.down(lost(error, source))
                 continue
             teller.up()
-            teller.tell(news.look(seen), which)
+            new = news.look(in_sight(pages))
+            teller.tell(new, which)
+            if overflowed(pages, new):
+                teller.left_out()
 
 
-async def _look(inspector: Inspector, which: JobFilter) -> list[JobSummary]:
-    """What is in sight: what ended last, what runs, what waits to run again, what came last."""
-    pages = [await inspector.ended(limit=MOST)]
+async def _look(inspector: Inspector, which: JobFilter) -> list[Sequence[JobSummary]]:
+    """What ended last, what runs, what waits to run again, what came last."""
+    pages: list[Sequence[JobSummary]] = [await inspector.ended(limit=MOST)]
     for status in (JobStatus.RUNNING, JobStatus.SCHEDULED, JobStatus.QUEUED):
         wanted = JobFilter(status=status, queue=which.queue)
         pages.append((await inspector.jobs(wanted, limit=MOST)).items)
+    return pages
+
+
+def in_sight(pages: Sequence[Sequence[JobSummary]]) -> list[JobSummary]:
+    """Each job once."""
     by_id = {job.id: job for page in reversed(pages) for job in page}  # it may have moved on meanwhile: the last counts
     return list(by_id.values())
+
+
+def overflowed(pages: Iterable[Sequence[JobSummary]], new: Iterable[Happened]) -> bool:
+    """Whether more has happened than was looked at: a page is full, and all of it is news."""
+    ids = {one.job.id for one in new}
+    return any(len(page) == MOST and all(job.id in ids for job in page) for page in pages)
 
 
 class _Teller:
@@ -130,6 +143,12 @@ class _Teller:
         if self._down_s is not None:
             self._said("store_up", f"connected again after {duration(time.monotonic() - self._down_s)}", "green")
             self._down_s = None
+
+    def left_out(self) -> None:
+        """Not all that has happened was told."""
+        self._said(
+            "left_out", f"more happened than the {MOST} of each kind that are looked at: some is left out", "dim"
+        )
 
     def _said(self, event: str, line: str, style: str) -> None:
         if self._where.as_json:
