@@ -13,7 +13,7 @@ from aiotq import record, shown
 from aiotq.document import outliving
 from aiotq.errors import AiotqError, InvalidRecord, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
 from aiotq.inspection import notes
-from aiotq.job import ErrorInfo, JobStatus
+from aiotq.job import SUSPECT_FROM, ErrorInfo, JobStatus
 from aiotq.job import lines as job_lines
 from aiotq.limits import MAX_BESIDE, refuse_hostile
 from aiotq.retry import seconds
@@ -38,7 +38,6 @@ T = TypeVar("T")
 LOOK_AGAIN_S = 30.0
 LOOK_S = 1.0  # how long the first look, and the one that explains a time-out, may take
 TRIES = 20  # how often a job is read again that changed between two reads
-SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
 
 
 class Job(Generic[R_co]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from aiotq import record as records
 from aiotq.document import LEAST_TTL_MS, outliving
 from aiotq.errors import InvalidRecord
-from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, SUSPECT, JobStatus, line, lines
+from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, SUSPECT, SUSPECT_FROM, JobStatus, line, lines
 from aiotq.signing import Signer, looks_signed, unsigned
 from aiotq.store.contract import Replacement
 from aiotq.store.inspection import Discarding
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from aiotq.record import Record
     from aiotq.store.contract import Place
 
-SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
 DISCARDED, PURGED, UNREADABLE = "discarded", "purged", "(unreadable)"
 _TASK = re.compile(rb'\A\{"t":"([^"\\]{1,200})"')
 

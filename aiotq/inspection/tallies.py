@@ -58,14 +58,14 @@ async def counts(desk: Desk, period: Period, *, last: int) -> tuple[Counts, ...]
     names = [*_ENDS, *_TIMES, *(f"e:{name}" for name in (*await operator.queue_names(), OTHER))]
     rows = [Counter(row) for row in await operator.fields([f"{key}{number}" for number in numbers], names)]
     if period is not Period.MINUTE:
-        for minute, row in (await _unfolded(operator, await operator.now_ms() // MINUTE_MS)).items():
+        for minute, row in (await unfolded(operator, await operator.now_ms() // MINUTE_MS)).items():
             index = minute * MINUTE_MS // length_ms - numbers[0]
             if 0 <= index < last:
                 rows[index].update({name: row[name] for name in names if name in row})
     return tuple(_counts(number * length_ms, row) for number, row in zip(numbers, rows, strict=True))
 
 
-async def _unfolded(operator: Operator, minute: int) -> Mapping[int, Mapping[str, int]]:
+async def unfolded(operator: Operator, minute: int) -> Mapping[int, Mapping[str, int]]:
     """By number, the minutes that have not been counted in their hours and days yet; the running one is one of them."""
     numbers = range(minute - _MOST[Period.MINUTE] + 1, minute + 1)
     marks = await operator.fields([f"stats:m:{number}" for number in numbers], [FOLDED])
@@ -78,13 +78,14 @@ def _counts(start_ms: int, row: Mapping[str, int]) -> Counts:
     return Counts(
         start=instant(start_ms),
         enqueued=sum(number for name, number in row.items() if name.startswith("e:")),
-        waited=_histogram(row, "w"),
-        ran=_histogram(row, "r"),
+        waited=histogram(row, "w"),
+        ran=histogram(row, "r"),
         **{name: row.get(name, 0) for name in _ENDS},
     )
 
 
-def _histogram(row: Mapping[str, int], kind: str) -> Histogram:
+def histogram(row: Mapping[str, int], kind: str) -> Histogram:
+    """By the fields `w0`, `w1`, ... and `wt` (how long jobs waited), or `r0`, ... (how long they ran)."""
     buckets = tuple(row.get(f"{kind}{index}", 0) for index in _BUCKETS)
     return Histogram(counts=buckets, total_s=row.get(f"{kind}t", 0) / 1000)
 
@@ -107,7 +108,7 @@ async def tasks(desk: Desk, *, hours: int) -> tuple[TaskInfo, ...]:
     now_ms = await operator.now_ms()
     if hours == 1:
         return of_tasks(desk, await _last(operator, "stats:m:", now_ms // MINUTE_MS, 60))
-    minutes = await _unfolded(operator, now_ms // MINUTE_MS)
+    minutes = await unfolded(operator, now_ms // MINUTE_MS)
     return of_tasks(desk, [*await _last(operator, "stats:h:", now_ms // HOUR_MS, hours), *minutes.values()])
 
 
