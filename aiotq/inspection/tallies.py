@@ -10,6 +10,7 @@ import msgspec
 from aiotq import checks
 from aiotq.errors import UsageError
 from aiotq.inspection.values import BOUNDS_MS, Counts, FailureGroup, Histogram, Period, TaskInfo
+from aiotq.inspection.vitals import number as whole
 from aiotq.shown import instant
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _group(name: str, data: bytes, now_ms: int, hours: int) -> FailureGroup | No
         task=task,
         error=error,
         message=failure.message[:MOST_MESSAGE],
-        count=sum(n for hour, n in failure.hours.items() if hour.isdigit() and int(hour) >= since) or failure.n,
+        count=sum(n for hour, n in failure.hours.items() if whole(hour) >= since) or failure.n,
         last_at=instant(failure.at),
         job_id=failure.id,
         dead=failure.dead,

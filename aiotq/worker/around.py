@@ -84,6 +84,8 @@ class Around:
         if held.why is not None:  # cancelled while a middleware waited: it is not started
             raise asyncio.CancelledError
         held.outside = False
+        value: Any = None
+        raised: BaseException | None = None
         try:
             if held.pooled:
                 value = await self._in_process(job)
@@ -94,9 +96,14 @@ class Around:
         except Escaped as escaped:
             if isinstance(escaped.error, StopIteration):  # no coroutine lets one through
                 raise
-            raise escaped.error from None
+            raised = escaped.error
         finally:
             held.outside = True
+        if raised is not None:
+            try:
+                raise raised  # out here, where it keeps the cause that it had
+            finally:
+                del raised  # else it would hold itself, by this frame
         refuse_late(held)  # so that the middlewares see what it comes to
         return value
 

@@ -157,7 +157,10 @@ async def test_tasks_and_failures_are_those_of_the_hours_asked_for(
     failure = {"n": 9, "at": now - 5_000, "id": "j1", "message": "no", "dead": True, "hours": {str(hour): 4, "1": 5}}
     old = failure | {"at": now - 5 * HOUR_MS, "hours": {str(hour - 5): 2}}
     hostile = {"a\0b": b"{", "c": b"[]", "d\0e": json.dumps(failure | {"at": -5}), "f\0\xff": b"\xff"}
+    odd = failure | {"n": 1, "message": "odd", "hours": {"²": 8, "9" * 5_000: 8, str(hour): 1}}
     rows = {"shop:send\0ValueError": json.dumps(failure), "shop:send\0KeyError": json.dumps(old), **hostile}
+    await put(raw, f"{prefix}failures", {"a\0b": json.dumps(odd)})
+    assert [(group.message, group.count) for group in await look.failures()] == [("odd", 1)]
     await put(raw, f"{prefix}failures", rows)
     [one] = await look.failures()
     assert (one.task, one.error, one.message, one.count, one.job_id, one.dead) == (

@@ -105,6 +105,35 @@ async def test_what_a_middleware_raises_is_what_the_job_comes_to(app: App) -> No
     assert (await refused.info()).reason == "rejected"
 
 
+@pytest.mark.parametrize("where_it_runs", ["loop", "thread"])
+async def test_what_the_function_raises_comes_with_its_cause(app: App, where_it_runs: str) -> None:
+    seen: list[tuple[BaseException | None, BaseException | None]] = []
+
+    async def watch(job: Incoming, call: RunNext) -> Any:
+        try:
+            return await call(job)
+        except LookupError as error:
+            seen.append((error.__cause__, error.__context__))
+            raise
+
+    app.add_middleware(Around(run=watch))
+
+    def in_a_thread() -> None:
+        try:
+            raise ValueError("first")
+        except ValueError as error:
+            raise LookupError("then") from error
+
+    async def on_the_loop() -> None:
+        in_a_thread()
+
+    fails: Any = app.task(in_a_thread if where_it_runs == "thread" else on_the_loop, name="fails", retries=0)
+    async with app.worker():
+        with pytest.raises(JobFailed, match="LookupError: then"):
+            await (await fails.delay()).result(timeout=10)
+    assert [(repr(cause), repr(context)) for cause, context in seen] == [("ValueError('first')", "ValueError('first')")]
+
+
 async def test_the_function_may_be_run_again_within_an_attempt_or_not_at_all(app: App) -> None:
     ran: list[int] = []
 
