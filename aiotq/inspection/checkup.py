@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from aiotq.errors import StoreError
+from aiotq.inspection import words
 from aiotq.inspection.machine import persistence, refusal
 from aiotq.inspection.values import Check, Severity
 from aiotq.inspection.vitals import number
@@ -96,8 +97,9 @@ def _version(told: Told) -> Iterator[Check]:
 
 
 def _writes(told: Told, url: str) -> Iterator[Check]:
+    more = words.roomy(number(told.info.get("maxmemory")), number(told.info.get("used_memory")))
     cures = {
-        "OOM": ("its memory is full: it refuses every new job", "CONFIG SET maxmemory <more>, or purge a queue"),
+        "OOM": ("its memory is full: it refuses every new job", f"CONFIG SET maxmemory {more}, or purge a queue"),
         "READONLY": (f"{url} is a read-only replica", "point AIOTQ_URL at its primary (ROLE names it)"),
         "LOADING": ("it is loading its data", "wait"),
         "MISCONF": ("it can't save to its disk, and refuses every write", "look at its log and its disk; then BGSAVE"),
@@ -132,7 +134,7 @@ def _memory(told: Told) -> Iterator[Check]:
         yield _check("memory", what, f"CONFIG SET maxmemory {half}mb", Severity.NOTE)
     elif used >= NEARLY * limit:
         what = f"{_mib(used)} of {_mib(limit)} in use ({used / limit:.0%})"
-        yield _check("memory", what, f"CONFIG SET maxmemory {limit * 2 >> 20}mb")
+        yield _check("memory", what, f"CONFIG SET maxmemory {words.roomy(limit, used)}")
     else:
         yield _check("memory", f"{_mib(used)} of {_mib(limit)} in use ({used / limit:.0%})")
 

@@ -47,10 +47,11 @@ def server_refuses(signs: Signs) -> Iterator[Finding]:
     """It takes no writes."""
     server = signs.server
     used = f"{words.size(server.memory or 0)} of {words.size(server.memory_limit or 0)}"
+    more = words.roomy(server.memory_limit, server.memory)
     said = {
         "OOM": (
             f"{server.kind} is full: it uses {used} (maxmemory), and refuses every new job (OOM)",
-            f"redis-cli CONFIG SET maxmemory {words.twice(server.memory_limit)}; or: aiotq queues, aiotq purge QUEUE",
+            f"redis-cli CONFIG SET maxmemory {more}; or: aiotq queues, aiotq purge QUEUE",
         ),
         "READONLY": (
             f"{server.url} is a read-only replica: nothing can be enqueued, run or stored there",
@@ -72,16 +73,14 @@ def server_refuses(signs: Signs) -> Iterator[Finding]:
 def server_fills(signs: Signs) -> Iterator[Finding]:
     """It will be full soon."""
     server = signs.server
-    if signs.refusal or not server.memory or not server.memory_limit:
-        return
-    share = server.memory / server.memory_limit
-    if share >= NEARLY_FULL and server.policy in (None, "noeviction"):
-        used = f"{words.size(server.memory)} of {words.size(server.memory_limit)}"
+    share = (server.memory or 0) / (server.memory_limit or float("inf"))
+    if not signs.refusal and share >= NEARLY_FULL and server.policy in (None, "noeviction"):
+        used = f"{words.size(server.memory or 0)} of {words.size(server.memory_limit or 0)}"
         yield _finding(
             Severity.WARNING,
             "server_nearly_full",
             f"{server.kind} is nearly full: it uses {used} (maxmemory, {share:.0%}); full, it refuses every new job",
-            f"redis-cli CONFIG SET maxmemory {words.twice(server.memory_limit)}",
+            f"redis-cli CONFIG SET maxmemory {words.roomy(server.memory_limit, server.memory)}",
             kind="server",
         )
 

@@ -26,9 +26,9 @@ def size(number: int) -> str:
     return f"{number} bytes"
 
 
-def twice(limit: int | None) -> str:
-    """Twice of what it is, as CONFIG SET takes it."""
-    return f"{max(1, (limit or 0) * 2 >> 20)}mb"
+def roomy(limit: int | None, used: int | None) -> str:
+    """Twice of what a server may take, or of what it has taken if that is more, as CONFIG SET takes it."""
+    return f"{max(1, -(-2 * max(limit or 0, used or 0) >> 20))}mb"
 
 
 def short(job_id: str) -> str:

@@ -44,7 +44,7 @@ CASES: list[tuple[Told, str, Severity, str | None]] = [
     (told({"role": "slave"}), "writes", Severity.CRITICAL, "point AIOTQ_URL at its primary"),
     (told({"maxmemory_policy": "allkeys-lru"}), "maxmemory-policy", Severity.CRITICAL,
      "CONFIG SET maxmemory-policy noeviction"),
-    (told({"used_memory": "95000000"}), "memory", Severity.WARNING, "CONFIG SET maxmemory 190mb"),
+    (told({"used_memory": "95000000"}), "memory", Severity.WARNING, "CONFIG SET maxmemory 191mb"),
     (told({"maxmemory": "0", "total_system_memory": str(8 << 30)}), "memory", Severity.NOTE, "maxmemory 4096mb"),
     (told(), "memory", Severity.OK, None),
     (told({"aof_enabled": "0"}, {"save": ""}), "persistence", Severity.CRITICAL, "CONFIG SET appendonly yes"),

@@ -99,6 +99,10 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
         "Valkey is full: it uses 100 MiB of 100 MiB (maxmemory), and refuses every new job (OOM)",
         "redis-cli CONFIG SET maxmemory 200mb",
     ),
+    "redis is over its limit, which was lowered": (
+        {"server": server(memory=250 * MIB + 1, memory_limit=100 * MIB, writable=False), "refusal": "OOM"},
+        Severity.CRITICAL, "server_oom", "it uses 250 MiB of 100 MiB", "redis-cli CONFIG SET maxmemory 501mb",
+    ),
     "redis is nearly full": (
         {"server": server(memory=95 * MIB, memory_limit=100 * MIB)}, Severity.WARNING, "server_nearly_full",
         "95 MiB of 100 MiB (maxmemory, 95%)", "redis-cli CONFIG SET maxmemory 200mb",

@@ -1,0 +1,66 @@
+"""docs/a-night.md in the browser: the overview names each of the five causes, with what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.conftest import CHROMIUM, dashboard
+from tests.browser.test_browser import RENAMED
+from tests.process.night import prepare
+from tests.process.rig import Rig
+
+CAUSES = (
+    r"is full: it uses .* and refuses every new job",
+    r"names the task 'shop:send_mial', which no worker knows; 'shop:send_mail' looks like it",
+    r"worker anna: 1 of its 3 slots holds a job that can't be ended",
+    r"queue mail is paused, and 3 jobs wait in it",
+    r"shop:thumbnail\) has taken its worker down 4 times",
+)
+
+
+@pytest_asyncio.fixture
+async def rig(server_folder: Path, namespace: str) -> AsyncIterator[Rig]:
+    """A rig whose server has not been started."""
+    made = Rig(folder=server_folder, namespace=namespace)
+    yield made
+    await made.close()
+
+
+@pytest.mark.timeout(400)
+async def test_the_overview_names_each_cause_of_a_night(rig: Rig) -> None:
+    from playwright.async_api import async_playwright
+
+    night = await prepare(rig)
+    with dashboard(rig.url, "--namespace", rig.namespace) as address:
+        async with async_playwright() as player:
+            browser = await player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = await browser.new_page(viewport={"width": 1280, "height": 900})
+            await page.goto(f"{address}/")
+            findings = await page.locator("#live-findings").inner_text()
+            for cause in CAUSES:
+                assert re.search(cause, " ".join(findings.split())), findings
+            if folder := os.environ.get("AIOTQ_PICTURES"):
+                await _picture(page, rig, Path(folder) / "night.png")
+            await browser.close()
+    await rig.raw.config_set("maxmemory", "100mb")
+    await night.anna.kill()
+    await rig.forget_worker(night.anna)
+    await rig.stop(night.bob)
+
+
+async def _picture(page: Any, rig: Rig, file: Path) -> None:
+    await page.evaluate(RENAMED, [socket.gethostname(), f"{Path(__file__).parents[2]}/"])
+    await page.evaluate(
+        "name => document.querySelectorAll('header *').forEach((each) => { for (const node of each.childNodes)"
+        " if (node.nodeType === 3) node.textContent = node.textContent.replaceAll(name, 'shop'); })",
+        rig.namespace,
+    )
+    await page.screenshot(path=str(file))
