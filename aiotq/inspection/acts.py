@@ -69,8 +69,7 @@ def decide(wish: Wish, found: Record, place: Place) -> Decision:
 
     place: of a job that has ended, any. Raises UsageError for a record that is signed, where there are no keys.
     """
-    if wish.signer is None and found.doc.signature is not None:  # where there are keys, it has lost it as it was read
-        raise unsigned(found.job_id)
+    _refuse_unsigned(wish, found)
     match wish.act:
         case Act.RETRY:
             return _retry(wish, found)
@@ -80,6 +79,11 @@ def decide(wish: Wish, found: Record, place: Place) -> Decision:
             return _discard(wish, found)
         case Act.PROMOTE | Act.REQUEUE:
             return _put(wish, found, place)
+
+
+def _refuse_unsigned(wish: Wish, found: Record) -> None:
+    if wish.signer is None and found.doc.signature is not None:  # where there are keys, it has lost it as it was read
+        raise unsigned(found.job_id)
 
 
 # --- one job ----------------------------------------------------------------------------------------------------------
@@ -117,13 +121,22 @@ def _cancel(wish: Wish, found: Record, place: Place) -> Decision:
         return Nothing(done=False, why=f"it has {_ended(found)}")
     if place.status is JobStatus.RUNNING:
         return Stop(generation=found.generation, lines=_lines(found))
+    return cancellation(wish, found, lost=place.lost)
+
+
+def cancellation(wish: Wish, found: Record, *, lost: int) -> Replacement:
+    """The record of a job as cancelled, in the place of one that no worker holds. lost: how often its worker vanished.
+
+    Raises as `decide`.
+    """
+    _refuse_unsigned(wish, found)
     doc, ttl_ms = outliving(found.doc, wish.ttl_ms)
     stored = records.cancelled(
         records.with_document(found, doc),
         reason="cancelled",
         generation=wish.generation,
         finished_ms=wish.now_ms,
-        lost=place.lost,
+        lost=lost,
     )
     stored = _signed(found.job_id, stored, wish.signer)
     return Replacement(
