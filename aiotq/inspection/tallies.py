@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aiotq import checks
+from aiotq.document import Count
 from aiotq.errors import UsageError
 from aiotq.inspection.values import BOUNDS_MS, Counts, FailureGroup, Histogram, Period, TaskInfo
 from aiotq.inspection.vitals import number as whole
@@ -35,12 +36,12 @@ MOST_MESSAGE = 200
 class _Failure(msgspec.Struct, frozen=True, gc=False):
     """As a field of `failures` has it."""
 
-    n: int
-    at: int
+    n: Count
+    at: Count
     id: str
     message: str = ""
     dead: bool = False
-    hours: dict[str, int] = {}  # by the hour's number
+    hours: dict[str, Count] = {}  # by the hour's number
 
 
 _failure = msgspec.json.Decoder(_Failure, strict=False)
@@ -162,7 +163,7 @@ def _group(name: str, data: bytes, now_ms: int, hours: int) -> FailureGroup | No
         failure = _failure.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if not 0 <= failure.at <= now_ms + DAY_MS or failure.at < now_ms - hours * HOUR_MS:
+    if failure.at > now_ms + DAY_MS or failure.at < now_ms - hours * HOUR_MS:
         return None
     since = now_ms // HOUR_MS - hours
     task, _, error = name.partition("\0")
