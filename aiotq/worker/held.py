@@ -69,6 +69,11 @@ class Held(Struct, weakref=True, eq=False):
         return self.place == SUSPECT
 
     @property
+    def on_loop(self) -> bool:
+        """Whether it may be what the worker's loop executes now."""
+        return self.outside or not (self.threaded or self.pooled)
+
+    @property
     def in_thread(self) -> bool:
         """Whether it is where nothing can cancel it."""
         return self.threaded and not self.outside

@@ -276,6 +276,6 @@ class Life:
     def _at_fault(self) -> str:
         """For the keeper's thread: the task that blocks the loop now, or those that may be it."""
         current = asyncio.current_task(self._loop)
-        running = [held for held in tuple(self.runner.running) if not (held.threaded or held.pooled)]
+        running = [held for held in tuple(self.runner.running) if held.on_loop]
         names = sorted({held.name for held in running if held.handle is current} or {held.name for held in running})
         return ", ".join(names[:5]) or "something"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,14 @@ import pytest
 from aiotq import App, Middleware, Observer, Reject, Retry, RetryPolicy, current_job
 from aiotq.errors import JobCancelled, JobFailed, QueueFull, StoreUnavailable, UsageError
 from aiotq.job import JobStatus
+from aiotq.worker import keeper
 from tests.worker.kit import Gate, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiotq.hooks import Incoming, Outgoing, RunNext, SendNext
-    from tests.worker.kit import Keys
+    from tests.worker.kit import Events, Keys
 
 AT_ONCE = RetryPolicy(delays=[0])
 
@@ -269,6 +271,36 @@ async def test_a_middleware_that_swallows_a_cancellation_makes_no_success_of_it(
         with pytest.raises(JobCancelled):
             await job.result(timeout=10)
         assert worker.tally["cancelled"] == 1
+
+
+async def test_a_middleware_that_blocks_the_loop_is_said_with_the_task_that_it_runs_for(
+    app: App, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "STILL_BLOCKED_S", 0.8)
+    over = threading.Event()
+
+    async def block(job: Incoming, call: RunNext) -> Any:
+        over.wait(20)
+        return await call(job)
+
+    app.add_middleware(Around(run=block))
+
+    @app.task
+    def resize() -> None: ...
+
+    def end_it() -> None:
+        end_s = time.monotonic() + 20
+        while not events.of("blocked") and time.monotonic() < end_s:
+            time.sleep(0.01)
+        over.set()
+
+    async with app.worker():
+        sent = await resize.delay()
+        watching = threading.Thread(target=end_it)
+        watching.start()
+        await sent.result(timeout=30)
+        watching.join()
+    assert "resize has blocked the event loop for" in events.of("blocked")[0].getMessage()
 
 
 async def test_a_cancelled_job_in_a_thread_tells_the_middleware_when_the_thread_has_returned(app: App) -> None:
