@@ -19,6 +19,7 @@ from aiotq.store.inspection import (
     Line,
     Peek,
 )
+from aiotq.store.notes import MOST_LINES, MOST_PROGRESS
 from aiotq.store.shapes import whole, word, words
 from aiotq.store.verbs import Verbs
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 _CARD = ("label", "host", "pid", "queues", "started", "lease_ms", "vitals")
 _MOST_FIELD = 64 << 10  # bytes of one of them; vitals are the longest
 _MGET = 64  # records of at most SHOWN: 1 MiB
-_NOTES = 200
 _LISTED = 512  # fields up to which a server keeps a hash as a list (hash-max-listpack-entries)
 _LOOK_BACK = 10_000  # tickets of a line among which one is looked for
 _SHARED = ("schedule", "dead", "workers", "queues", "paused", "lost", "cancels", "poller", "waits", "fence", "ended")
@@ -179,8 +179,8 @@ class ReadingVerbs(Verbs):
             [
                 ("PTTL", self._key(f"job:{job_id}")),
                 ("HGET", self._key("lost"), job_id),
-                ("LRANGE", self._key(f"note:{job_id}"), -_NOTES, -1),
-                ("GETRANGE", self._key(f"progress:{job_id}"), 0, SHOWN),
+                ("LRANGE", self._key(f"note:{job_id}"), -MOST_LINES, -1),
+                ("GETRANGE", self._key(f"progress:{job_id}"), 0, MOST_PROGRESS - 1),
             ]
         )
         return Beside(
