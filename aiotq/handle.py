@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from aiotq import record, shown
-from aiotq.document import outliving
 from aiotq.errors import AiotqError, InvalidRecord, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
 from aiotq.inspection import notes
-from aiotq.job import ErrorInfo, JobStatus
+from aiotq.inspection.acts import Act, Wish, cancellation
+from aiotq.inspection.desk import kept_ms
+from aiotq.job import SUSPECT_FROM, ErrorInfo, JobStatus
 from aiotq.job import lines as job_lines
 from aiotq.limits import MAX_BESIDE, refuse_hostile
 from aiotq.retry import seconds
-from aiotq.signing import unsigned
 from aiotq.store.contract import Place, Replaced, Replacement
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ T = TypeVar("T")
 LOOK_AGAIN_S = 30.0
 LOOK_S = 1.0  # how long the first look, and the one that explains a time-out, may take
 TRIES = 20  # how often a job is read again that changed between two reads
-SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
 
 
 class Job(Generic[R_co]):
@@ -88,7 +87,7 @@ class Job(Generic[R_co]):
             if found.status is not None:  # by this very call, if its worker heard of it and the answer got lost
                 return tries > 0 and found.doc.reason == "cancelled"
             tickets = lines(found)
-            if await store.replace(_cancellation(self._core, found, place, tickets)) is Replaced.DONE:
+            if await store.replace(_cancellation(self._core, found, place)) is Replaced.DONE:
                 return True
             if await store.cancel(self.id, generation=found.generation, lines=tickets):
                 return True
@@ -290,37 +289,16 @@ def short(job_id: str) -> str:
     return job_id[-6:] if generated else job_id
 
 
-def _cancellation(core: Core, found: Record, place: Place, tickets: Sequence[str]) -> Replacement:
+def _cancellation(core: Core, found: Record, place: Place) -> Replacement:
     """The record of the job as cancelled, in the place of one that no worker holds."""
-    if core.signer is None and found.doc.signature is not None:
-        raise unsigned(found.job_id)
-    doc, ttl_ms = outliving(found.doc, _ttl_ms(core, found))
-    after = record.cancelled(
-        msgspec.structs.replace(found, doc=doc),
-        reason="cancelled",
+    wish = Wish(
+        act=Act.CANCEL,
         generation=record.generation(os.urandom(4)),
-        finished_ms=place.now_ms,
-        lost=place.lost,
+        now_ms=place.now_ms,
+        signer=core.signer,
+        ttl_ms=kept_ms(core, found),
     )
-    if core.signer is not None:
-        after = core.signer.signed(found.job_id, after)
-    return Replacement(
-        job_id=found.job_id,
-        generation=found.generation,
-        lines=tickets,
-        record=after,
-        new_generation=record.header(after)[2],
-        ttl_ms=ttl_ms,
-    )
-
-
-def _ttl_ms(core: Core, found: Record) -> int:
-    """How long the record of a job that was cancelled is kept."""
-    if found.doc.result_ttl_ms is not None:
-        return found.doc.result_ttl_ms
-    task = core.registry.get(found.doc.task)
-    ttl_s = None if task is None else task.result_ttl_s
-    return max(1, round((core.settings.result_ttl_s if ttl_s is None else ttl_s) * 1000))
+    return cancellation(wish, found, lost=place.lost)
 
 
 def _who_serves(queue: str, workers: Mapping[str, Sequence[str]], *, suspect: bool) -> str:

@@ -154,6 +154,7 @@ def job_id(now_ms: int, random: bytes) -> str:
 
 FRONT = "abcdefghij"  # a letter for the priority says: to the front of it (LIFO)
 SUSPECT = "s"  # the line of jobs whose worker vanished twice or more
+SUSPECT_FROM = 2  # ... so often, as reclaim.lua counts
 GENERATION_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 LARGE = "!"  # first character of the generation of a record that is too large to come with a claim
 LARGE_RECORD = 16 << 10  # bytes; a larger record does not come with the claim: its owner reads it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from aiotq import record as records
 from aiotq.document import LEAST_TTL_MS, outliving
 from aiotq.errors import InvalidRecord
-from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, SUSPECT, JobStatus, line, lines
+from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, SUSPECT, SUSPECT_FROM, JobStatus, line, lines
 from aiotq.signing import Signer, looks_signed, unsigned
 from aiotq.store.contract import Replacement
 from aiotq.store.inspection import Discarding
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from aiotq.record import Record
     from aiotq.store.contract import Place
 
-SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
 DISCARDED, PURGED, UNREADABLE = "discarded", "purged", "(unreadable)"
 _TASK = re.compile(rb'\A\{"t":"([^"\\]{1,200})"')
 
@@ -70,8 +69,7 @@ def decide(wish: Wish, found: Record, place: Place) -> Decision:
 
     place: of a job that has ended, any. Raises UsageError for a record that is signed, where there are no keys.
     """
-    if wish.signer is None and found.doc.signature is not None:  # where there are keys, it has lost it as it was read
-        raise unsigned(found.job_id)
+    _refuse_unsigned(wish, found)
     match wish.act:
         case Act.RETRY:
             return _retry(wish, found)
@@ -81,6 +79,11 @@ def decide(wish: Wish, found: Record, place: Place) -> Decision:
             return _discard(wish, found)
         case Act.PROMOTE | Act.REQUEUE:
             return _put(wish, found, place)
+
+
+def _refuse_unsigned(wish: Wish, found: Record) -> None:
+    if wish.signer is None and found.doc.signature is not None:  # where there are keys, it has lost it as it was read
+        raise unsigned(found.job_id)
 
 
 # --- one job ----------------------------------------------------------------------------------------------------------
@@ -118,13 +121,22 @@ def _cancel(wish: Wish, found: Record, place: Place) -> Decision:
         return Nothing(done=False, why=f"it has {_ended(found)}")
     if place.status is JobStatus.RUNNING:
         return Stop(generation=found.generation, lines=_lines(found))
+    return cancellation(wish, found, lost=place.lost)
+
+
+def cancellation(wish: Wish, found: Record, *, lost: int) -> Replacement:
+    """The record of a job as cancelled, in the place of one that no worker holds. lost: how often its worker vanished.
+
+    Raises as `decide`.
+    """
+    _refuse_unsigned(wish, found)
     doc, ttl_ms = outliving(found.doc, wish.ttl_ms)
     stored = records.cancelled(
         records.with_document(found, doc),
         reason="cancelled",
         generation=wish.generation,
         finished_ms=wish.now_ms,
-        lost=place.lost,
+        lost=lost,
     )
     stored = _signed(found.job_id, stored, wish.signer)
     return Replacement(

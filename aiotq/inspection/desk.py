@@ -92,6 +92,15 @@ class Desk:
         return record.decode(job_id, data if signer is None else signer.opened(job_id, data))
 
 
+def kept_ms(core: Core, found: Record) -> int:
+    """How long the record of a job is kept once it is cancelled."""
+    if found.doc.result_ttl_ms is not None:
+        return found.doc.result_ttl_ms
+    task = core.registry.get(found.doc.task)
+    ttl_s = None if task is None else task.result_ttl_s
+    return max(1, round((core.settings.result_ttl_s if ttl_s is None else ttl_s) * 1000))
+
+
 def _user() -> str:
     try:
         return getpass.getuser()

@@ -11,6 +11,7 @@ from aiotq import record as records
 from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
 from aiotq.inspection import acts, audit
 from aiotq.inspection.acts import Act, Nothing, Stop, Wish
+from aiotq.inspection.desk import kept_ms
 from aiotq.job import lines
 from aiotq.record import ENQUEUED_AT
 from aiotq.store.contract import Place, Replaced, Replacement
@@ -129,17 +130,8 @@ def _wish(
         now_ms=now_ms,
         signer=desk.core.signer,
         queue=queue,
-        ttl_ms=0 if found is None else _ttl_ms(desk, found),
+        ttl_ms=0 if found is None else kept_ms(desk.core, found),
     )
-
-
-def _ttl_ms(desk: Desk, found: Record) -> int:
-    """How long the record of a job that is cancelled is kept."""
-    if found.doc.result_ttl_ms is not None:
-        return found.doc.result_ttl_ms
-    task = desk.core.registry.get(found.doc.task)
-    ttl_s = None if task is None else task.result_ttl_s
-    return max(1, round((desk.core.settings.result_ttl_s if ttl_s is None else ttl_s) * 1000))
 
 
 async def _store(desk: Desk, kind: Act, job_id: str, decision: Decision, subject: str | None) -> Came | None:

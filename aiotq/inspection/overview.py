@@ -17,7 +17,7 @@ from aiotq.inspection.seen import see
 from aiotq.inspection.signs import LATELY_MIN, Signs, Stranger
 from aiotq.inspection.values import Overview, Period
 from aiotq.inspection.vitals import vitals
-from aiotq.job import JobStatus
+from aiotq.job import SUSPECT_FROM, JobStatus
 from aiotq.record import WAITING, header
 from aiotq.shown import instant
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MINUTES = 60
 MOST_ASIDE = 100  # queues whose keys are looked for
 SUSPECTS = 20  # that are looked at
-POISON_FROM = 2  # how often a job's worker has vanished
 LOST, UNKNOWN = "lost", "unknown task"  # reasons
 UNKNOWN_ERROR = "UnknownTask"
 PUT_BACK_MS = 90_000  # a job of an unknown task is put back for a minute at most
@@ -132,7 +131,7 @@ def _overdue_s(first: Sequence[Seen], now_ms: int) -> float | None:
 async def _poison(desk: Desk, house: House, dead: Iterable[Seen]) -> tuple[JobSummary, ...]:
     """Jobs whose workers vanished twice or more: those that wait or run, and those dead within the hour."""
     operator = desk.operator
-    lost = {job_id: times for job_id, times in (await operator.lost()).items() if times >= POISON_FROM}
+    lost = {job_id: times for job_id, times in (await operator.lost()).items() if times >= SUSPECT_FROM}
     ids = [job_id for job_id in lost if checks.JOB_ID.fullmatch(job_id)][:SUSPECTS]
     running = {job.id for card in house.cards for job in vitals(card).jobs}
     found: list[JobSummary] = []

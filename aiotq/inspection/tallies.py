@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from aiotq import checks
+from aiotq.document import Count
 from aiotq.errors import UsageError
 from aiotq.inspection.values import BOUNDS_MS, Counts, FailureGroup, Histogram, Period, TaskInfo
 from aiotq.inspection.vitals import number as whole
@@ -35,12 +36,12 @@ MOST_MESSAGE = 200
 class _Failure(msgspec.Struct, frozen=True, gc=False):
     """As a field of `failures` has it."""
 
-    n: int
-    at: int
+    n: Count
+    at: Count
     id: str
     message: str = ""
     dead: bool = False
-    hours: dict[str, int] = {}  # by the hour's number
+    hours: dict[str, Count] = {}  # by the hour's number
 
 
 _failure = msgspec.json.Decoder(_Failure, strict=False)
@@ -58,14 +59,14 @@ async def counts(desk: Desk, period: Period, *, last: int) -> tuple[Counts, ...]
     names = [*_ENDS, *_TIMES, *(f"e:{name}" for name in (*await operator.queue_names(), OTHER))]
     rows = [Counter(row) for row in await operator.fields([f"{key}{number}" for number in numbers], names)]
     if period is not Period.MINUTE:
-        for minute, row in (await _unfolded(operator, await operator.now_ms() // MINUTE_MS)).items():
+        for minute, row in (await unfolded(operator, await operator.now_ms() // MINUTE_MS)).items():
             index = minute * MINUTE_MS // length_ms - numbers[0]
             if 0 <= index < last:
                 rows[index].update({name: row[name] for name in names if name in row})
     return tuple(_counts(number * length_ms, row) for number, row in zip(numbers, rows, strict=True))
 
 
-async def _unfolded(operator: Operator, minute: int) -> Mapping[int, Mapping[str, int]]:
+async def unfolded(operator: Operator, minute: int) -> Mapping[int, Mapping[str, int]]:
     """By number, the minutes that have not been counted in their hours and days yet; the running one is one of them."""
     numbers = range(minute - _MOST[Period.MINUTE] + 1, minute + 1)
     marks = await operator.fields([f"stats:m:{number}" for number in numbers], [FOLDED])
@@ -78,13 +79,14 @@ def _counts(start_ms: int, row: Mapping[str, int]) -> Counts:
     return Counts(
         start=instant(start_ms),
         enqueued=sum(number for name, number in row.items() if name.startswith("e:")),
-        waited=_histogram(row, "w"),
-        ran=_histogram(row, "r"),
+        waited=histogram(row, "w"),
+        ran=histogram(row, "r"),
         **{name: row.get(name, 0) for name in _ENDS},
     )
 
 
-def _histogram(row: Mapping[str, int], kind: str) -> Histogram:
+def histogram(row: Mapping[str, int], kind: str) -> Histogram:
+    """By the fields `w0`, `w1`, ... and `wt` (how long jobs waited), or `r0`, ... (how long they ran)."""
     buckets = tuple(row.get(f"{kind}{index}", 0) for index in _BUCKETS)
     return Histogram(counts=buckets, total_s=row.get(f"{kind}t", 0) / 1000)
 
@@ -107,7 +109,7 @@ async def tasks(desk: Desk, *, hours: int) -> tuple[TaskInfo, ...]:
     now_ms = await operator.now_ms()
     if hours == 1:
         return of_tasks(desk, await _last(operator, "stats:m:", now_ms // MINUTE_MS, 60))
-    minutes = await _unfolded(operator, now_ms // MINUTE_MS)
+    minutes = await unfolded(operator, now_ms // MINUTE_MS)
     return of_tasks(desk, [*await _last(operator, "stats:h:", now_ms // HOUR_MS, hours), *minutes.values()])
 
 
@@ -161,7 +163,7 @@ def _group(name: str, data: bytes, now_ms: int, hours: int) -> FailureGroup | No
         failure = _failure.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if not 0 <= failure.at <= now_ms + DAY_MS or failure.at < now_ms - hours * HOUR_MS:
+    if failure.at > now_ms + DAY_MS or failure.at < now_ms - hours * HOUR_MS:
         return None
     since = now_ms // HOUR_MS - hours
     task, _, error = name.partition("\0")

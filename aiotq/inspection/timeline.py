@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq.inspection.values import TimelineEntry
-from aiotq.job import JobStatus
+from aiotq.job import SUSPECT_FROM, JobStatus
 from aiotq.record import CANCELLED
 from aiotq.shown import instant
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from aiotq.store.contract import Place
 
 MOST_ERROR = 500  # characters
-SUSPECT_FROM = 2  # how often its worker has vanished by then, as reclaim.lua counts
 
 
 def timeline(found: Record, place: Place, *, lost: int, started_ms: int | None) -> tuple[TimelineEntry, ...]:

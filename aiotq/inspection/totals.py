@@ -10,19 +10,18 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from aiotq.inspection import tallies
 from aiotq.inspection.tallies import DAY_MS, MINUTE_MS
-from aiotq.inspection.values import BOUNDS_MS, Histogram, Totals
+from aiotq.inspection.values import Totals
 from aiotq.shown import instant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from aiotq.inspection.desk import Desk
 
 OUTCOMES: Mapping[str, str] = {"s": "succeeded", "f": "failed", "r": "retried", "c": "cancelled"}
 ATTEMPTS = ("started", "succeeded", "failed", "retried", "cancelled", "returned", "lost")
-LOOK_BACK = 180  # minutes that may not have been counted in their day yet
-FOLDED = "folded"  # ... and the field of those that have been
 
 
 async def totals(desk: Desk) -> Totals:
@@ -31,13 +30,9 @@ async def totals(desk: Desk) -> Totals:
     now_ms = await operator.now_ms()
     month_ms = _month_ms(now_ms)
     days = await operator.hashes([f"stats:d:{day}" for day in range(month_ms // DAY_MS, now_ms // DAY_MS + 1)])
-    minute = now_ms // MINUTE_MS
-    first = max(month_ms // MINUTE_MS, minute - LOOK_BACK)
-    keys = [f"stats:m:{number}" for number in range(first, minute + 1)]
-    marks = await operator.fields(keys, [FOLDED])
-    minutes = await operator.hashes([key for key, mark in zip(keys, marks, strict=True) if not mark])
+    minutes = await tallies.unfolded(operator, now_ms // MINUTE_MS)
     total = Counter[str]()
-    for row in (*days, *(row for row in minutes if FOLDED not in row)):
+    for row in (*days, *(row for minute, row in minutes.items() if minute * MINUTE_MS >= month_ms)):
         total.update(row)
     scheduled, due = await operator.number("schedule"), await operator.number("schedule", most=str(now_ms))
     return counted(total, month_ms=month_ms, scheduled=scheduled, due=due, dead=await operator.number("dead"))
@@ -56,8 +51,8 @@ def counted(total: Mapping[str, int], *, month_ms: int, scheduled: int = 0, due:
             for name, number in _named(total, f"t:{how}:").items()
         },
         took_s={name: number / 1000 for name, number in _named(total, "tm:").items()},
-        waited=_histogram(total, "w"),
-        ran=_histogram(total, "r"),
+        waited=tallies.histogram(total, "w"),
+        ran=tallies.histogram(total, "r"),
         scheduled=scheduled,
         due=due,
         dead=dead,
@@ -66,11 +61,6 @@ def counted(total: Mapping[str, int], *, month_ms: int, scheduled: int = 0, due:
 
 def _named(total: Mapping[str, int], prefix: str) -> dict[str, int]:
     return {name[len(prefix) :]: number for name, number in sorted(total.items()) if name.startswith(prefix)}
-
-
-def _histogram(total: Mapping[str, int], kind: str) -> Histogram:
-    counts: Sequence[int] = [total.get(f"{kind}{index}", 0) for index in range(len(BOUNDS_MS) + 1)]
-    return Histogram(counts=tuple(counts), total_s=total.get(f"{kind}t", 0) / 1000)
 
 
 def _month_ms(now_ms: int) -> int:

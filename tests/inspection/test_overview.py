@@ -104,10 +104,12 @@ async def test_a_worker_is_told_as_it_said_last(shop: App, look: Inspector, raw:
     vitals = {"slots": 10, "used": 2, "stuck": 1, "memory": 5, "version": "9", "blocked_s": 3.5, "jobs": jobs}
     await raw.hset(f"{prefix}worker:w1", "vitals", json.dumps(vitals))
     await raw.hset(f"{prefix}worker:w2", "vitals", json.dumps({"stopping": True}))
+    await raw.hset(f"{prefix}worker:w3", "vitals", json.dumps({"memory": 10**400, "slots": 1}))
     await raw.zadd(f"{prefix}workers", {"w3": now - 1_000, "w4": 0})
     w1, w2, w3, w4 = await look.workers()
     assert (w1.label, w1.host, w1.pid, w1.queues) == ("at w1", "box", 77, ("default",))
     assert (w1.slots, w1.used, w1.stuck, w1.memory, w1.version) == (10, 2, 1, 5, "9")
+    assert (w3.slots, w3.memory) == (None, None), "what is no number of ours is as good as nothing"
     assert [worker.state for worker in (w1, w2, w3, w4)] == ["blocked", "stopping", "late", "gone"]
     assert [job.id for job in w1.jobs] == ["j2", "j1"]
     assert 9 <= w1.jobs[0].running_s < 60
@@ -158,6 +160,7 @@ async def test_tasks_and_failures_are_those_of_the_hours_asked_for(
     old = failure | {"at": now - 5 * HOUR_MS, "hours": {str(hour - 5): 2}}
     hostile = {"a\0b": b"{", "c": b"[]", "d\0e": json.dumps(failure | {"at": -5}), "f\0\xff": b"\xff"}
     odd = failure | {"n": 1, "message": "odd", "hours": {"²": 8, "9" * 5_000: 8, str(hour): 1}}
+    hostile |= {"g": json.dumps(failure | {"n": 10**400}), "h": json.dumps(failure | {"hours": {str(hour): 10**400}})}
     rows = {"shop:send\0ValueError": json.dumps(failure), "shop:send\0KeyError": json.dumps(old), **hostile}
     await put(raw, f"{prefix}failures", {"a\0b": json.dumps(odd)})
     assert [(group.message, group.count) for group in await look.failures()] == [("odd", 1)]
