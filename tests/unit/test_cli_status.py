@@ -218,7 +218,8 @@ async def test_as_json_an_outage_is_an_object_and_top_goes_on(capsys: pytest.Cap
             return answer
 
     source = Source(url="redis://:secret@localhost:1", origin="--url")
-    look: Any = partial(top._look, Inspector(), source)
+    inspector: Any = Inspector()
+    look = partial(top._look, inspector, source)
     with pytest.raises(Over):
         await top._plain(Where(as_json=True), Turn(overview=an_overview()), look, PLACE, every_s=0.001, once=False)
     first, away, back = map(json.loads, capsys.readouterr().out.splitlines())
