@@ -1,6 +1,6 @@
 """Sentry for the jobs of an app: a middleware that reports what a task raises, with the job beside it.
 
-    sentry_sdk.init(dsn="...")
+    sentry_sdk.init(dsn="...", include_local_variables=False)  # else a traceback has the arguments of the task
     app = App(middleware=[Sentry()])
 
 docs/hooks.md says what middlewares may do. Copy this file and change it to your taste.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Sentry(Middleware):
-    """Each run has a scope of its own; an error in it is an event, grouped by task.
+    """Each run has a scope of its own; an error in it is an event, with the task as its transaction.
 
     final_only: report only the last attempt, of those that aiotq makes.
     """

@@ -85,9 +85,13 @@ class Access:
         return None
 
     def key(self, namespace: str) -> bytes:
-        """What cookies and forms are signed with: the same in each process of a service, another with other secrets."""
+        """What cookies and forms are signed with: the same in each process of a service, another with other secrets.
+
+        Whoever has not come in yet sees what is made of it, as the names of cookies: so that he can't try passwords on
+        that at home, each try costs 16 MiB and tens of milliseconds.
+        """
         secrets = [self.token or "", *(f"{user}:{word}" for user, word in sorted(self.basic.items())), namespace]
-        return hashlib.sha256("\0".join(["aiotq dashboard", *secrets]).encode()).digest()
+        return hashlib.scrypt("\0".join(secrets).encode(), salt=b"aiotq dashboard", n=1 << 14, r=8, p=1, dklen=32)
 
 
 def _same(given: str, right: str) -> bool:

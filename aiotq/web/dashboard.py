@@ -80,12 +80,14 @@ def aiotq_dashboard(
     returns what is shown of these arguments. hosts: by which names it may be asked; None: by any. title: what stands
     above each page; None: the namespace. Raises UsageError for what can't be right.
     """
+    if isinstance(hosts, str):
+        raise UsageError(f"hosts={hosts!r} is one str, and a set of names was expected; pass {{{hosts!r}}}")
     access = Access(
         token=token,
         basic=dict(basic or {}),
         hook=auth,
         read_only=read_only,
-        hosts=None if hosts is None else frozenset(hosts),
+        hosts=None if hosts is None else frozenset(name.lower() for name in hosts),
     )
     if auth is not None and not callable(auth):
         raise UsageError("auth= can't be called; pass a function that takes the ASGI scope and returns a str or None")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
 from aiotq.cli.look import plain
-from aiotq.cli.operate import parts
+from aiotq.cli.operate import parts, top
+from aiotq.cli.operate.reach import Where
 from aiotq.cli.operate.status import ROWS, screen, shares
 from aiotq.cli.operate.table import cells
 from aiotq.cli.operate.top import Turn, charted, frame
+from aiotq.errors import StoreUnavailable
 from aiotq.inspection.values import Counts, Histogram, Severity
+from aiotq.source import Source
 from tests.unit.overviews import (
     NARROW,
     NOW,
@@ -190,3 +196,33 @@ def test_top_fits_its_terminal_if_that_is_not_tiny(rows):
 
 def test_the_time_is_that_of_the_server():
     assert plain(screen(an_overview(), PIPE, place=PLACE)[0]).endswith(f"{NOW.astimezone():%H:%M:%S}")
+
+
+async def test_as_json_an_outage_is_an_object_and_top_goes_on(capsys: pytest.CaptureFixture[str]):
+    class Over(Exception):
+        pass
+
+    class Inspector:
+        answers = iter(
+            [
+                StoreUnavailable("refused", verb="overview", url="redis://:***@localhost:1", sent=False),
+                an_overview(),
+                Over(),
+            ]
+        )
+
+        async def overview(self) -> Any:
+            answer = next(self.answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    source = Source(url="redis://:secret@localhost:1", origin="--url")
+    inspector: Any = Inspector()
+    look = partial(top._look, inspector, source)
+    with pytest.raises(Over):
+        await top._plain(Where(as_json=True), Turn(overview=an_overview()), look, PLACE, every_s=0.001, once=False)
+    first, away, back = map(json.loads, capsys.readouterr().out.splitlines())
+    assert away["error"].startswith("no answer (")
+    assert "secret" not in away["error"]
+    assert first.keys() == back.keys()

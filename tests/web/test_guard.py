@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from time import process_time
 from typing import Any
 
 import pytest
 
 from aiotq.errors import UsageError
 from aiotq.web import aiotq_dashboard
+from aiotq.web.access import Access
 from aiotq.web.cookies import SESSION_S, Signing
 from tests.web import sample
 from tests.web.visitor import FORM, post, visitor
@@ -233,6 +235,25 @@ async def test_a_name_that_is_not_known_is_refused(host: str) -> None:
             assert (await client.get(path, headers={"Host": host})).status_code == 421
         for known in ("127.0.0.1:8383", "localhost", "[::1]:8383"):
             assert (await client.get("/jobs", headers={"Host": known})).status_code == 200
+
+
+async def test_a_name_is_known_however_it_is_written() -> None:
+    async with visitor(made(hosts={"Jobs.Example"})) as client:
+        assert (await client.get("/jobs", headers={"Host": "jobs.EXAMPLE"})).status_code == 200
+
+
+def test_names_are_no_single_str() -> None:
+    with pytest.raises(UsageError, match=r"pass \{'jobs\.example'\}"):
+        made(hosts="jobs.example")
+
+
+async def test_trying_passwords_on_what_anybody_is_sent_is_dear() -> None:
+    access, namespace = Access(basic={"ada": "summer"}), sample.app(sample.Inspector()).namespace
+    began_s = process_time()
+    prefix = Signing(key=access.key(namespace)).prefix
+    assert process_time() - began_s > 0.005
+    async with visitor(made(basic={"ada": "summer"})) as client:
+        assert prefix in (await client.get("/")).headers["set-cookie"]
 
 
 # --- read-only ----------------------------------------------------------------------------------------------------

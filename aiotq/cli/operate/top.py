@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Self
 
 from aiotq.cli.mistake import EXIT_OK, Mistake
@@ -25,6 +26,7 @@ from aiotq.cli.operate.reach import (
     warnings_said,
 )
 from aiotq.cli.operate.status import screen
+from aiotq.cli.text import without_passwords
 from aiotq.errors import StoreError
 from aiotq.inspection.values import Overview
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from aiotq.cli.look import Line
     from aiotq.cli.operate.table import Sheet
     from aiotq.inspection.values import Counts
+    from aiotq.inspector import Inspector
     from aiotq.source import Source
 
 EVERY_S = 1.0
@@ -44,7 +47,8 @@ aiotq top [options]
 
 What `aiotq status` shows, live: health, queues, workers with their longest jobs, failures, and what
 came and went in each minute of the last hour. q or Ctrl-C ends it. If the server goes away, it says so
-and goes on when it is back. --json prints an object a turn."""
+and goes on when it is back. --json prints an object a turn, and
+{"error": ...} while the server is away."""
 EXAMPLE = """\
 Exit codes: 0 ended by q, 1 no server answers at the start, 2 used wrongly, 130 ended by Ctrl-C.
 
@@ -93,32 +97,37 @@ async def _watch(where: Where, app: App, source: Source, place: str, *, every_s:
         inspector = app.inspect.acting(by=signature())
         turn = Turn(overview=await inspector.overview())
         if once or where.as_json:
-            await _plain(where, turn, inspector.overview, place, every_s=every_s, once=once)
+            await _plain(where, turn, partial(_look, inspector, source), place, every_s=every_s, once=once)
             return
         with keyboard.keys() as pressed, _Screen(place, every_s) as shown:
             while True:
                 shown.show(turn)
                 if await pressed.any_of("qQ\x1b", within_s=every_s):
                     return
-                try:
-                    turn = Turn(overview=await inspector.overview())
-                except StoreError as error:
-                    turn = Turn(overview=turn.overview, trouble=lost(error, source))
+                turn = await _look(inspector, source, turn)
+
+
+async def _look(inspector: Inspector, source: Source, before: Turn) -> Turn:
+    """What is so now; while the server is away, what was before, and why."""
+    try:
+        return Turn(overview=await inspector.overview())
+    except StoreError as error:
+        return Turn(overview=before.overview, trouble=lost(error, source))
 
 
 async def _plain(
-    where: Where, turn: Turn, look: Callable[[], Awaitable[Overview]], place: str, *, every_s: float, once: bool
+    where: Where, turn: Turn, look: Callable[[Turn], Awaitable[Turn]], place: str, *, every_s: float, once: bool
 ) -> None:
     while True:
         if where.as_json:
-            say_json(turn.overview)
+            say_json(turn.overview if turn.trouble is None else {"error": without_passwords(turn.trouble)})
         else:
             paper = paper_of(where)
             paper.write(frame(turn, sheet_of(paper), place=place, rows=None))
         if once:
             return
         await asyncio.sleep(every_s)
-        turn = Turn(overview=await look())
+        turn = await look(turn)
 
 
 class _Screen:
