@@ -16,7 +16,7 @@ from aiotq.inspection.timeline import timeline
 from aiotq.inspection.values import JobDetail
 from aiotq.inspection.vitals import vitals
 from aiotq.job import JobStatus, lines
-from aiotq.record import STATES, header, hidden_from_ms
+from aiotq.record import HEADER, STATES, header, hidden_from_ms
 from aiotq.store.inspection import Peek
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ async def _unreadable(desk: Desk, job_id: str, data: bytes) -> JobDetail:
     return JobDetail(
         summary=replace(one, lost=beside.lost),
         info=None,
-        raw=data[:MOST_RAW],
+        # Of bytes that nobody can read a hook can't say what is to be hidden: then the header alone is shown.
+        raw=data[:MOST_RAW] if desk.hook is None else data[:HEADER],
         arguments="",
         arguments_cut=False,
         result=None,

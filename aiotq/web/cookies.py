@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 SESSION_S = 7 * 86_400
-LONGEST = 4096  # characters of a cookie header that are looked at
+LONGEST = 64 << 10  # characters of a cookie header that are looked at: a machine's other pages may have many
 
 
 def _now_s() -> float:

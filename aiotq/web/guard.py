@@ -79,7 +79,9 @@ class Guard:
             return
         visit = self._visit(scope)
         # What fails here is told here, and not by the handlers that the service around it may have.
-        scope = {**scope, "aiotq.visit": visit, "app": self, "starlette.exception_handlers": ({}, {})}
+        # The pages read their paths as this guard does: without a slash at the end of what they are mounted at.
+        scope = {**scope, "root_path": visit.base, "aiotq.visit": visit, "app": self}
+        scope["starlette.exception_handlers"] = ({}, {})
         begun = False
 
         async def told(message: Message) -> None:
@@ -263,8 +265,10 @@ def _bearer(access: Access, authorization: str) -> bool:
 
 
 def _path(scope: Scope, base: str) -> str:
-    """The path below the place where the dashboard is mounted."""
+    """The path below the place where the dashboard is mounted, as the router reads it."""
     path: str = scope["path"]
+    if base and path == base:
+        return ""
     return path[len(base) :] if base and path.startswith(f"{base}/") else path
 
 

@@ -188,7 +188,7 @@ class Life:
         ending = [
             held.handle
             for held in self.runner.running - self.runner.stuck
-            if held.handle is not None and not (self.forced and held.threaded)
+            if held.handle is not None and not (self.forced and held.in_thread)
         ]
         if ending:
             await asyncio.wait(ending, timeout=LAST_WORDS_S if self.forced else STUCK_AFTER_S)

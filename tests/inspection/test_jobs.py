@@ -262,6 +262,8 @@ async def test_records_that_cannot_be_read_are_shown_as_such(shop: App, look: In
         assert detail.info is None
         assert detail.raw == await raw.get(f"{prefix}job:{job_id}")
         assert not detail.summary.readable
+        hiding = await look.redacting(lambda _task, arguments: arguments).job(job_id)  # it can't be asked about these
+        assert hiding.raw == (detail.raw or b"")[:19]
     for job_id in items:
         await raw.delete(f"{prefix}job:{job_id}")
     await raw.delete(f"{prefix}line:default:5", f"{prefix}lines:default")
