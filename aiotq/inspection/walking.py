@@ -41,7 +41,7 @@ class Chunk:
 
 
 async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
-    """The jobs that an act may be for, in chunks of at most CHUNK. What was enqueued since it began is left out."""
+    """The jobs that an act may be for, in chunks of at most CHUNK. What was enqueued or has ended since is left out."""
     wanted = filters.checked(wanted)
     began_ms = await desk.operator.now_ms()
     for place in await _places(desk.operator, act, wanted):
@@ -54,7 +54,7 @@ async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
             worth = [entry for entry in entries if filters.may_match(wanted, entry) and entry.status in place.holds]
             seen = (await look(desk, worth, now_ms=began_ms)).values()
             whole = [await _whole(desk, one, now_ms=began_ms) for one in seen if _enqueued_ms(one) <= began_ms]
-            jobs = [one for one in whole if one is not None and one.matches(wanted)]
+            jobs = [one for one in whole if one is not None and _came_ms(one) <= began_ms and one.matches(wanted)]
             yield Chunk(jobs=jobs, looked=len(entries))
 
 
@@ -106,6 +106,14 @@ async def _places(operator: Operator, act: Act, wanted: JobFilter) -> Sequence[_
 
 def _enqueued_ms(seen: Seen) -> int:
     return 0 if seen.header is None else seen.header[3]
+
+
+def _came_ms(seen: Seen) -> int:
+    """When it came to where it lies, as far as its record says: one that was retried, and has failed again, is new."""
+    if seen.record is None:
+        return 0
+    doc = seen.record.doc
+    return max(doc.finished_ms or 0, doc.history[-1].finished_ms or 0 if doc.history else 0)
 
 
 async def _whole(desk: Desk, seen: Seen, *, now_ms: int) -> Seen | None:

@@ -12,7 +12,7 @@ from aiotq import App, JobStatus
 from aiotq.errors import StoreUnavailable, UsageError
 from aiotq.inspection import Bulk, JobFilter, bulk
 from aiotq.inspection.walking import CHUNK, FromTheFront
-from aiotq.store import operator
+from aiotq.store import operator, reading
 from aiotq.store.inspection import Line
 from tests.worker.kit import until
 
@@ -89,6 +89,26 @@ async def test_dead_letters_are_retried_over_several_chunks_though_each_leaves_i
 
     assert await statuses(jobs) == {JobStatus.QUEUED}
     assert (await hand.dead()).items == ()
+
+
+@REAL
+async def test_what_fails_again_while_all_are_retried_is_left_as_it_is(
+    shop: App, hand: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = Shop(shop)
+    jobs = [await tasks.fails.delay(number) for number in range(3)]
+    await all_end(shop, jobs)
+    scored = reading.ReadingVerbs.scored
+
+    async def while_all_fail_again(*given: Any, **named: Any) -> Any:
+        await all_end(shop, jobs)
+        return await scored(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading.ReadingVerbs, "scored", while_all_fail_again)
+        assert (await hand.retry_all(ALL)).done == len(jobs)
+    assert await statuses(jobs) == {JobStatus.FAILED}
+    assert (await hand.retry_all(ALL)).done == len(jobs)
 
 
 async def test_all_that_waits_is_cancelled_wherever_it_waits(shop: App, hand: Inspector) -> None:
