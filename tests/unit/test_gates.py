@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,10 +46,11 @@ ALLOWED = {
 WALKS = {"KEYS", "SCAN", "ZSCAN", "PSUBSCRIBE", "MONITOR", "FLUSHALL", "FLUSHDB", "EVAL", "FCALL"}
 
 
-def nodes() -> Iterator[tuple[str, ast.AST]]:
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            yield path.relative_to(ROOT).as_posix(), node
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Of the whole package, each with its file."""
+    trees = ((path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))) for path in SOURCES)
+    return [(path, node) for path, tree in trees for node in ast.walk(tree)]
 
 
 def called(node: ast.AST) -> str:

@@ -18,9 +18,19 @@ HOSTILE = (
     *("", "*", "a*", "?", "[a]", "a b", "a\nb", "a\r\nSET x 1", "a\x00b", "{x}", "}:{", "a:b:", "ä", "\ud800", "../x"),
     *("x" * 1_000_000, "'; return 1 --", "$(id)", "<script>", "\u202egnp"),
 )
-namespaces = st.from_regex(checks.NAMESPACE, fullmatch=True)
-queues = st.from_regex(checks.QUEUE, fullmatch=True)
-ids = st.from_regex(checks.JOB_ID, fullmatch=True)
+
+
+def that(rule: re.Pattern[str], *, longest: int) -> st.SearchStrategy[str]:
+    """All texts that a rule allows: as `st.from_regex` makes them, in a tenth of its time."""
+    allowed = [char for char in map(chr, range(0x250)) if rule.fullmatch(char)]
+    assert rule.fullmatch(allowed[0] * longest)
+    assert not rule.fullmatch(allowed[0] * (longest + 1))
+    return st.text(allowed, min_size=1, max_size=longest)
+
+
+namespaces = that(checks.NAMESPACE, longest=64)
+queues = that(checks.QUEUE, longest=64)
+ids = that(checks.JOB_ID, longest=128)
 workers = st.binary(min_size=6, max_size=6).map(bytes.hex)
 ONE_EACH = ("schedule", "workers", "lost", "cancels", "poller", "waits", "dead")
 TICKET = re.compile(r"([\w.-]+):([\da-js]):([\w!-][\w-]{3}):([\w.:-]+)", re.ASCII)  # as lib.lua has it
