@@ -14,7 +14,7 @@ TIMES ?= 20
 help:
 	@echo "make demo   a thousand sales become emails through two worker processes"
 	@echo "make test   the whole test suite (ARGS='-k retry' for some of it)"
-	@echo "make test-servers   contract, model, process and fault suites on Redis 6.2, the redis-server on PATH, the newest Valkey"
+	@echo "make test-servers   contract, inspection, model, process and fault suites on Redis 6.2, the redis-server on PATH, the newest Valkey"
 	@echo "make check  style, types, architecture"
 	@echo "make lock   constraints.lock anew: the newest of what development needs, with hashes"
 	@echo "make chaos  workers, connections and the server broken at random for MINUTES=5; SEED=7 repeats a run"

