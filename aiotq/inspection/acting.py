@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq import checks
-from aiotq.inspection import audit, bulk, hand, purging
+from aiotq.inspection import bulk, hand, purging
 from aiotq.inspection.acts import Act
 
 if TYPE_CHECKING:
@@ -103,9 +103,8 @@ class Acts:
 
     async def _hold(self, queue: str, *, pause: bool) -> bool:
         name, action = checks.queue("queue", queue), "pause" if pause else "resume"
-        entry = audit.entry(by=self._desk.signature, action=action, subject=name, came_to="done")
-        store = self._desk.store
-        changed = await (store.pause if pause else store.resume)(name, audit=entry)
+        kept, store = hand.Kept(self._desk, action, name), self._desk.store
+        changed = await (store.pause if pause else store.resume)(name, audit=kept.entry("done"))
         if not changed:
-            await hand.kept(self._desk, action, name, "paused already" if pause else "not paused")
+            await kept.keep("paused already" if pause else "not paused")
         return changed

@@ -26,8 +26,11 @@ class _Entry(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Entry)
 
 
-def entry(*, by: str, action: str, subject: str, came_to: str) -> bytes:
-    """An entry without its beginning, which is the time. What is too long is cut."""
+def entry(*, by: str, action: str, subject: str, came_to: str, stamp: str) -> bytes:
+    """An entry without its beginning, which is the time. What is too long is cut.
+
+    stamp: of the act, hex digits; of those with one stamp the store keeps the first. It comes last: scripts look there.
+    """
     most = 400
     while True:
         found = msgspec.json.encode(
@@ -36,6 +39,7 @@ def entry(*, by: str, action: str, subject: str, came_to: str) -> bytes:
                 "action": plain(action, most=20),
                 "subject": plain(subject, most=most),
                 "came_to": plain(came_to, most=most),
+                "stamp": stamp,
             }
         )
         if len(found) <= MOST:

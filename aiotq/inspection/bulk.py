@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
 from aiotq.inspection import filters
-from aiotq.inspection.hand import DONE, TOLD, act_as_seen, act_on, kept
+from aiotq.inspection.hand import DONE, TOLD, Kept, act_as_seen, act_on
 from aiotq.inspection.values import Bulk
 from aiotq.inspection.walking import walk
 from aiotq.store.contract import Place
@@ -28,7 +28,7 @@ AT_ONCE = 25  # jobs: requests of as many go out together
 async def act_on_all(desk: Desk, act: Act, wanted: JobFilter, *, queue: str | None = None) -> Bulk:
     """Raises UsageError (the filter; or records are signed, and no keys), StoreError, with how many were done."""
     wanted = filters.checked(wanted)
-    subject = described(wanted) if queue is None else f"{described(wanted)} to {queue}"
+    kept = Kept(desk, f"{act} all", described(wanted) + ("" if queue is None else f" to {queue}"))
     done = skipped = looked = 0
     try:
         async for chunk in walk(desk, act, wanted):
@@ -40,10 +40,10 @@ async def act_on_all(desk: Desk, act: Act, wanted: JobFilter, *, queue: str | No
                 done, skipped = done + changed, skipped + len(some) - changed
     except AiotqError as error:
         with suppress(StoreError):
-            await kept(desk, f"{act} all", subject, f"failed after {done} jobs: {error}")
+            await kept.keep(f"failed after {done} jobs: {error}")
         error.add_note(f"of {done} jobs it had been done before")
         raise
-    await kept(desk, f"{act} all", subject, f"{done} jobs" + (f", {skipped} skipped" if skipped else ""))
+    await kept.keep(f"{done} jobs" + (f", {skipped} skipped" if skipped else ""))
     return Bulk(done=done, skipped=skipped, looked=looked)
 
 

@@ -41,21 +41,33 @@ async def act(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None) -
 
     Raises JobNotFound, InvalidRecord (a record that can't be read), UsageError (signed, and no keys), StoreError.
     """
-    subject = job_id if queue is None else f"{job_id} to {queue}"
+    kept = Kept(desk, kind, job_id if queue is None else f"{job_id} to {queue}")
     try:
-        came = await act_on(desk, kind, job_id, queue=queue, subject=subject)
+        came = await act_on(desk, kind, job_id, queue=queue, kept=kept)
     except AiotqError as error:
         with suppress(StoreError):
-            await kept(desk, kind, subject, f"failed: {error}")
+            await kept.keep(f"failed: {error}")
         raise
-    if came not in (DONE, TOLD):  # else by the act's own script
-        await kept(desk, kind, subject, came.what)
-    return came
+    if came in (DONE, TOLD) or await kept.keep(came.what):  # of what is done the act's own script keeps an entry
+        return came
+    return DONE  # with an answer that was lost; it has moved on since
 
 
-async def kept(desk: Desk, action: str, subject: str, came_to: str) -> None:
-    """Leave an entry in the audit."""
-    await desk.operator.keep(audit.entry(by=desk.signature, action=action, subject=subject, came_to=came_to))
+class Kept:
+    """What the audit shall say of one act: one entry, whatever is repeated, and the first that comes."""
+
+    def __init__(self, desk: Desk, action: str, subject: str) -> None:
+        self._desk, self._action, self._subject = desk, action, subject
+        self._stamp = os.urandom(6).hex()
+
+    def entry(self, came_to: str) -> bytes:
+        """For a script that keeps it."""
+        by = self._desk.signature
+        return audit.entry(by=by, action=self._action, subject=self._subject, came_to=came_to, stamp=self._stamp)
+
+    async def keep(self, came_to: str) -> bool:
+        """Leave it in the audit. False: a script has left another one."""
+        return await self._desk.operator.keep(self.entry(came_to))
 
 
 async def act_on(
@@ -64,10 +76,10 @@ async def act_on(
     job_id: str,
     *,
     queue: str | None = None,
-    subject: str | None = None,
+    kept: Kept | None = None,
     only: bytes | None = None,
 ) -> Came:
-    """The act itself. subject: for an entry in the audit that its script keeps; None: it is one of many, without.
+    """The act itself. kept: the entry in the audit that its script keeps; None: it is one of many, without.
 
     only: state and generation of the record that is meant; None: whichever is there.
     """
@@ -80,7 +92,7 @@ async def act_on(
         decision = await _decide(desk, kind, job_id, data, queue)
         if isinstance(decision, Nothing):
             return Came(done=decision.done, what=decision.why)
-        came = None if decision is None else await _store(desk, kind, job_id, decision, subject)
+        came = None if decision is None else await _store(desk, job_id, decision, kept)
         if came is not None:
             return came
     return Came(done=False, what="it changed whenever it was looked at")  # it runs, and fast, again and again
@@ -92,7 +104,7 @@ async def act_as_seen(desk: Desk, kind: Act, found: Record, place: Place, *, que
     decision = acts.decide(wish, found, place)
     if isinstance(decision, Nothing):
         return Came(done=decision.done, what=decision.why)
-    return await _store(desk, kind, found.job_id, decision, None)
+    return await _store(desk, found.job_id, decision, None)
 
 
 async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | None) -> Decision | None:
@@ -134,13 +146,11 @@ def _wish(
     )
 
 
-async def _store(desk: Desk, kind: Act, job_id: str, decision: Decision, subject: str | None) -> Came | None:
+async def _store(desk: Desk, job_id: str, decision: Decision, kept: Kept | None) -> Came | None:
     """None: it is another one now, or elsewhere."""
 
     def entry(came: Came) -> bytes:
-        if subject is None:
-            return b""
-        return audit.entry(by=desk.signature, action=kind, subject=subject, came_to=came.what)
+        return b"" if kept is None else kept.entry(came.what)
 
     match decision:
         case Replacement():

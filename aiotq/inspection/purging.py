@@ -11,7 +11,7 @@ from aiotq.document import LEAST_TTL_MS
 from aiotq.errors import AiotqError, InvalidRecord, StoreError
 from aiotq.inspection import acts
 from aiotq.inspection.acts import Act, Wish
-from aiotq.inspection.hand import kept
+from aiotq.inspection.hand import Kept
 from aiotq.inspection.places import ticket_of
 from aiotq.job import DEFAULT_PRIORITY, FRONT
 from aiotq.record import HEADER
@@ -31,15 +31,15 @@ PASSES = 5  # over a line out of whose front others claim, or to which they retu
 
 async def purge(desk: Desk, queue: str) -> int:
     """End what waits in the lines of a queue, and had been enqueued before this began. Returns how many it ended."""
-    purging = _Purging(desk, queue)
+    purging, kept = _Purging(desk, queue), Kept(desk, "purge", queue)
     try:
         await purging.run()
     except AiotqError as error:
         with suppress(StoreError):
-            await kept(desk, "purge", queue, f"failed after {purging.ended} jobs: {error}")
+            await kept.keep(f"failed after {purging.ended} jobs: {error}")
         error.add_note(f"{purging.ended} jobs had been purged before")
         raise
-    await kept(desk, "purge", queue, f"{purging.ended} jobs")
+    await kept.keep(f"{purging.ended} jobs")
     return purging.ended
 
 

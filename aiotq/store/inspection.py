@@ -235,7 +235,7 @@ class Reading(Protocol):
 class Acting(Protocol):
     """An operator's acts that no caller has (`contract.Store` has replace, cancel, pause and resume). Safe to repeat.
 
-    audit: as `aiotq.inspection.audit.entry` makes it.
+    audit: as `aiotq.inspection.audit.entry` makes it; of one act, by its stamp, the first that comes is kept.
     """
 
     async def discard(self, wanted: Discarding, *, audit: bytes = b"") -> bool:
@@ -255,8 +255,8 @@ class Acting(Protocol):
         """
         ...
 
-    async def keep(self, audit: bytes, *, now_ms: int = 0) -> None:
-        """Keep an entry of the audit that no act keeps itself."""
+    async def keep(self, audit: bytes, *, now_ms: int = 0) -> bool:
+        """Keep an entry of the audit that no act keeps itself. False if the act has had another one: it was done."""
         ...
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from aiotq.store import connect, scripts
+from aiotq.store import connect, operator, scripts
+from tests.conftest import CONNECT_TIMEOUT_S
 from tests.contract.kit import Bench
 from tests.faults.proxy import FaultProxy
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiotq.store.contract import Store
+    from aiotq.store.inspection import Operator
     from tests.clock import VirtualClock
     from tests.servers import Server
 
@@ -44,3 +46,23 @@ async def far(proxy: FaultProxy, server: Server, namespace: str, bench: Bench) -
     await store.open()
     yield Bench(store, bench.raw, bench.prefix, bench.clock)
     await store.close()
+
+
+@pytest_asyncio.fixture
+async def person(server: Server, namespace: str, bench: Bench) -> AsyncIterator[Bench]:
+    """A bench of somebody who has an operator's rights, where there are rights."""
+    if server.kind != "acl":
+        yield bench
+        return
+    store = connect(
+        server.url.replace("aiotq_worker", "aiotq_operator"), namespace=namespace, connect_timeout_s=CONNECT_TIMEOUT_S
+    )
+    await store.open()
+    yield Bench(store, bench.raw, bench.prefix, bench.clock)
+    await store.close()
+
+
+@pytest.fixture
+def side(person: Bench) -> Operator:
+    """The operator's side of it."""
+    return operator(person.store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +35,7 @@ LEASE_MS = 15_000
 HOUR_MS = 3_600_000
 MONTH_MS = 30 * 24 * HOUR_MS
 BODY = b'{"t":"shop:send"}'
+ENTRY = b'"by":"ada","action":"x","subject":"y","came_to":"done"}'  # of the audit, as older versions made it
 
 
 def job(
@@ -228,3 +230,8 @@ class Bench:
     async def wipe(self) -> None:
         """Remove every key: the look for leaks after the test takes its time for each."""
         await self.raw.eval(WIPE, 0, census.pattern(self.prefix))
+
+
+async def audit(bench: Bench) -> list[dict[str, object]]:
+    """The entries, the latest first."""
+    return [json.loads(entry) for entry in await bench.raw.lrange(bench.key("audit"), 0, -1)]

@@ -1,48 +1,23 @@
-"""What an operator's scripts do: a discarded job, a purged line, the audit; and what is left when one comes twice."""
+"""What an operator's scripts do: a discarded job, a purged line; and what is left when one comes twice."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
 from aiotq.job import parse_ticket
-from aiotq.store import connect, operator
 from aiotq.store.contract import MAX_ENQUEUE, Replaced, Replacement
 from aiotq.store.inspection import MAX_LEFT, MAX_TAKEN, Discarding, Ending
-from tests.conftest import CONNECT_TIMEOUT_S
-from tests.contract.kit import HOUR_MS, LINES, Bench, died, ids, job, record, replacement, returned, succeeded
+from tests.contract.kit import ENTRY, LINES, Bench, audit, died, ids, job, record, replacement, returned, succeeded
 from tests.meter import LIMIT_MS, Meter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from aiotq.store.inspection import Front, Operator
-    from tests.servers import Server
 
 MINUTE_MS = 60_000
-ENTRY = b'"by":"ada","action":"x","subject":"y","came_to":"done"}'
-
-
-@pytest_asyncio.fixture
-async def person(server: Server, namespace: str, bench: Bench) -> AsyncIterator[Bench]:
-    """A bench of somebody who has an operator's rights, where there are rights."""
-    if server.kind != "acl":
-        yield bench
-        return
-    store = connect(
-        server.url.replace("aiotq_worker", "aiotq_operator"), namespace=namespace, connect_timeout_s=CONNECT_TIMEOUT_S
-    )
-    await store.open()
-    yield Bench(store, bench.raw, bench.prefix, bench.clock)
-    await store.close()
-
-
-@pytest.fixture
-def side(person: Bench) -> Operator:
-    return operator(person.store)
 
 
 def discarding(job_id: str, was: str = "fAAAA", generation: str = "DDDD") -> Discarding:
@@ -59,10 +34,6 @@ def endings(front: Front, generation: str = "PPPP", *, only: Sequence[str] | Non
             ending = record("c", generation)
             found.append(Ending(ticket=one.ticket, header=one.beginning[:19], record=ending, ttl_ms=MINUTE_MS))
     return found
-
-
-async def audit(bench: Bench) -> list[dict[str, object]]:
-    return [json.loads(entry) for entry in await bench.raw.lrange(bench.key("audit"), 0, -1)]
 
 
 # --- discard
@@ -326,40 +297,6 @@ async def test_a_requeued_suspect_is_an_ordinary_job_again(bench: Bench, person:
     assert ids(await bench.claim(by="w3")) == ["j1"]
     assert (await bench.vanish("w3")).name == "DONE"
     assert (await bench.census()).lost == {"j1": 1}
-
-
-async def test_pause_and_resume_say_whether_they_changed_anything_and_keep_that(bench: Bench, person: Bench) -> None:
-    assert await person.store.pause("mail", audit=ENTRY)
-    assert not await person.store.pause("mail", audit=ENTRY)
-    assert await person.store.resume("mail", audit=ENTRY)
-    assert not await person.store.resume("mail", audit=ENTRY)
-
-    assert len(await audit(bench)) == 2
-
-
-async def test_a_cancel_that_reaches_a_worker_is_kept(bench: Bench, person: Bench) -> None:
-    await bench.worker()
-    await bench.enqueue(job("j1"))
-    await bench.one()
-
-    assert await person.store.cancel("j1", generation="AAAA", lines=LINES, audit=ENTRY)
-    assert not await person.store.cancel("nobody", generation="AAAA", lines=LINES, audit=ENTRY)
-
-    [entry] = await audit(bench)
-    assert entry["by"] == "ada"
-    assert isinstance(entry["at"], int)
-    assert abs(int(entry["at"]) - int((await bench.raw.time())[0]) * 1_000) < HOUR_MS
-
-
-@pytest.mark.parametrize("server", ["valkey"], indirect=True)
-async def test_the_audit_keeps_the_last_ten_thousand_entries(bench: Bench, side: Operator) -> None:
-    await bench.raw.rpush(bench.key("audit"), *(str(number) for number in range(10_000)))
-
-    await side.keep(ENTRY, now_ms=7)
-
-    assert await bench.raw.llen(bench.key("audit")) == 10_000
-    assert json.loads(await bench.raw.lindex(bench.key("audit"), 0))["at"] == 7
-    assert await bench.raw.lindex(bench.key("audit"), -1) == b"9998"
 
 
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from aiotq import App, JobStatus
-from aiotq.errors import JobFailed, JobNotFound, StoreError, StoreFull, StoreUnavailable
+from aiotq import App, JobStatus, Reject, RetryPolicy
+from aiotq.errors import JobCancelled, JobFailed, JobNotFound, StoreError, StoreFull, StoreUnavailable
 from aiotq.inspection import JobFilter
 from aiotq.store import scripts
 from tests import servers
@@ -157,7 +157,68 @@ async def test_a_purge_whose_answers_are_lost_counts_each_job_once(
 
     assert proxy.hits == 2
     assert {await job.status() for job in jobs} == {JobStatus.CANCELLED}
-    assert (await shop.inspect.audit()).items[0].came_to == "250 jobs"
+    assert [entry.came_to for entry in (await shop.inspect.audit()).items] == ["250 jobs"]
+
+
+@REAL
+@pytest.mark.parametrize("fault", CUTS, ids=lambda fault: fault.name.lower())
+async def test_a_pause_whose_answer_is_lost_has_paused(
+    shop: App, far: Inspector, proxy: FaultProxy, fault: Fault
+) -> None:
+    proxy.arm(fault, scripts.PAUSE.sha, times=2)
+    assert await far.pause("runs")
+    proxy.arm(fault, scripts.RESUME.sha, times=2)
+    assert await far.resume("runs")
+
+    assert proxy.hits == 4
+    assert [entry.came_to for entry in (await shop.inspect.audit()).items] == ["done", "done"]
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_a_job_that_goes_on_while_the_answer_is_lost_was_retried_by_who_asked_and_stopped(
+    shop: App, far: Inspector, proxy: FaultProxy
+) -> None:
+    raised: list[Exception] = [ValueError("waits then"), Reject("for good")]
+
+    async def fails() -> None:
+        raise raised.pop()
+
+    job = await shop.task(fails, name="again", retry=RetryPolicy(delays=[3_600])).delay()
+
+    async def waits_again() -> bool:
+        return await job.status() is JobStatus.SCHEDULED
+
+    async with shop.worker():
+        with pytest.raises(JobFailed):
+            await job.result(timeout=10)
+        proxy.arm(Fault.DROP_REPLY, scripts.REPLACE.sha)
+        acting = asyncio.ensure_future(far.retry(job.id))
+        await proxy.struck()
+        proxy.freeze()
+        await until(waits_again)
+        proxy.thaw()
+        assert await acting
+
+        runs = await shop.task(_endless, name="endless").delay()
+
+        async def running() -> bool:
+            return await runs.status() is JobStatus.RUNNING
+
+        await until(running)
+        proxy.arm(Fault.DROP_REPLY, scripts.CANCEL.sha)
+        acting = asyncio.ensure_future(far.cancel(runs.id))
+        await proxy.struck()
+        proxy.freeze()
+        with pytest.raises(JobCancelled):
+            await runs.result(timeout=10)
+        proxy.thaw()
+        assert await acting
+
+    assert [entry.came_to for entry in (await shop.inspect.audit()).items] == ["its worker was told", "done"]
+
+
+async def _endless() -> None:
+    await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)

@@ -1,7 +1,10 @@
 -- audit.lua: keep what a person did, or could not do, where the act's own script has not.
 -- KEYS    1 prefix
 -- ARGV    1 now, Unix ms or 0   2 what, JSON without its "{"
--- RETURNS 1
+-- RETURNS 1 | 0 the act has had another entry: it was done, its answer got lost, and what it was done to has moved on since
 begin()
-audited(ARGV[2], (clock(ARGV[1])))
+local entry = ARGV[2]
+local first = entry_of(entry)
+if first then return sub(first, -#entry) == entry and 1 or 0 end
+audited(entry, (clock(ARGV[1])))
 return 1

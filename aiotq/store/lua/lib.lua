@@ -265,9 +265,19 @@ local function remember(entries)
   if #entries > 0 then pcall(keep_ended, entries) end
 end
 
--- What a person did, newest first: of these the last 10,000. entry: JSON without its "{", or nothing.
+-- The audit's entry of the same act as this one, if it is among the latest: both end with the stamp of that act.
+local function entry_of(entry)
+  local stamp = match(entry, '"stamp":"%x+"}$')
+  local latest = stamp and safe('LRANGE', prefix .. 'audit', 0, 99) or {}
+  for i = 1, #latest do
+    if sub(latest[i], -#stamp) == stamp then return latest[i] end
+  end
+end
+
+-- What a person did, newest first: of these the last 10,000. entry: JSON without its "{", or nothing. Each act has one entry,
+-- the first that comes: it is repeated if its answer was lost.
 local function audited(entry, now_ms)
-  if not entry or entry == '' then return end
+  if not entry or entry == '' or entry_of(entry) then return end
   local audit = prefix .. 'audit'
   safe('LPUSH', audit, string.format('{"at":%.0f,', now_ms) .. entry)
   call('LTRIM', audit, 0, 9999)
