@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiotq.errors import StoreUnusable
 from aiotq.inspection import audit as audits
-from tests.contract.kit import ENTRY, HOUR_MS, LINES, Bench, audit, job
+from aiotq.store import connect
+from aiotq.store.contract import Replaced
+from tests.conftest import CONNECT_TIMEOUT_S
+from tests.contract.kit import ENTRY, HOUR_MS, LINES, Bench, audit, died, ids, job, replacement
+from tests.rights import user
+from tools import acl
 
 if TYPE_CHECKING:
     from aiotq.store.inspection import Operator
+    from tests.servers import Server
 
 
 async def test_pause_and_resume_say_whether_they_changed_anything_and_keep_that(bench: Bench, person: Bench) -> None:
@@ -102,3 +109,61 @@ async def test_entries_of_others_that_are_none_are_passed_over(bench: Bench, sid
     assert await side.keep(ENTRY), "one that has no stamp is no repeat of another"
 
     assert await bench.raw.llen(bench.key("audit")) == 6
+
+
+# --- where it can't be kept
+
+
+@pytest.mark.parametrize("server", ["valkey", "redis"], indirect=True)
+@pytest.mark.parametrize("command", ["LPUSH", "LTRIM", "LRANGE"])
+async def test_what_was_put_in_a_line_wakes_a_worker_though_the_audit_could_not_be_written(
+    bench: Bench, server: Server, raw: Any, namespace: str, command: str
+) -> None:
+    await bench.worker()
+    await bench.enqueue(job("dead"), job("later", delay_ms=1_000))
+    await bench.exchange(died(await bench.one()))
+    await bench.store.pause("mail")
+    await bench.take_tokens()
+    async with user(raw, server, namespace, acl.commands("operator") - {command}) as url:
+        store = connect(url, namespace=namespace, connect_timeout_s=CONNECT_TIMEOUT_S)
+        for name, was in (("dead", "f"), ("later", "w")):
+            with pytest.raises(StoreUnusable, match="NOPERM"):
+                await store.replace(replacement(name, was=was, line="mail:5"), audit=stamped("a1"))
+            assert await bench.take_tokens() == {"mail"}
+        with pytest.raises(StoreUnusable, match="NOPERM"):
+            await store.resume("mail", audit=stamped("bb02"))
+        assert await bench.take_tokens() == {"mail"}
+        await store.close()
+
+    assert ids(await bench.claim()) == ["dead", "later"]
+    seen = await bench.census()
+    assert (seen.schedule, seen.dead) == ({}, {})
+    assert await audit(bench) == []
+
+
+@pytest.mark.parametrize("spoiled", ["SET", "SADD"])
+async def test_an_audit_of_the_wrong_type_is_put_aside_and_the_act_kept(
+    bench: Bench, person: Bench, side: Operator, spoiled: str
+) -> None:
+    await bench.worker()
+    await bench.enqueue(job("dead"), job("runs"))
+    await bench.exchange(died(await bench.one()))
+    await bench.one()
+    await bench.take_tokens()
+    for act in (
+        lambda: person.store.replace(replacement("dead", was="f", line="mail:5"), audit=stamped("a1")),
+        lambda: person.store.cancel("runs", generation="AAAA", lines=LINES, audit=stamped("a2")),
+        lambda: person.store.pause("mail", audit=stamped("a3")),
+        lambda: person.store.resume("mail", audit=stamped("a4")),
+        lambda: side.keep(stamped("a5")),
+    ):
+        await bench.raw.delete(bench.key("audit"), bench.key("aside:audit"))
+        await bench.raw.execute_command(spoiled, bench.key("audit"), "spoiled")
+
+        assert await act() in {True, Replaced.DONE}
+
+        assert len(await audit(bench)) == 1
+        assert await bench.raw.pttl(bench.key("aside:audit")) > 0
+    assert await bench.take_tokens() == {"mail"}
+    assert ids(await bench.claim()) == ["dead"]
+    await bench.wipe()

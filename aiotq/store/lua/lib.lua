@@ -279,8 +279,8 @@ end
 local function audited(entry, now_ms)
   if not entry or entry == '' or entry_of(entry) then return end
   local audit = prefix .. 'audit'
-  safe('LPUSH', audit, string.format('{"at":%.0f,', now_ms) .. entry)
-  call('LTRIM', audit, 0, 9999)
+  safe('LTRIM', audit, 0, 9998)
+  call('LPUSH', audit, string.format('{"at":%.0f,', now_ms) .. entry)
 end
 
 -- A worker's lease by its card, ms; `none` if it has no card. What nobody can have been given, by another hand, is `usual`.

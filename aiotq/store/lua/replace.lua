@@ -34,6 +34,6 @@ else
   if ARGV[9] == '1' then safe('HDEL', prefix .. 'lost', id) end
 end
 safe('ZREM', prefix .. 'schedule', unpack(tickets))
+wake(woken) -- before the audit: where that can't be written, the job is in its line all the same
 audited(ARGV[10], now_ms)
-wake(woken)
 return 0
