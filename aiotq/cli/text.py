@@ -10,6 +10,7 @@ from aiotq.store import cause
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+WHOLE_ID = 16  # characters of an id that is shown whole
 SHORT_ID = 6  # the first digits of a UUIDv7 are the clock, the same for all jobs of a minute; the last are random
 
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))

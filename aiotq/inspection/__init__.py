@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from aiotq.inspection.acts import Act
 from aiotq.inspection.values import (
     BOUNDS_MS,
     AuditEntry,
     Bulk,
+    Came,
     Check,
     Counts,
     FailureGroup,
@@ -33,8 +35,10 @@ from aiotq.inspection.values import (
 
 __all__ = [
     "BOUNDS_MS",
+    "Act",
     "AuditEntry",
     "Bulk",
+    "Came",
     "Check",
     "Counts",
     "FailureGroup",

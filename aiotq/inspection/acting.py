@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotq import checks
+from aiotq.errors import UsageError
 from aiotq.inspection import bulk, hand, purging
 from aiotq.inspection.acts import Act
 
 if TYPE_CHECKING:
     from aiotq.inspection.desk import Desk
-    from aiotq.inspection.values import Bulk, JobFilter
+    from aiotq.inspection.values import Bulk, Came, JobFilter
 
 
 class Acts:
@@ -31,22 +32,22 @@ class Acts:
 
         False if it has not failed, or not enough of an unreadable record is left.
         """
-        return await self._act(Act.RETRY, job_id)
+        return (await self.act(Act.RETRY, job_id)).done
 
     async def cancel(self, job_id: str) -> bool:
         """Have a job never run, or be stopped at its next await if it is running. False if it has ended otherwise."""
-        return await self._act(Act.CANCEL, job_id)
+        return (await self.act(Act.CANCEL, job_id)).done
 
     async def discard(self, job_id: str) -> bool:
         """Throw a dead letter away, or any other job that has ended. False if it has not ended.
 
         It is not shown any more. For a minute something short is left, for late repeats of what enqueued it.
         """
-        return await self._act(Act.DISCARD, job_id)
+        return (await self.act(Act.DISCARD, job_id)).done
 
     async def promote(self, job_id: str) -> bool:
         """Have a scheduled job, or a retry that waits, be due now. True if it is queued; else False."""
-        return await self._act(Act.PROMOTE, job_id)
+        return (await self.act(Act.PROMOTE, job_id)).done
 
     async def requeue(self, job_id: str, *, queue: str | None = None) -> bool:
         """Put a job that waits, in a line or in the schedule, to the back of its queue, or of another one.
@@ -54,8 +55,15 @@ class Acts:
         Its priority stays. A suspect (its worker vanished twice or more) becomes an ordinary job again: how often that
         happened is forgotten. False if it runs, or has ended; the audit says why.
         """
+        return (await self.act(Act.REQUEUE, job_id, queue=queue)).done
+
+    async def act(self, act: Act, job_id: str, *, queue: str | None = None) -> Came:
+        """The act of that name, with what it came to: a job that runs is not cancelled yet, its worker was told to.
+
+        queue: of a requeue, the one to go to.
+        """
         wanted = None if queue is None else checks.queue("queue", queue)
-        return await self._act(Act.REQUEUE, job_id, queue=wanted)
+        return await hand.act(self._desk, _known(act), checks.job_id("job_id", job_id), queue=wanted)
 
     async def retry_all(self, filter: JobFilter) -> Bulk:
         """`retry` each dead letter that a filter takes.
@@ -63,24 +71,28 @@ class Acts:
         Like all of these it takes what there is when it begins, in chunks of at most 100 jobs, while others go on. What
         has moved on by the time that it is met is skipped. Raises UsageError for a filter that can't be right.
         """
-        return await bulk.act_on_all(self._desk, Act.RETRY, filter)
+        return await self.act_on_all(Act.RETRY, filter)
 
     async def cancel_all(self, filter: JobFilter) -> Bulk:
         """`cancel` each job that waits or runs, and that a filter takes."""
-        return await bulk.act_on_all(self._desk, Act.CANCEL, filter)
+        return await self.act_on_all(Act.CANCEL, filter)
 
     async def discard_all(self, filter: JobFilter) -> Bulk:
         """`discard` each dead letter that a filter takes, and each of the last 10,000 jobs that ended."""
-        return await bulk.act_on_all(self._desk, Act.DISCARD, filter)
+        return await self.act_on_all(Act.DISCARD, filter)
 
     async def promote_all(self, filter: JobFilter) -> Bulk:
         """`promote` each scheduled job that a filter takes."""
-        return await bulk.act_on_all(self._desk, Act.PROMOTE, filter)
+        return await self.act_on_all(Act.PROMOTE, filter)
 
     async def requeue_all(self, filter: JobFilter, *, queue: str | None = None) -> Bulk:
         """`requeue` each job that waits, in a line or in the schedule, and that a filter takes."""
+        return await self.act_on_all(Act.REQUEUE, filter, queue=queue)
+
+    async def act_on_all(self, act: Act, filter: JobFilter, *, queue: str | None = None) -> Bulk:
+        """The act of that name on each job that it may be for, and that a filter takes."""
         wanted = None if queue is None else checks.queue("queue", queue)
-        return await bulk.act_on_all(self._desk, Act.REQUEUE, filter, queue=wanted)
+        return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted)
 
     async def purge(self, queue: str) -> int:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".
@@ -98,9 +110,6 @@ class Acts:
         """Have jobs claimed from a queue again. False if it was not paused."""
         return await self._hold(queue, pause=False)
 
-    async def _act(self, act: Act, job_id: str, *, queue: str | None = None) -> bool:
-        return (await hand.act(self._desk, act, checks.job_id("job_id", job_id), queue=queue)).done
-
     async def _hold(self, queue: str, *, pause: bool) -> bool:
         name, action = checks.queue("queue", queue), "pause" if pause else "resume"
         kept, store = hand.Kept(self._desk, action, name), self._desk.store
@@ -108,3 +117,10 @@ class Acts:
         if not changed:
             await kept.keep("paused already" if pause else "not paused")
         return changed
+
+
+def _known(act: object) -> Act:
+    """Raises UsageError."""
+    if act in tuple(Act):
+        return Act(act)
+    raise UsageError(f"act={checks.shown(act)} is none; pass one of {', '.join(Act)}")

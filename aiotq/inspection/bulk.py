@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
-from aiotq.inspection import filters
+from aiotq.inspection import filters, words
 from aiotq.inspection.hand import DONE, TOLD, Kept, act_as_seen, act_on
 from aiotq.inspection.values import Bulk
 from aiotq.inspection.walking import walk
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.places import Entry
     from aiotq.inspection.seen import Seen
-    from aiotq.inspection.values import JobFilter
+    from aiotq.inspection.values import Came, JobFilter
 
 AT_ONCE = 25  # jobs: requests of as many go out together
 
@@ -29,22 +29,23 @@ async def act_on_all(desk: Desk, act: Act, wanted: JobFilter, *, queue: str | No
     """Raises UsageError (the filter; or records are signed, and no keys), StoreError, with how many were done."""
     wanted = filters.checked(wanted)
     kept = Kept(desk, f"{act} all", described(wanted) + ("" if queue is None else f" to {queue}"))
-    done = skipped = looked = 0
+    done = skipped = looked = told = 0
     try:
         async for chunk in walk(desk, act, wanted):
             looked += chunk.looked
             where = await _places(desk, chunk.jobs)
             for first in range(0, len(chunk.jobs), AT_ONCE):
                 some = list(zip(chunk.jobs, where, strict=True))[first : first + AT_ONCE]
-                changed = await _together(desk, act, some, queue)
+                came = await _together(desk, act, some, queue)
+                changed, told = sum(one in (DONE, TOLD) for one in came), told + came.count(TOLD)
                 done, skipped = done + changed, skipped + len(some) - changed
     except AiotqError as error:
         with suppress(StoreError):
-            await kept.keep(f"failed after {done} jobs: {error}")
-        error.add_note(f"of {done} jobs it had been done before")
+            await kept.keep(f"failed after {words.jobs(done)}: {error}")
+        error.add_note(f"of {words.jobs(done)} it had been done before")
         raise
-    await kept.keep(f"{done} jobs" + (f", {skipped} skipped" if skipped else ""))
-    return Bulk(done=done, skipped=skipped, looked=looked)
+    await kept.keep(words.jobs(done) + (f", {skipped} skipped" if skipped else ""))
+    return Bulk(done=done, skipped=skipped, looked=looked, told=told)
 
 
 async def _places(desk: Desk, jobs: Sequence[Seen]) -> Sequence[Place]:
@@ -70,27 +71,28 @@ def _place(entry: Entry, lost: int, now_ms: int) -> Place:
     )
 
 
-async def _together(desk: Desk, act: Act, jobs: Sequence[tuple[Seen, Place]], queue: str | None) -> int:
-    """How many were changed. All have been tried before an error is raised."""
-    came = await asyncio.gather(*(_one(desk, act, job, place, queue) for job, place in jobs), return_exceptions=True)
-    for one in came:
+async def _together(desk: Desk, act: Act, jobs: Sequence[tuple[Seen, Place]], queue: str | None) -> list[Came | None]:
+    """What each came to; None: nothing. All have been tried before an error is raised."""
+    tried = await asyncio.gather(*(_one(desk, act, job, place, queue) for job, place in jobs), return_exceptions=True)
+    came: list[Came | None] = []
+    for one in tried:
         if isinstance(one, BaseException):
             raise one
-    return sum(one is True for one in came)
+        came.append(one)
+    return came
 
 
-async def _one(desk: Desk, act: Act, job: Seen, place: Place, queue: str | None) -> bool:
+async def _one(desk: Desk, act: Act, job: Seen, place: Place, queue: str | None) -> Came | None:
     if job.header is None:  # it is no record
-        return False
+        return None
     _, state, generation, _ = job.header
     try:
         came = None if job.record is None else await act_as_seen(desk, act, job.record, place, queue=queue)
         if came is not None:
-            return came in (DONE, TOLD)
-        came = await act_on(desk, act, job.summary.id, queue=queue, only=f"{state}{generation}".encode())
+            return came
+        return await act_on(desk, act, job.summary.id, queue=queue, only=f"{state}{generation}".encode())
     except (JobNotFound, InvalidRecord):
-        return False
-    return came in (DONE, TOLD)
+        return None
 
 
 def described(wanted: JobFilter) -> str:

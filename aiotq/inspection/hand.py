@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiotq import record as records
@@ -12,6 +11,7 @@ from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
 from aiotq.inspection import acts, audit
 from aiotq.inspection.acts import Act, Nothing, Stop, Wish
 from aiotq.inspection.desk import kept_ms
+from aiotq.inspection.values import Came
 from aiotq.job import lines
 from aiotq.record import ENQUEUED_AT
 from aiotq.store.contract import Place, Replaced, Replacement
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from aiotq.record import Record
 
 TRIES = 20  # how often a job is looked at again that changed between two looks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Came:
-    """What an act came to."""
-
-    done: bool
-    what: str  # "done", "cancelled already", "it has not failed", ...
 
 
 DONE = Came(done=True, what="done")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiotq import record as records
 from aiotq.document import LEAST_TTL_MS
 from aiotq.errors import AiotqError, InvalidRecord, StoreError
-from aiotq.inspection import acts
+from aiotq.inspection import acts, words
 from aiotq.inspection.acts import Act, Wish
 from aiotq.inspection.hand import Kept
 from aiotq.inspection.places import ticket_of
@@ -36,10 +36,10 @@ async def purge(desk: Desk, queue: str) -> int:
         await purging.run()
     except AiotqError as error:
         with suppress(StoreError):
-            await kept.keep(f"failed after {purging.ended} jobs: {error}")
-        error.add_note(f"{purging.ended} jobs had been purged before")
+            await kept.keep(f"failed after {words.jobs(purging.ended)}: {error}")
+        error.add_note(f"{words.jobs(purging.ended)} had been purged before")
         raise
-    await kept.keep(f"{purging.ended} jobs")
+    await kept.keep(words.jobs(purging.ended))
     return purging.ended
 
 

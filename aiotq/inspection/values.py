@@ -336,6 +336,15 @@ class Bulk:
     done: int
     skipped: int  # they had moved on, or are held
     looked: int
+    told: int = 0  # of those done, jobs that run: their workers were told to stop them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Came:
+    """What an act on one job came to."""
+
+    done: bool  # it is as it shall be, also if it was so before; of a job that runs, its worker was told
+    what: str  # "done", "its worker was told", "cancelled already", "it has not failed", ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import pytest
 
 from aiotq import App, JobStatus, RetryPolicy
 from aiotq.errors import JobCancelled, JobFailed, JobNotFound, StoreUnusable, UsageError
+from aiotq.inspection import Act, Came
 from tests.inspection.kit import Flaky, failed, kept, records
 from tests.worker.kit import until
 
@@ -82,7 +83,7 @@ async def test_a_job_is_cancelled_wherever_it_is(shop: App, hand: Inspector) -> 
     runs = await endless.delay()
     async with shop.worker():
         await started.wait()
-        assert await hand.cancel(runs.id)
+        assert await hand.act(Act.CANCEL, runs.id) == Came(done=True, what="its worker was told")
         with pytest.raises(JobCancelled):
             await runs.result(timeout=10)
     waits, later = await endless.delay(), await endless.options(countdown=60).delay()
@@ -94,6 +95,12 @@ async def test_a_job_is_cancelled_wherever_it_is(shop: App, hand: Inspector) -> 
         "its worker was told",
         *["done", "cancelled already"] * 2,
     ]
+
+
+async def test_an_act_that_is_none_is_refused(shop: App, hand: Inspector) -> None:
+    unknown: Any = "delete"
+    with pytest.raises(UsageError, match="act='delete' is none; pass one of retry, cancel"):
+        await hand.act(unknown, "j1")
 
 
 # --- discard

@@ -135,7 +135,7 @@ async def test_running_jobs_are_stopped(shop: App, hand: Inspector) -> None:
     async with shop.worker():
         await until(lambda: len(started) == 4)
         assert await hand.cancel_all(JobFilter(status=JobStatus.RUNNING, task="endless")) == Bulk(
-            done=4, skipped=0, looked=4
+            done=4, skipped=0, looked=4, told=4
         )
 
         async def ended() -> bool:

@@ -11,9 +11,10 @@ import pytest
 from aiotq.cli import main as command_line
 from aiotq.cli.operate import reach
 from aiotq.errors import JobNotFound
-from aiotq.inspection.values import Bulk, JobFilter, Page, TaskInfo
+from aiotq.inspection.hand import DONE, TOLD
+from aiotq.inspection.values import Bulk, Came, JobFilter, Page, TaskInfo
 from aiotq.job import JobStatus
-from tests.unit.overviews import a_queue
+from tests.unit.overviews import a_detail, a_queue, a_summary, a_worker
 
 GONE = "0" * 26 + "c1f9c2"
 A, B = "0" * 26 + "a1f9c2", "0" * 26 + "b1f9c2"
@@ -28,7 +29,9 @@ class Inspector:
     """What an inspector does, noted down."""
 
     def __init__(self):
-        self.did, self.number, self.answer, self.known = [], 41, True, {"a1f9c2": (A,), "1f9c2": (A, B)}
+        self.did, self.answer, self.known = [], True, {"a1f9c2": (A,), "1f9c2": (A, B)}
+        self.numbers = {JobStatus.SCHEDULED: 3, JobStatus.QUEUED: 20, JobStatus.RUNNING: 2, JobStatus.FAILED: 41}
+        self.came, self.bulk, self.serving = DONE, Bulk(done=40, skipped=1, looked=41), (a_worker(label="anna"),)
 
     def acting(self, by):
         return self
@@ -38,12 +41,18 @@ class Inspector:
 
     async def count(self, which):
         self.did.append(("count", which))
-        return self.number
+        return self.numbers.get(which.status, 999)
 
     async def jobs(self, which, **_more):
         return Page(items=(), cursor=None, looked=0)
 
-    async def tasks(self):
+    async def workers(self):
+        return self.serving
+
+    async def job(self, job_id):
+        return a_detail(summary=a_summary(id=job_id, status=JobStatus.RUNNING, worker="anna"))
+
+    async def tasks(self, *, hours):
         return (
             TaskInfo(name="shop:send_mail", succeeded=1, failed=0, retried=0, cancelled=0, mean_s=None, known=None),
         )
@@ -53,14 +62,20 @@ class Inspector:
 
     def __getattr__(self, name):
         async def act(*words, **more):
-            if words == (GONE,):
-                raise JobNotFound(job_id=GONE)
             self.did.append((name, *words, *more.values()))
-            return (
-                Bulk(done=40, skipped=1, looked=41) if name.endswith("_all") else 3 if name == "purge" else self.answer
-            )
+            return 3 if name == "purge" else self.answer
 
         return act
+
+    async def act(self, act, job_id, *, queue=None):
+        if job_id == GONE:
+            raise JobNotFound(job_id=GONE)
+        self.did.append((act.value, job_id, queue))
+        return self.came
+
+    async def act_on_all(self, act, which, *, queue=None):
+        self.did.append((f"{act.value}_all", which, queue))
+        return self.bulk
 
 
 @pytest.fixture
@@ -96,7 +111,7 @@ def acts(inspector):
 )
 def test_a_job_is_found_by_its_short_id_and_acted_on_without_asking(run, inspector, verb, done):
     assert run(verb, "a1f9c2") == (0, f"{done} a1f9c2\n", "")
-    assert acts(inspector)[0][:2] == (verb, A)
+    assert acts(inspector) == [(verb, A, None)]
 
 
 def test_requeue_takes_another_queue(run, inspector):
@@ -105,25 +120,37 @@ def test_requeue_takes_another_queue(run, inspector):
     assert run("requeue", A, "--to", "a b")[0] == 2
 
 
-def test_a_mistyped_queue_to_go_to_is_met_with_the_one_that_was_meant(run, inspector):
-    code, _, err = run("requeue", A, "--to", "mial")
-    assert (code, err) == (2, "error: there is no queue 'mial'\ndid you mean mail? --yes makes a new one\n")
+@pytest.mark.parametrize(("name", "said"), [("mial", "did you mean mail?"), ("urgent", "there are: mail, empty")])
+def test_a_queue_to_go_to_is_not_made_by_a_slip_of_the_hand(run, inspector, name, said):
+    for words in ((A,), (A, "--yes"), ("--all", "--yes")):
+        code, _, err = run("requeue", *words, "--to", name)
+        assert (code, err) == (1, f"error: there is no queue {name!r}\n{said}\nto a new one: --new\n")
     assert not acts(inspector)
-    assert run("requeue", A, "--to", "mial", "--yes")[0] == 0
-    assert run("requeue", A, "--to", "urgent")[0] == 0
+    assert run("requeue", A, "--to", name, "--new")[0] == 0
+    assert acts(inspector) == [("requeue", A, name)]
+
+
+def test_only_what_moves_jobs_takes_a_queue_to_go_to(run):
+    assert run("retry", A, "--to", "mail")[0] == 2
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--queue", "mial"), "there is no queue 'mial'; did you mean mail?\n"),
-        (("--task", "send_mial"), "no task is named 'send_mial'; did you mean send_mail?\n"),
+        (("--queue", "nosuch"), "there is no queue 'nosuch'; there are: mail, empty\n"),
+        (("--task", "send_mial"), "no job of a task 'send_mial' was found; did you mean send_mail?\n"),
         (("--task", "send_mail"), ""),
-        (("--queue", "mail", "--task", "xyz"), ""),
+        (("--queue", "mail", "--task", "xyz"), "no job of a task 'xyz' was found\n"),
     ],
 )
-def test_a_list_that_is_empty_for_a_slip_of_the_hand_says_so(run, words, said):
+def test_a_list_that_is_empty_for_a_slip_of_the_hand_says_so(run, inspector, words, said):
     assert run("jobs", *words) == (0, "no job matches\n", said)
+    code, out, err = run("jobs", *words, "--json")
+    assert (code, json.loads(out)["items"], err) == (0, [], said)
+    inspector.numbers = dict.fromkeys(JobStatus, 0)
+    code, _, err = run("cancel", "--all", *words)
+    assert (code, err.partition("\n")[2]) == (1, said)
 
 
 def test_several_at_once_and_each_once(run, inspector):
@@ -141,11 +168,52 @@ def test_an_id_that_names_several_jobs_is_refused_and_nothing_is_done(run, inspe
 
 
 def test_nothing_done_is_exit_code_1_and_why(run, inspector):
-    inspector.answer = False
-    assert run("retry", "a1f9c2") == (1, "a1f9c2: not retried: it has not failed\n", "")
-    code, out, _ = run("cancel", "a1f9c2", "--json")
+    inspector.came = Came(done=False, what="it is running on \x1b[2Janna; cancel it, or let it end")
+    said = "a1f9c2: not requeued: it is running on \\x1b[2Janna; cancel it, or let it end\n"
+    assert run("requeue", "a1f9c2") == (1, said, "")
+    code, out, _ = run("requeue", "a1f9c2", "--json")
     assert code == 1
-    assert json.loads(out) == [{"id": A, "done": False, "why": "it has ended"}]
+    assert json.loads(out) == [{"id": A, "done": False, "came_to": inspector.came.what}]
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel", "promote", "requeue"])
+def test_what_is_so_already_is_done_and_says_so(run, inspector, verb):
+    inspector.came = Came(done=True, what="so already")
+    assert run(verb, "a1f9c2") == (0, "a1f9c2: so already\n", "")
+
+
+def test_a_job_that_runs_is_not_said_to_be_cancelled(run, inspector):
+    inspector.came = TOLD
+    code, out, err = run("cancel", "a1f9c2")
+    assert (code, out) == (0, "asked its worker to stop a1f9c2\n")
+    first, second, third = err.splitlines()
+    assert first == "whether it has ended: aiotq job a1f9c2 --url redis://nowhere"
+    assert "next await" in second
+    assert "worker, anna (process 7 on host)" in third
+    code, out, _ = run("cancel", "a1f9c2", "--json")
+    assert (code, json.loads(out)) == (0, [{"id": A, "done": True, "came_to": "its worker was told"}])
+
+
+def test_of_a_worker_that_stands_still_it_says_so(run, inspector):
+    inspector.came, inspector.serving = TOLD, (a_worker(label="anna", state="blocked", blocked_s=75.0),)
+    _, _, err = run("cancel", "a1f9c2")
+    assert "Its worker anna has stood still for 1 m 15 s and does not hear of it" in err
+
+
+def test_of_many_it_is_told_how_many_run(run, inspector):
+    inspector.bulk = Bulk(done=25, skipped=0, looked=25, told=2)
+    code, out, err = run("cancel", "--all", typed="y\n")
+    assert code == 0
+    assert err.startswith("cancel 25 jobs, 2 of them running: their workers are asked to stop them? [y/N] ")
+    assert out == "cancelled 23 jobs, asked workers to stop 2 jobs\n"
+    assert json.loads(run("cancel", "--all", "--yes", "--json")[1])["told"] == 2
+
+
+def test_of_scheduled_ones_it_is_asked_before_they_are_due(run):
+    _, _, err = run("requeue", "--all", typed="y\n")
+    assert err == "requeue 23 jobs, 3 of them scheduled: due at once then? [y/N] "
+    _, _, err = run("requeue", "--all", "--state", "queued", typed="y\n")
+    assert err == "requeue 20 jobs (--state queued)? [y/N] "
 
 
 def test_a_job_that_is_not_there_says_where_was_looked(run):
@@ -160,6 +228,7 @@ def test_a_short_id_that_leads_nowhere_keeps_all_from_being_done_and_a_whole_one
     assert not acts(inspector)
     code, out, _ = run("retry", GONE, "a1f9c2")
     assert (code, out) == (1, "c1f9c2: not retried: there is no such job\nretried a1f9c2\n")
+    assert acts(inspector) == [("retry", A, None)]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +238,7 @@ def test_what_destroys_asks_and_without_a_terminal_needs_yes(run, inspector, wor
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert "nobody can be asked here" in err
-    assert "--yes" in err
+    assert err.endswith(f"\nif it is meant: aiotq {' '.join(words)} --url redis://nowhere --yes\n")
     assert not acts(inspector)
     code, _, err = run(*words, typed="n\n")
     assert code == 1
@@ -188,29 +257,34 @@ def test_end_of_input_is_no_yes(run, inspector):
 
 @pytest.mark.parametrize(
     ("verb", "status"),
-    [("retry", JobStatus.FAILED), ("discard", JobStatus.FAILED), ("promote", JobStatus.SCHEDULED), ("cancel", None)],
+    [("retry", JobStatus.FAILED), ("discard", JobStatus.FAILED), ("promote", JobStatus.SCHEDULED)],
 )
 def test_all_that_match_are_counted_and_acted_on(run, inspector, verb, status):
     code, out, err = run(verb, "--all", "--queue", "mail", "--task", "send", typed="y\n")
     assert code == 0
     which = JobFilter(status=status, queue="mail", task="send")
-    assert inspector.did == [("count", which), (f"{verb}_all", which)]
-    assert err.startswith(f"{verb} 41 jobs (")
-    assert "--queue mail --task send)? [y/N]" in err
-    assert " 40 jobs, 1 left as they were" in out
+    assert inspector.did == [("count", which), (f"{verb}_all", which, None)]
+    assert err == f"{verb} {inspector.numbers[status]} jobs (--state {status} --queue mail --task send)? [y/N] "
+    assert " 40 jobs; 1 had moved on" in out
+
+
+@pytest.mark.parametrize(("verb", "number"), [("cancel", 25), ("requeue", 23)])
+def test_what_an_act_can_not_be_for_is_not_counted(run, inspector, verb, number):
+    assert f"{verb} {number} jobs" in run(verb, "--all", "--queue", "mail", typed="y\n")[2]
+    assert acts(inspector) == [(f"{verb}_all", JobFilter(queue="mail"), None)]
 
 
 def test_a_state_that_the_act_can_not_have_is_a_mistake(run):
     code, _, err = run("retry", "--all", "--state", "queued")
     assert code == 2
-    assert err.startswith("error: --state queued can't be retried: it has not failed")
+    assert err == "error: --state queued: no such job can be retried\nit has to be failed\n"
 
 
 def test_none_that_match_is_exit_code_1(run, inspector):
-    inspector.number = 0
+    inspector.numbers[JobStatus.FAILED] = 0
     code, out, err = run("retry", "--all", "--task", "x", "--json")
-    assert (code, json.loads(out)) == (1, {"done": 0, "skipped": 0, "looked": 0})
-    assert "no job matches (--state failed --task x): nothing retried" in err
+    assert (code, json.loads(out)) == (1, {"done": 0, "skipped": 0, "looked": 0, "told": 0})
+    assert "no failed job matches (--state failed --task x): nothing retried" in err
 
 
 @pytest.mark.parametrize(
@@ -218,7 +292,9 @@ def test_none_that_match_is_exit_code_1(run, inspector):
     [
         (("retry",), "no job was named"),
         (("retry", "x", "--all"), "ids and --all exclude each other"),
-        (("cancel", "x", "--queue", "q"), "filters go with --all, and jobs were named"),
+        (("cancel", "x", "--queue", "q"), "--queue goes with --all, and jobs were named"),
+        (("jobs", "--since", "1h", "--until", "2h"), "nothing is between them"),
+        (("cancel", "--all", "--since", "1h", "--until", "2h"), "nothing is between them"),
         (("purge",), "no queue was named"),
         (("pause", "a b"), "QUEUE='a b' is no name of a queue"),
         (("job",), "no job was named"),
@@ -251,8 +327,10 @@ def test_purge_counts_first(run, inspector):
     assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3})
 
 
-def test_an_empty_queue_is_not_purged(run, inspector):
-    assert run("purge", "empty", "--yes") == (1, "", "nothing waits in empty\n")
+def test_an_empty_queue_is_as_a_purge_would_leave_it(run, inspector):
+    assert run("purge", "empty") == (0, "nothing waits in empty\n", "")
+    code, out, _ = run("purge", "empty", "--json")
+    assert (code, json.loads(out)) == (0, {"queue": "empty", "purged": 0})
     assert not acts(inspector)
 
 
@@ -268,6 +346,7 @@ def test_pause_and_resume_say_what_they_did(run, inspector):
     assert run("pause", "mail") == (0, "paused mail\n", "")
     assert run("resume", "mail") == (0, "resumed mail\n", "")
     inspector.answer = False
-    assert run("pause", "mail") == (1, "mail is paused already\n", "")
+    assert run("pause", "mail") == (0, "mail is paused already\n", "")
+    assert run("resume", "mail") == (0, "mail is not paused\n", "")
     code, out, _ = run("resume", "mail", "--json")
-    assert (code, json.loads(out)) == (1, {"queue": "mail", "resumed": False})
+    assert (code, json.loads(out)) == (0, {"queue": "mail", "paused": False, "changed": False})

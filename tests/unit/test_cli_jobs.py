@@ -12,7 +12,7 @@ from aiotq.cli.look import plain
 from aiotq.cli.operate import audit, check, doctor, job, jobs, queues, workers
 from aiotq.cli.operate.choice import chosen, words
 from aiotq.cli.operate.moments import Moment
-from aiotq.cli.operate.reach import as_json
+from aiotq.cli.operate.reach import Where, as_json
 from aiotq.cli.operate.table import cells
 from aiotq.errors import Frame, UsageError
 from aiotq.inspection.values import (
@@ -109,9 +109,10 @@ def test_the_next_page_is_asked_for_with_the_same_filters():
     since = Moment(before=timedelta(hours=1))
     which = chosen(status=JobStatus.FAILED, queue="mail", task="send mail", error="a b", since=since)
     again = jobs.again(which, limit=20)
-    assert again.startswith("--state failed --queue mail --task 'send mail' --error 'a b' --since 20")
-    assert again.endswith(" --limit 20 ")
-    assert jobs.again(ANY, limit=jobs.LIMIT) == ""
+    assert again[:8] == ["--state", "failed", "--queue", "mail", "--task", "send mail", "--error", "a b"]
+    assert again[8] == "--since"
+    assert again[-2:] == ["--limit", "20"]
+    assert jobs.again(ANY, limit=jobs.LIMIT) == []
     assert words(ANY) == []
 
 
@@ -184,15 +185,21 @@ def test_a_result_and_many_log_lines():
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (JobStatus.FAILED, "aiotq retry a1f9c2"),
-        (JobStatus.RUNNING, "aiotq cancel a1f9c2"),
-        (JobStatus.SCHEDULED, "aiotq promote a1f9c2"),
-        (JobStatus.SUCCEEDED, ""),
+        (JobStatus.FAILED, ["run it again: aiotq retry a1f9c2", "throw it away: aiotq discard a1f9c2"]),
+        (JobStatus.RUNNING, ["stop it: aiotq cancel a1f9c2"]),
+        (JobStatus.SCHEDULED, ["run it now: aiotq promote a1f9c2", "never run it: aiotq cancel a1f9c2"]),
+        (JobStatus.SUCCEEDED, []),
     ],
 )
-def test_it_says_what_can_be_done(status, said):
-    assert said in job.advice(a_summary(status=status))
-    assert bool(said) is bool(job.advice(a_summary(status=status)))
+def test_it_says_what_can_be_done_in_lines_that_can_be_pasted(status, said):
+    assert job.advice(a_summary(status=status), Where()) == said
+
+
+def test_a_command_that_is_pasted_asks_the_same_place():
+    where = Where(url="redis://me:secret@h/0", namespace="a b", target="shop:app")
+    assert where.command("job", "x'y") == (
+        """aiotq job 'x'"'"'y' --url redis://me:***@h/0 --namespace 'a b' --app shop:app"""
+    )
 
 
 @pytest.mark.parametrize("sheet", [TERMINAL, NARROW, PIPE, VERBOSE])

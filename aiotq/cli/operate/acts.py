@@ -1,37 +1,52 @@
-"""What commands that change something share: asking first, acting on one job after the other or on all, and telling."""
+"""What the commands that act on jobs share: their options; asking first; acting on those named, or on all."""
 
 from __future__ import annotations
 
+import inspect
+import shlex
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from aiotq import checks
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
-from aiotq.cli.operate.choice import nowhere, one_id, words
-from aiotq.cli.operate.parts import WHOLE_ID, told
-from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
-from aiotq.cli.text import count, short_id
+from aiotq.cli.operate import a_queue, options, stopping
+from aiotq.cli.operate.choice import chosen, nowhere, one_id, unknown, words
+from aiotq.cli.operate.parts import told
+from aiotq.cli.operate.reach import Where, ask, hint, say, say_json, shown_id
+from aiotq.cli.text import count
 from aiotq.errors import InvalidRecord, JobNotFound
-from aiotq.inspection.values import Bulk, JobFilter
-from aiotq.inspector import Inspector
+from aiotq.inspection.acts import Act
 from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiotq.inspection.values import Bulk, Came, JobFilter
+    from aiotq.inspector import Inspector
+
+EXIT_CODES = """\
+Exit codes: 0 done, or it was so already, 1 not to each, no job matches, or no server answers, 2 used
+wrongly, or nobody could be asked and --yes was not given.
+
+Example: """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
-    """Something that can be done to jobs, in words."""
+class Command:
+    """An act on jobs, as a command."""
 
-    verb: str  # "retry"
+    act: Act
     done: str  # "retried"
-    refused: str  # why it was not done: "it has not failed"
-    asks: bool  # whether a person is asked first even for one job
-    states: tuple[JobStatus, ...] = ()  # of jobs that it can be done to, the usual one first; none: of several kinds
-    one: Callable[[Inspector, str], Awaitable[bool]]
-    many: Callable[[Inspector, JobFilter], Awaitable[Bulk]]
+    states: tuple[JobStatus, ...]  # of jobs that it can be done to
+    usual: tuple[JobStatus, ...] | None = None  # of these, what `--all` takes without `--state`; None: all of them
+    asks: bool = False  # whether a person is asked first even for one job
+    moves: bool = False  # whether the jobs may go to another queue: `--to`
+
+    @property
+    def verb(self) -> str:
+        """Its name: "retry"."""
+        return self.act.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,107 +55,204 @@ class Done:
 
     id: str
     done: bool
-    why: str | None = None  # if it was not done
+    came_to: str
 
 
-def perform(
-    act: Act, where: Where, given: Sequence[str] | None, which: JobFilter, *, everything: bool, yes: bool
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """A command as it was called."""
+
+    command: Command
+    where: Where
+    yes: bool
+    goal: str | None  # the queue to go to
+
+
+To = Annotated[str | None, options.option("--to", group="How it acts", takes="QUEUE", text="To this queue.")]
+New = Annotated[bool, options.option("--new", group="How it acts", text="The queue of --to may be a new one.")]
+_OF_MOVES = {"to", "new"}
+
+
+def function(command: Command) -> Callable[..., int]:
+    """What typer calls: its parameters are the options that all of these commands take."""
+
+    def run(
+        ids: options.Ids = None,
+        *,
+        everything: options.All = False,
+        state: options.State = None,
+        queue: options.Queue = None,
+        task: options.Task = None,
+        error: options.Error = None,
+        since: options.Since = None,
+        until: options.Until = None,
+        to: To = None,
+        new: New = False,
+        yes: options.Yes = False,
+        url: options.Url = None,
+        namespace: options.Namespace = None,
+        app: options.AppName = None,
+        as_json: options.AsJson = False,
+        verbose: options.Verbose = False,
+    ) -> int:
+        where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
+        which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
+        if to is not None and not new:
+            goal = checks.queue("--to", to)
+            ask(where, lambda inspector: a_queue.existing(inspector, goal, or_else="to a new one: --new"))
+        order = _Order(command=command, where=where, yes=yes, goal=to)
+        return _perform(order, ids or (), which, everything=everything)
+
+    if not command.moves:
+        whole = inspect.signature(run, eval_str=True)
+        kept = [parameter for name, parameter in whole.parameters.items() if name not in _OF_MOVES]
+        setattr(run, "__signature__", whole.replace(parameters=kept))  # noqa: B010  no attribute that a type has
+    return run
+
+
+def _perform(order: _Order, given: Sequence[str], which: JobFilter, *, everything: bool) -> int:
     """Act on the jobs named, or with `--all` on all that match. Returns the exit code; raises Mistake."""
+    verb = order.command.verb
     if everything == bool(given):
         why = "ids and --all exclude each other" if given else "no job was named"
-        raise Mistake(why, f"run: aiotq {act.verb} ID..., or aiotq {act.verb} --all with what they have in common")
-    if everything:
-        return _all(act, where, which, yes=yes)
-    if words(which):
         raise Mistake(
-            "filters go with --all, and jobs were named", f"run: aiotq {act.verb} --all {words(which)[0]} ..."
+            why, f"name jobs, aiotq {verb} ID..., or say what they have in common, aiotq {verb} --all -q QUEUE"
         )
-    return _each(act, where, list(dict.fromkeys(given or ())), yes=yes)
+    if everything:
+        return _all(order, which)
+    if words(which):
+        raise Mistake(f"{words(which)[0]} goes with --all, and jobs were named", "name jobs, or use --all; not both")
+    return _each(order, list(dict.fromkeys(given)))
 
 
 # --- jobs by their ids ----------------------------------------------------------------------------------------------
 
 
-def _each(act: Act, where: Where, given: Sequence[str], *, yes: bool) -> int:
-    if act.asks:
+def _each(order: _Order, given: Sequence[str]) -> int:
+    command, where = order.command, order.where
+    if command.asks:
         whole = ask(where, lambda inspector: _resolved(inspector, given))
-        confirm(f"{act.verb} {_named(whole)}?", yes=yes, verb=act.verb)
+        named = f"job {told(whole[0])}" if len(whole) == 1 else count(len(whole), "job")
+        confirm(f"{command.verb} {named}?", yes=order.yes)
         given = whole
-    done = ask(where, lambda inspector: _act_on(act, inspector, given))
+    done, advice = ask(where, lambda inspector: _act_on(order, inspector, given))
     if where.as_json:
-        say_json([{"id": one.id, "done": one.done, "why": one.why} for one in done])
+        say_json(done)
     else:
         for one in done:
-            name = told(one.id) if where.verbose or len(one.id) <= WHOLE_ID else short_id(one.id)
-            line = f"{act.done} {name}" if one.done else f"{name}: not {act.done}: {one.why}"
+            line = _line(command, shown_id(where, one.id), one)
             say(where, lambda _sheet, line=line: [((line, ""),)])
-    return EXIT_OK if any(one.done for one in done) and all(one.done for one in done) else EXIT_FAILURE
+    for line in advice:
+        hint(line)
+    return EXIT_OK if all(one.done for one in done) else EXIT_FAILURE
+
+
+def _line(command: Command, name: str, one: Done) -> str:
+    if one.came_to == stopping.TOLD:
+        return f"asked its worker to stop {name}"
+    if one.came_to == "done":
+        return f"{command.done} {name}"
+    return f"{name}: {told(one.came_to)}" if one.done else f"{name}: not {command.done}: {told(one.came_to)}"
 
 
 async def _resolved(inspector: Inspector, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([await one_id(inspector, text) for text in given]))
 
 
-async def _act_on(act: Act, inspector: Inspector, given: Sequence[str]) -> list[Done]:
-    """All of them must be found before one is touched: a slip of the hand does not do half of it."""
+async def _act_on(order: _Order, inspector: Inspector, given: Sequence[str]) -> tuple[list[Done], list[str]]:
+    """What came of each, and what to do next. All must be found before one is touched: no slip does half of it."""
     done: list[Done] = []
     for whole, text in zip(await _resolved(inspector, given), given, strict=False):
         try:
-            was_done = await act.one(inspector, whole)
+            came: Came = await inspector.act(order.command.act, whole, queue=order.goal)
         except JobNotFound as error:
             if len(given) == 1:
                 raise nowhere(text) from error
-            done.append(Done(id=whole, done=False, why="there is no such job"))
+            done.append(Done(id=whole, done=False, came_to="there is no such job"))
         except InvalidRecord as error:
-            done.append(Done(id=whole, done=False, why=told(str(error).partition("; ")[0])))
+            done.append(Done(id=whole, done=False, came_to=str(error).partition("; ")[0]))
         else:
-            done.append(Done(id=whole, done=was_done, why=None if was_done else act.refused))
-    return done
-
-
-def _named(ids: Sequence[str]) -> str:
-    return f"job {told(ids[0])}" if len(ids) == 1 else count(len(ids), "job")
+            done.append(Done(id=whole, done=came.done, came_to=came.what))
+    asked = [one.id for one in done if one.came_to == stopping.TOLD]
+    return done, await stopping.advice(inspector, asked, order.where)
 
 
 # --- all that match -------------------------------------------------------------------------------------------------
 
 
-def _all(act: Act, where: Where, which: JobFilter, *, yes: bool) -> int:
-    if act.states:
-        if which.status is not None and which.status not in act.states:
-            raise Mistake(f"--state {which.status} can't be {act.done}: {act.refused}", "leave --state out")
-        which = replace(which, status=which.status or act.states[0])
-    number = ask(where, lambda inspector: inspector.count(which))
+def _all(order: _Order, which: JobFilter) -> int:
+    command, where = order.command, order.where
+    if which.status is not None and which.status not in command.states:
+        raise Mistake(f"--state {which.status}: no such job can be {command.done}", f"it has to be {_among(command)}")
+    states = command.usual or command.states if which.status is None else (which.status,)
+    if len(states) == 1:
+        which = replace(which, status=states[0])
+    numbers, slip = ask(where, lambda inspector: _counted(inspector, which, states))
+    number = sum(numbers.values())
     which_ones = f" ({' '.join(words(which))})" if words(which) else ""
     if not number:
-        return _nothing(where, f"no job matches{which_ones}: nothing {act.done}")
-    confirm(f"{act.verb} {count(number, 'job')}{which_ones}?", yes=yes, verb=act.verb)
-    bulk = ask(where, lambda inspector: act.many(inspector, which))
+        return _nothing(where, f"no {_among(command, states)} job matches{which_ones}: nothing {command.done}", slip)
+    confirm(f"{command.verb} {count(number, 'job')}{_note(command, numbers)}{which_ones}?", yes=order.yes)
+    bulk = ask(where, lambda inspector: inspector.act_on_all(command.act, which, queue=order.goal))
     if where.as_json:
         say_json(bulk)
     else:
-        skipped = f", {bulk.skipped:,} left as they were: {act.refused}" if bulk.skipped else ""
-        say(where, lambda _sheet: [((f"{act.done} {count(bulk.done, 'job')}{skipped}", ""),)])
+        say(where, lambda _sheet: [((_came(command, bulk), ""),)])
+    if bulk.told:
+        hint(f"whether these have ended: {where.command('jobs', '--state', 'running')}")
     return EXIT_OK if bulk.done else EXIT_FAILURE
 
 
-def _nothing(where: Where, line: str) -> int:
+async def _counted(
+    inspector: Inspector, which: JobFilter, states: Sequence[JobStatus]
+) -> tuple[Mapping[JobStatus, int], str | None]:
+    """How many it may be done to, by state, and if there are none, whether they were named by what there is not."""
+    numbers = {state: await inspector.count(replace(which, status=state)) for state in states}
+    return numbers, None if any(numbers.values()) else await unknown(inspector, which)
+
+
+def _among(command: Command, states: Sequence[JobStatus] = ()) -> str:
+    *first, last = [state.value for state in states or command.states]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _note(command: Command, numbers: Mapping[JobStatus, int]) -> str:
+    """What of them is not what a person may expect."""
+    if command.act is Act.CANCEL and numbers.get(JobStatus.RUNNING):
+        return f", {numbers[JobStatus.RUNNING]:,} of them running: their workers are asked to stop them"
+    if command.act is Act.REQUEUE and numbers.get(JobStatus.SCHEDULED):
+        return f", {numbers[JobStatus.SCHEDULED]:,} of them scheduled: due at once then"
+    return ""
+
+
+def _came(command: Command, bulk: Bulk) -> str:
+    skipped = f"; {bulk.skipped:,} had moved on, or can't be {command.done}" if bulk.skipped else ""
+    if bulk.told:
+        asked = f"asked workers to stop {count(bulk.told, 'job')}"
+        ended = f"{command.done} {count(bulk.done - bulk.told, 'job')}, " if bulk.done > bulk.told else ""
+        return f"{ended}{asked}{skipped}"
+    return f"{command.done} {count(bulk.done, 'job')}{skipped}"
+
+
+def _nothing(where: Where, line: str, slip: str | None) -> int:
     if where.as_json:
-        say_json({"done": 0, "skipped": 0, "looked": 0})
+        say_json({"done": 0, "skipped": 0, "looked": 0, "told": 0})
     hint(line)
+    if slip is not None:
+        hint(slip)
     return EXIT_FAILURE
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------
 
 
-def confirm(question: str, *, yes: bool, verb: str) -> None:
+def confirm(question: str, *, yes: bool) -> None:
     """Ask a person, unless `--yes` was given. Raises Mistake where nobody can be asked, and if the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Mistake(f"{question.rstrip('?')}: nobody can be asked here", f"if it is meant: aiotq {verb} ... --yes")
+        again = shlex.join(["aiotq", *sys.argv[1:], "--yes"])
+        raise Mistake(f"{question.rstrip('?')}: nobody can be asked here", f"if it is meant: {told(again)}")
     sys.stderr.write(f"{told(question)} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from aiotq.cli.look import Line
     from aiotq.cli.operate.table import Sheet
     from aiotq.inspection.values import AuditEntry
+
+LIMIT = 50
 
 HELP = """\
 aiotq audit [options]
@@ -42,7 +43,7 @@ COLUMNS = (
 
 def audit(
     *,
-    limit: options.Limit = 50,
+    limit: options.Limit = LIMIT,
     cursor: options.Cursor = None,
     url: options.Url = None,
     namespace: options.Namespace = None,
@@ -58,7 +59,8 @@ def audit(
     now = datetime.now(UTC)
     say(where, lambda sheet: lines(page.items, sheet, now))
     if page.cursor is not None:
-        hint(f"more: aiotq audit --cursor {shlex.quote(page.cursor)}")
+        size = () if limit == LIMIT else ("--limit", str(limit))
+        hint(f"more: {where.command('audit', *size, '--cursor', page.cursor)}")
     return EXIT_OK
 
 

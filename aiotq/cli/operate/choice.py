@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from aiotq import checks
 from aiotq.cli.mistake import EXIT_FAILURE, Mistake
+from aiotq.cli.operate import a_queue
 from aiotq.cli.operate.moments import Moment, instant
+from aiotq.cli.operate.parts import short_task, told
 from aiotq.cli.text import printable
+from aiotq.inspection.filters import of_task
 from aiotq.inspection.values import JobFilter
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 WHOLE = re.compile(r"[0-9a-f]{32}")  # an id that aiotq has made
 MOST_SHOWN = 10
+HOURS = 24  # in which a task that was meant has run
 LOOKED = "among what waits first, runs, is scheduled, ended among the last 10,000, or is dead"
 
 
@@ -30,15 +35,22 @@ def chosen(
     since: Moment | None = None,
     until: Moment | None = None,
 ) -> JobFilter:
-    """What the options say, as one value. Raises UsageError."""
+    """What the options say, as one value. Raises UsageError, Mistake."""
     now = datetime.now(UTC)
+    first, last = instant(since, now), instant(until, now)
+    if first is not None and last is not None and first > last:
+        raise Mistake(
+            f"--since is {first.astimezone():%Y-%m-%d %H:%M:%S} and --until {last.astimezone():%Y-%m-%d %H:%M:%S}: "
+            "nothing is between them",
+            "--since is the earlier one: --since 2h --until 1h",
+        )
     return JobFilter(
         status=status,
-        queue=None if queue is None else checks.queue("queue", queue),
+        queue=None if queue is None else checks.queue("--queue", queue),
         task=task,
         error=error,
-        since=instant(since, now),
-        until=instant(until, now),
+        since=first,
+        until=last,
     )
 
 
@@ -53,6 +65,20 @@ def words(which: JobFilter) -> list[str]:
         "--until": None if which.until is None else which.until.isoformat(timespec="milliseconds"),
     }
     return [word for name, value in given.items() if value is not None for word in (name, value)]
+
+
+async def unknown(inspector: Inspector, which: JobFilter) -> str | None:
+    """Of a filter that no job matches, in one line that there is no such queue or task, and which was meant."""
+    if which.queue is not None and (missing := await a_queue.missing(inspector, which.queue)) is not None:
+        return missing
+    if which.task is None:
+        return None
+    names = {name for task in await inspector.tasks(hours=HOURS) for name in (task.name, short_task(task.name))}
+    if any(of_task(name, which.task) for name in names):
+        return None
+    close = get_close_matches(which.task, sorted(names), n=1, cutoff=0.6)
+    meant = f"; did you mean {told(close[0])}?" if close else ""
+    return f"no job of a task {told(which.task)!r} was found{meant}"
 
 
 async def one_id(inspector: Inspector, text: str) -> str:

@@ -12,14 +12,14 @@ from aiotq.cli.operate import options, parts
 from aiotq.cli.operate.choice import nowhere, one_id
 from aiotq.cli.operate.jobs import STYLES
 from aiotq.cli.operate.moments import ago, clock
-from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
+from aiotq.cli.operate.reach import Where, ask, hint, say, say_json, shown_id
 from aiotq.cli.operate.table import Column, table
-from aiotq.cli.text import count, duration, printable, rows, short_id, without_passwords
+from aiotq.cli.text import count, duration, printable, rows, without_passwords
 from aiotq.errors import JobNotFound
 from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from aiotq.cli.look import Line
     from aiotq.cli.operate.table import Cell, Sheet
@@ -62,9 +62,8 @@ def job(
         return EXIT_OK
     now = datetime.now(UTC)
     say(where, lambda sheet: lines(found, sheet, now))
-    next_step = advice(found.summary)
-    if next_step:
-        hint(next_step)
+    for line in advice(found.summary, where):
+        hint(line)
     return EXIT_OK
 
 
@@ -76,15 +75,17 @@ async def _read(inspector: Inspector, text: str) -> JobDetail:
         raise nowhere(text) from error
 
 
-def advice(job: JobSummary) -> str:
-    """What is mostly done next."""
-    by_state = {
-        JobStatus.FAILED: "run it again: aiotq retry {0}   or throw it away: aiotq discard {0}",
-        JobStatus.RUNNING: "stop it: aiotq cancel {0}",
-        JobStatus.QUEUED: "keep it from running: aiotq cancel {0}",
-        JobStatus.SCHEDULED: "run it now: aiotq promote {0}   or never: aiotq cancel {0}",
-    }
-    return by_state.get(job.status, "").format(printable(job.id) if len(job.id) <= parts.WHOLE_ID else short_id(job.id))
+NEXT: Mapping[JobStatus, tuple[tuple[str, str], ...]] = {
+    JobStatus.FAILED: (("run it again", "retry"), ("throw it away", "discard")),
+    JobStatus.RUNNING: (("stop it", "cancel"),),
+    JobStatus.QUEUED: (("keep it from running", "cancel"),),
+    JobStatus.SCHEDULED: (("run it now", "promote"), ("never run it", "cancel")),
+}
+
+
+def advice(job: JobSummary, where: Where) -> list[str]:
+    """What is mostly done next, a line each."""
+    return [f"{what}: {where.command(verb, shown_id(where, job.id))}" for what, verb in NEXT.get(job.status, ())]
 
 
 # --- lines ----------------------------------------------------------------------------------------------------------

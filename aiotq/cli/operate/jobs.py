@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from aiotq.cli.mistake import EXIT_OK
-from aiotq.cli.operate import a_queue, options, parts
-from aiotq.cli.operate.choice import chosen, words
+from aiotq.cli.operate import options, parts
+from aiotq.cli.operate.choice import chosen, unknown, words
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json
 from aiotq.cli.operate.table import Column, table
@@ -77,13 +75,13 @@ def jobs(
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
     which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
     found, meant = ask(where, lambda inspector: _page(inspector, which, cursor, limit))
+    now = datetime.now(UTC)
     if as_json:
         say_json(found)
-        return EXIT_OK
-    now = datetime.now(UTC)
-    say(where, lambda sheet: lines(found, sheet, now, which=which))
-    if found.cursor is not None:
-        hint(f"more: aiotq jobs {again(which, limit=limit)}--cursor {shlex.quote(found.cursor)}")
+    else:
+        say(where, lambda sheet: lines(found, sheet, now, which=which))
+    if found.cursor is not None and not as_json:
+        hint(f"more: {where.command('jobs', *again(which, limit=limit), '--cursor', found.cursor)}")
     if meant is not None:
         hint(meant)
     return EXIT_OK
@@ -94,24 +92,12 @@ async def _page(
 ) -> tuple[Page[JobSummary], str | None]:
     """The page, and if there is nothing to see, a word on what may have been meant."""
     found = await inspector.jobs(which, cursor=cursor, limit=limit)
-    if found.items or found.cursor is not None:
-        return found, None
-    if which.queue is not None and (queue := await a_queue.nearest(inspector, which.queue)) is not None:
-        return found, f"there is no queue {which.queue!r}; did you mean {parts.told(queue)}?"
-    if which.task is not None:
-        names = {name for task in await inspector.tasks() for name in (task.name, parts.short_task(task.name))}
-        close = [] if which.task in names else get_close_matches(which.task, sorted(names), n=1, cutoff=0.6)
-        if close:
-            return found, f"no task is named {parts.told(which.task)!r}; did you mean {parts.told(close[0])}?"
-    return found, None
+    return found, None if found.items or found.cursor is not None else await unknown(inspector, which)
 
 
-def again(which: JobFilter, *, limit: int) -> str:
+def again(which: JobFilter, *, limit: int) -> list[str]:
     """The options that a person would give again for the next page."""
-    given = words(which)
-    if limit != LIMIT:
-        given += ["--limit", str(limit)]
-    return "".join(f"{shlex.quote(word)} " for word in given)
+    return words(which) if limit == LIMIT else [*words(which), "--limit", str(limit)]
 
 
 def lines(found: Page[JobSummary], sheet: Sheet, now: datetime, *, which: JobFilter) -> list[Line]:

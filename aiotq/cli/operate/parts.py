@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.table import Column, cells, cut, table
-from aiotq.cli.text import count, duration, printable, short_id, without_passwords
+from aiotq.cli.text import WHOLE_ID, count, duration, printable, short_id, without_passwords
 from aiotq.inspection import words
 from aiotq.inspection.values import Histogram, Severity
 
@@ -25,7 +25,6 @@ MARKS: dict[Severity, tuple[str, str, str]] = {
     Severity.WARNING: ("!", "warning", "yellow"),
     Severity.CRITICAL: ("✖", "critical", "bold red"),
 }
-WHOLE_ID = 16  # characters of an id that is shown whole
 BARS = " ▁▂▃▄▅▆▇█"
 
 

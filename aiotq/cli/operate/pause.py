@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK
-from aiotq.cli.operate import a_queue, options
-from aiotq.cli.operate.parts import told
-from aiotq.cli.operate.reach import Where, ask, say, say_json
-
-if TYPE_CHECKING:
-    from aiotq.inspector import Inspector
+from aiotq.cli.operate.a_queue import holding
 
 HELP = """\
 aiotq pause QUEUE [options]
 
 No job of the queue is claimed until it is resumed; what runs goes on, and jobs still come in."""
 EXAMPLE = """\
-Exit codes: 0 done, 1 it was so already, no such queue, or no server answers, 2 used wrongly.
+Exit codes: 0 done, or it was so already, 1 no such queue, or no server answers, 2 used wrongly.
 
 Example: stop the e-mails while the server is mended
 
   aiotq pause email"""
 
-
-def pause(
-    queue: options.QueueName = None,
-    *,
-    url: options.Url = None,
-    namespace: options.Namespace = None,
-    app: options.AppName = None,
-    as_json: options.AsJson = False,
-) -> int:
-    """Do it."""
-    name = a_queue.named(queue, "pause")
-    where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
-    done = ask(where, lambda inspector: _pause(inspector, name))
-    line = f"paused {told(name)}" if done else f"{told(name)} is paused already"
-    if as_json:
-        say_json({"queue": name, "paused": done})
-    else:
-        say(where, lambda _sheet: [((line, ""),)])
-    return EXIT_OK if done else EXIT_FAILURE
-
-
-async def _pause(inspector: Inspector, name: str) -> bool:
-    await a_queue.existing(inspector, name)
-    return await inspector.pause(name)
+pause = holding(pause=True)

@@ -7,6 +7,7 @@ import getpass
 import json
 import logging
 import os
+import shlex
 import socket
 import sys
 from contextlib import contextmanager, redirect_stdout
@@ -20,7 +21,7 @@ from aiotq.app import App
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FAILURE, Mistake
 from aiotq.cli.operate.table import Sheet
-from aiotq.cli.text import printable, reason, without_passwords
+from aiotq.cli.text import WHOLE_ID, printable, reason, short_id, without_passwords
 from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError
 from aiotq.store import embedded_runs
 
@@ -44,6 +45,12 @@ class Where:
     target: str | None = None  # module or module:app
     as_json: bool = False
     verbose: bool = False
+
+    def command(self, *words: str) -> str:
+        """A command of aiotq's that asks the same place, whole, to be pasted; but for a password in the URL."""
+        given = {"--url": self.url, "--namespace": self.namespace, "--app": self.target}
+        place = [word for name, value in given.items() if value is not None for word in (name, value)]
+        return printable(without_passwords(shlex.join(["aiotq", *words, *place])))
 
 
 # --- asking -------------------------------------------------------------------------------------------------------
@@ -151,6 +158,11 @@ def say(where: Where, made: Callable[[Sheet], Iterable[Line]]) -> None:
     """Show lines on stdout."""
     paper = paper_of(where)
     paper.write(made(sheet_of(paper)))
+
+
+def shown_id(where: Where, job_id: str) -> str:
+    """A job's id by which the commands find it: whole if it is short, or with `-v`."""
+    return printable(job_id) if where.verbose or len(job_id) <= WHOLE_ID else short_id(job_id)
 
 
 def hint(text: str) -> None:

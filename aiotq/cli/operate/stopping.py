@@ -1,0 +1,46 @@
+"""What is to be known of jobs whose workers were asked to stop them: when they end, and what to do if they do not."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aiotq.cli.operate.parts import told
+from aiotq.cli.operate.reach import Where, shown_id
+from aiotq.cli.text import duration
+from aiotq.errors import InvalidRecord, JobNotFound, StoreError
+from aiotq.inspection.hand import TOLD as _TOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotq.inspection.values import WorkerInfo
+    from aiotq.inspector import Inspector
+
+TOLD = _TOLD.what
+BLOCKED_S = 1.0
+MOST = 5  # jobs whose workers are named
+
+
+async def advice(inspector: Inspector, ids: Sequence[str], where: Where) -> list[str]:
+    """Lines for a person; none if nobody was asked."""
+    if not ids:
+        return []
+    again = ("job", shown_id(where, ids[0])) if len(ids) == 1 else ("jobs", "--state", "running")
+    said = [f"whether it has ended: {where.command(*again)}", "It ends at its next await; a plain def as it returns."]
+    with suppress(StoreError, JobNotFound, InvalidRecord):  # what was asked for is done; this is more than that
+        workers = {worker.label: worker for worker in await inspector.workers()}
+        labels = {(await inspector.job(job_id)).summary.worker for job_id in ids[:MOST]}
+        said += [_of(workers[label]) for label in sorted(filter(None, labels)) if label in workers]
+    return said
+
+
+def _of(worker: WorkerInfo) -> str:
+    """How to end it for good."""
+    place = f"process {worker.pid} on {told(worker.host)}"
+    if worker.blocked_s >= BLOCKED_S:
+        stands = (
+            f"Its worker {told(worker.label)} has stood still for {duration(worker.blocked_s)} and does not hear of it"
+        )
+        return f"{stands}: end that worker, {place}. Then this job is not run again; the others it holds are."
+    return f"If it does not end, end its worker, {told(worker.label)} ({place}): then it is not run again."
