@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiotq.store.inspection import Line, Operator
 
 CHUNK = 100  # jobs
+MOST_BYTES = 8 << 20  # ... and of their records together, unless one alone is larger
 LOOK_BACK = 400  # tickets before the place in a line that was read last, among which it is looked for
 SPARE = 20  # windows more than it takes, for what moves meanwhile
 
@@ -37,7 +38,7 @@ class Chunk:
     """Jobs that a filter takes."""
 
     jobs: Sequence[Seen]
-    looked: int  # entries that were looked at for them
+    looked: int  # entries that were looked at for them; those of several chunks are told with the last of these
 
 
 async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
@@ -52,9 +53,18 @@ async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
                 break
             at = entries[-1].at
             worth = [entry for entry in entries if filters.may_match(wanted, entry) and entry.status in place.holds]
-            seen = (await look(desk, worth, now_ms=began_ms)).values()
-            whole = [await _whole(desk, one, now_ms=began_ms) for one in seen if _enqueued_ms(one) <= began_ms]
-            jobs = [one for one in whole if one is not None and _came_ms(one) <= began_ms and one.matches(wanted)]
+            jobs: list[Seen] = []
+            size = 0
+            for shown in (await look(desk, worth, now_ms=began_ms)).values():
+                if _enqueued_ms(shown) > began_ms:
+                    continue
+                if jobs and size + shown.summary.size > MOST_BYTES:
+                    yield Chunk(jobs=jobs, looked=0)
+                    jobs, size = [], 0
+                one = await _whole(desk, shown, now_ms=began_ms)
+                if one is not None and _came_ms(one) <= began_ms and one.matches(wanted):
+                    jobs.append(one)
+                    size += one.summary.size
             yield Chunk(jobs=jobs, looked=len(entries))
 
 

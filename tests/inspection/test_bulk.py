@@ -11,7 +11,8 @@ import pytest
 from aiotq import App, JobStatus
 from aiotq.errors import StoreUnavailable, UsageError
 from aiotq.inspection import Bulk, JobFilter, bulk
-from aiotq.inspection.walking import CHUNK, FromTheFront
+from aiotq.inspection.acts import Act
+from aiotq.inspection.walking import CHUNK, MOST_BYTES, FromTheFront, walk
 from aiotq.store import operator, reading
 from aiotq.store.inspection import Line
 from tests.worker.kit import until
@@ -197,6 +198,38 @@ async def test_a_large_record_is_judged_by_all_of_it(shop: App, hand: Inspector)
     assert (await hand.retry_all(JobFilter(error="large one", queue="large"))).done == 1
 
     assert await job.status() is JobStatus.QUEUED
+
+
+@REAL
+async def test_of_large_records_a_chunk_holds_few_and_reads_no_further(
+    shop: App, hand: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def takes(text: str) -> None: ...
+
+    task, text = shop.task(takes, name="shop:large"), "x" * 900_000
+    jobs = [await task.delay(text) for _ in range(20)]
+    for number in range(3):
+        await Shop(shop).runs.delay(number)
+    store, bytes_read = type(shop._core.client().store), 0
+    read = store.read
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        nonlocal bytes_read
+        data = await read(*given, **named)
+        bytes_read += len(data or b"")
+        return data
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read", counted)
+        held: list[int] = []
+        async for chunk in walk(hand._desk, Act.CANCEL, ALL):
+            held.append(sum(job.summary.size for job in chunk.jobs))
+            assert held[-1] <= MOST_BYTES
+            assert bytes_read <= sum(held) + MOST_BYTES // 8, "what is held beside the chunk"
+    assert sum(held) > 20 * len(text)
+
+    assert await hand.cancel_all(ALL) == Bulk(done=23, skipped=0, looked=23)
+    assert await statuses(jobs) == {JobStatus.CANCELLED}
 
 
 # --- while others go on
