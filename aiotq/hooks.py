@@ -133,6 +133,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     id: str  # the job's
     task: str  # its registered name; of a task that is not known here what its record says, as one short word
+    known: bool = True  # this worker has such a task; else anybody may have made its name up: make no label of it
     queue: str
     number: int  # 1 is the first; 0: its record can't be read
     fence: int  # with the id it names the attempt

@@ -78,6 +78,8 @@ class Exporter:
         for worker in workers:
             if worker.state in LIVE:
                 slots.update(dict.fromkeys(worker.queues, worker.slots or 0))
+        # Who can enqueue can make queues up; those that workers serve have their names before.
+        self._queues.learn(queue.name for queue in sorted(queues, key=lambda one: (-one.workers, -one.running)))
         by_family: dict[str, dict[tuple[str, ...], float]] = {}
         for queue in queues:
             label = self._queues(queue.name)

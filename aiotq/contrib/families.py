@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 OTHER = "(other)"  # what there was no room for
+UNKNOWN = "(unknown)"  # tasks that the worker does not know: anybody may have made their names up
 MOST_NAMES = 200  # of tasks, and of queues, in one family
 MOST_LABEL = 200  # characters of a name
 
@@ -107,7 +108,7 @@ class Bounded:
         if known is None:
             if len(self._known) >= self._most:
                 return OTHER
-            known = self._known[name] = name[:MOST_LABEL]
+            known = self._known[name] = name[:MOST_LABEL].encode(errors="backslashreplace").decode()
         return known
 
     def learn(self, names: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from aiotq.contrib import semconv
+from aiotq.contrib.families import Bounded
 from aiotq.errors import UsageError
 from aiotq.hooks import Failed, Middleware, Observer, Retried, encoded_headers
 from aiotq.version import __version__
@@ -52,6 +53,7 @@ class OpenTelemetry(Middleware, Observer):
     ) -> None:
         self._tracer = trace.get_tracer(semconv.AIOTQ, __version__, tracer_provider)
         self._claims = claims
+        self._queues = Bounded()  # in metrics: a service may have one for each of its customers
         self._open: dict[tuple[str, int], _Run] = {}  # by the job's id and the attempt's fence
         meter = metrics.get_meter(semconv.AIOTQ, __version__, meter_provider)
         self._sent = meter.create_counter(semconv.SENT, "{message}", "Jobs that were enqueued")
@@ -85,12 +87,17 @@ class OpenTelemetry(Middleware, Observer):
                 about[semconv.ERROR_TYPE] = type(error).__qualname__
                 raise
             finally:
-                self._operation_s.record(time.perf_counter() - began_s, about)
+                self._operation_s.record(time.perf_counter() - began_s, self._counted(about))
 
     def enqueued(self, job: Outgoing, *, existed: bool) -> None:
         """Count it."""
         if not existed:
-            self._sent.add(1, _about(semconv.ENQUEUE, semconv.SEND, {job.queue}, {job.task}))
+            self._sent.add(1, self._counted(_about(semconv.ENQUEUE, semconv.SEND, {job.queue}, {job.task})))
+
+    def _counted(self, about: Attributes) -> Attributes:
+        """The same for a metric, where each queue that has a name is a series of its own."""
+        queue = about.get(semconv.DESTINATION)
+        return about if queue is None else {**about, semconv.DESTINATION: self._queues(str(queue))}
 
     # --- a worker -----------------------------------------------------------------------------------------------
 

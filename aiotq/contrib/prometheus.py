@@ -14,14 +14,14 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from aiotq.contrib.families import WORKER, Bounded
-from aiotq.hooks import Middleware, Observer
+from aiotq.contrib.families import UNKNOWN, WORKER, Bounded
+from aiotq.hooks import Attempt, Middleware, Observer
 from aiotq.inspection.values import BOUNDS_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiotq.hooks import Attempt, Incoming, Outcome, Outgoing, RunNext
+    from aiotq.hooks import Incoming, Outcome, Outgoing, RunNext
 
 BUCKETS_S = tuple(bound_ms / 1000 for bound_ms in BOUNDS_MS)
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own variable
@@ -55,7 +55,8 @@ class Prometheus(Middleware, Observer):
         return kind(name, family.says, family.labels, registry=self._registry, **more)
 
     def _about(self, seen: Outgoing | Attempt) -> tuple[str, str]:
-        return self._tasks(seen.task), self._queues(seen.queue)
+        known = seen.known if isinstance(seen, Attempt) else True
+        return self._tasks(seen.task) if known else UNKNOWN, self._queues(seen.queue)
 
     # --- what happens -------------------------------------------------------------------------------------------
 

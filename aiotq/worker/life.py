@@ -69,7 +69,7 @@ class Life:
             store, registry, settings, clock, ready=self._ready, decided=self._decided, late=self._freed
         )
         self.scribe = Scribe(store, settings, clock, self._admission.outage)
-        self._watch = self._admission.watch = watch = Watch(settings.hooks, report, label=label)
+        self._watch = self._admission.watch = watch = Watch(settings.hooks, report, registry, label=label)
         self.runner = Runner(
             settings, scribe=self.scribe, started=watch.started, decided=self._decided, freed=self._freed
         )

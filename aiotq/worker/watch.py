@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aiotq.hooks import Hooks
+    from aiotq.registry import Registry
     from aiotq.worker.held import Held
     from aiotq.worker.report import Report
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 class Watch:
     """What is seen of one worker's jobs."""
 
-    def __init__(self, hooks: Hooks, report: Report, *, label: str) -> None:
+    def __init__(self, hooks: Hooks, report: Report, registry: Registry, *, label: str) -> None:
         """report: is told first. label: the worker's."""
-        self._tell, self._label, self._report = hooks.tell, label, report
+        self._tell, self._label, self._report, self._registry = hooks.tell, label, report, registry
         self.on = hooks.watched
         self.started: Callable[[Held], None] = self._started if self.on else report.started
         self.void: Callable[[Held], None] = self._void if self.on else report.void
@@ -65,6 +66,7 @@ class Watch:
         return Attempt(
             id=held.job_id,
             task=held.name,
+            known=held.task is not None or (doc is not None and self._registry.get(doc.task) is not None),
             queue=held.queue,
             number=held.attempt,
             fence=held.fence,

@@ -179,6 +179,17 @@ async def test_tasks_beyond_a_bound_are_one_and_the_busiest_have_names() -> None
     assert sum(took) == MOST_NAMES + 50
 
 
+async def test_queues_that_nobody_serves_take_no_name_from_those_that_workers_do() -> None:
+    bench = Bench()
+    made_up = tuple(a_queue(f"a{number}", waiting=9) for number in range(MOST_NAMES + 50))
+    bench.script.seen = (*made_up, a_queue("mail", workers=1, waiting=3))
+    waiting = {
+        labels[0]: value for (name, labels), value in (await bench.scrape()).items() if name == "aiotq_queue_waiting"
+    }
+    assert (len(waiting), waiting["mail"]) == (MOST_NAMES + 1, 3)
+    assert sum(waiting.values()) == 9 * len(made_up) + 3
+
+
 async def test_a_histogram_counts_up_to_each_bound() -> None:
     bench = Bench()
     counts = [0] * (len(BOUNDS_MS) + 1)
@@ -201,9 +212,17 @@ async def test_a_server_that_is_away_is_told_and_nothing_else() -> None:
     assert (await bench.scrape())["aiotq_up", ()] == 1
 
 
-@pytest.mark.parametrize("name", ['quote"', "line\nbreak", "back\\slash", "<script>", "x" * 5_000, "\U0001f600"])
+@pytest.mark.parametrize(
+    "name", ['quote"', "line\nbreak", "back\\slash", "<script>", "x" * 5_000, "\U0001f600", "a\0b\rc"]
+)
 async def test_names_of_strangers_are_labels_and_no_more(name: str) -> None:
     bench = Bench()
     bench.script.sum = some_totals(tasks={(name, "failed"): 1})
     now = await bench.scrape()
     assert now["aiotq_task_attempts_total", ("failed", name[:200])] == 1
+
+
+async def test_a_name_that_is_no_text_breaks_no_page() -> None:
+    bench = Bench()
+    bench.script.sum = some_totals(tasks={("a\ud800", "failed"): 1})
+    assert (await bench.scrape())["aiotq_task_attempts_total", ("failed", r"a\ud800")] == 1

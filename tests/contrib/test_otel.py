@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from aiotq import App, Middleware, Reject, Retry, RetryPolicy, current_job
 from aiotq.contrib import semconv
+from aiotq.contrib.families import MOST_NAMES, OTHER
 from aiotq.contrib.otel import OpenTelemetry, instrument
 from aiotq.errors import JobCancelled, JobFailed, StoreUnavailable
 from tests.worker.kit import Gate, fetcher_of, until
@@ -340,6 +341,29 @@ async def test_headers_of_a_stranger_are_no_trace_and_no_error(app: App, telemet
         assert await job.result(timeout=10) == 1
         await until(lambda: bool(telemetry.spans("run")))
     assert not telemetry.spans("run")[0].links
+
+
+async def test_what_a_stranger_enqueues_makes_no_labels_and_queues_beyond_a_bound_are_one(app: App) -> None:
+    here = App(app.source().url, namespace=app.namespace, unknown_for=0)
+    made = Telemetry()
+    here.add_middleware(made.hook)
+
+    async def nothing() -> None: ...
+
+    work = here.task(nothing, name="work")
+    strange = app.task(nothing, name="made-up", retries=0)
+    await strange.delay()
+    async with here:
+        await here.enqueue_many([work.options(queue=f"q-{number}").s() for number in range(MOST_NAMES + 50)])
+        async with here.worker() as worker:
+            await worker.run_until_empty()
+    measured = made.measured()
+    assert "made-up" not in str(measured)
+    assert not [span for span in made.exporter.get_finished_spans() if "made-up" in span.name]
+    assert len({about[semconv.DESTINATION] for about, _ in measured[semconv.SENT]}) == MOST_NAMES + 1
+    assert (OTHER, 50) in [(about[semconv.DESTINATION], number) for about, number in measured[semconv.SENT]]
+    made.tracers.shutdown()
+    made.meters.shutdown()
 
 
 async def test_metrics_count_and_measure(app: App, telemetry: Telemetry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from aiotq import App, RetryPolicy, current_job, probes
-from aiotq.contrib.families import OTHER, WORKER, Bounded
+from aiotq.contrib.families import OTHER, UNKNOWN, WORKER, Bounded
 from aiotq.contrib.otel import OpenTelemetry
 from aiotq.contrib.prometheus import Prometheus
 from aiotq.health import WELL
@@ -71,6 +72,28 @@ async def test_what_a_worker_does_is_counted_by_task_queue_and_outcome(app: App)
     assert samples(made.metrics_page("")[0])["aiotq_worker_slots", ()] == 0
     stored = {name for family in WORKER.values() for name in family.samples}
     assert {name for name, _ in now} <= stored
+
+
+async def test_tasks_that_a_worker_does_not_know_are_one_label_whatever_they_are_called(app: App) -> None:
+    here = App(app.source().url, namespace=app.namespace, unknown_for=0)
+    made = on(here)
+
+    async def nothing() -> None: ...
+
+    late = here.task(nothing, name="late")
+    names = ["made-up-1", "made-up-2", "made-up-3", "x" * 200]
+    strange = [app.task(nothing, name=name, retries=0) for name in names]
+    async with here:
+        await late.options(expires=0.001).delay()
+        await app.enqueue_many([task.s() for task in strange])
+        await asyncio.sleep(0.005)  # until it has expired
+        async with here.worker() as worker:
+            await worker.run_until_empty()
+        now = samples(made.metrics_page("")[0])
+    assert {labels: value for (name, labels), value in now.items() if name == "aiotq_worker_attempts_total"} == {
+        ("failed", "default", UNKNOWN): 4,
+        ("cancelled", "default", "late"): 1,  # known, though it was never started
+    }
 
 
 async def test_slots_are_used_while_jobs_run_and_free_when_they_are_lost(app: App, keys: Keys) -> None:
@@ -136,6 +159,7 @@ def test_names_beyond_a_bound_are_one() -> None:
     bounded = Bounded(2)
     assert [bounded(name) for name in ("a", "b", "c", "a", "d" * 300)] == ["a", "b", OTHER, "a", OTHER]
     assert len(Bounded()("x" * 300)) == 200
+    assert Bounded()("a\ud800b") == "a\\ud800b"  # what no page could be encoded with
 
 
 @pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
