@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ import typer
 from aiotq.cli import near, options
 from aiotq.cli.help import Page
 from aiotq.cli.look import Paper, look_of
-from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, EXIT_USAGE, Mistake
+from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, Mistake
 from aiotq.cli.server import server_app
+from aiotq.cli.stdout import watched
 from aiotq.errors import UsageError
 from aiotq.version import __version__
 
@@ -34,6 +36,8 @@ COMMANDS: Mapping[str, str] = {
         *("retry", "cancel", "discard", "promote", "requeue", "purge", "pause", "resume", "enqueue"),
     )
 }
+
+_ASKS = {"-h", "--help", "--version"}
 
 # The parent of everything that a command line can get wrong: click's, or that of the copy which newer typers hold.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -158,20 +162,24 @@ def main() -> int:
     paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))
     words = with_command(sys.argv[1:])
     try:
-        load(words[0])
-        return typer.main.get_command(cli).main(args=words, prog_name="aiotq", standalone_mode=False) or EXIT_OK
+        # What a worker's jobs write is theirs, and so is what becomes of it.
+        with nullcontext() if words[0] == "worker" and not _ASKS & set(words) else watched():
+            return _run(words)
     except Mistake as mistake:
-        mistake.show(paper)
+        with suppress(OSError):  # stderr may be as full as stdout
+            mistake.show(paper)
         return mistake.exit_code
-    except UsageError as error:
-        Mistake(*str(error).split("; ")).show(paper)
-        return EXIT_USAGE
-    except _CommandLineError as error:
-        said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
-        Mistake(said[:1].lower() + said[1:], f"aiotq {words[0]} -h shows what there is").show(paper)
-        return EXIT_USAGE
-    except BrokenPipeError:  # `aiotq jobs | head`: whoever reads has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it ends
-        return EXIT_OK
     except KeyboardInterrupt:
         return EXIT_FORCED
+
+
+def _run(words: list[str]) -> int:
+    """Raises Mistake, whatever is wrong with the words."""
+    try:
+        load(words[0])
+        return typer.main.get_command(cli).main(args=words, prog_name="aiotq", standalone_mode=False) or EXIT_OK
+    except UsageError as error:
+        raise Mistake(*str(error).split("; ")) from error
+    except _CommandLineError as error:
+        said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
+        raise Mistake(said[:1].lower() + said[1:], f"aiotq {words[0]} -h shows what there is") from error

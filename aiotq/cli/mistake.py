@@ -26,7 +26,9 @@ class Mistake(Exception):
         super().__init__(" / ".join(lines))
 
     def show(self, paper: Paper) -> None:
-        """Write it."""
+        """Write it, if there is something to tell."""
+        if not self.lines:
+            return
         first, *rest = map(without_passwords, self.lines)  # of a URL in the place of a module, too
         paper.write([(("error:", "bold red"), (f" {first}", "")), *(((row, ""),) for row in rest)])
         paper.write(((row, ""),) for row in without_passwords(self.detail).splitlines())

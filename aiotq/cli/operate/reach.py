@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import sys
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -167,7 +167,8 @@ def shown_id(where: Where, job_id: str) -> str:
 
 def hint(text: str) -> None:
     """Say on stderr what to do next, so that what is piped on is the answer alone."""
-    Paper(sys.stderr, look_of(sys.stderr, os.environ)).write([((without_passwords(text), "dim"),)])
+    with suppress(OSError):  # the answer is what counts
+        Paper(sys.stderr, look_of(sys.stderr, os.environ)).write([((without_passwords(text), "dim"),)])
 
 
 def say_json(value: object) -> None:
