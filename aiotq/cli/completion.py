@@ -56,7 +56,7 @@ def completion(shell: Shell = None) -> int:
     made = SHELLS.get(shell or "")
     if made is None:
         raise Mistake("no shell was named" if shell is None else f"there is no completion for {shell!r}",
-                      f"run: aiotq completion {', or aiotq completion '.join(SHELLS)}")  # fmt: skip
+                      *(f"run: aiotq completion {name}" for name in SHELLS))  # fmt: skip
     from aiotq.cli import main  # noqa: PLC0415  it knows the commands, and loads this module among them
 
     for name in main.COMMANDS:

@@ -121,7 +121,7 @@ def worker(
     given = {**locals()}
     if target is None:
         found = near.any_app() or "hello:app"
-        raise Mistake("no module was named", f"run: python -m aiotq {found}, or python -m aiotq -h for help")
+        raise Mistake("no module was named; -h shows what there is", f"run: python -m aiotq {found}")
     refuse_what_looks_like_a_command(target)
     from aiotq.cli.supervise import run_processes  # noqa: PLC0415  --version and --help do without what a worker loads
 
@@ -182,4 +182,4 @@ def _run(words: list[str]) -> int:
         raise Mistake(*str(error).split("; ")) from error
     except _CommandLineError as error:
         said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
-        raise Mistake(said[:1].lower() + said[1:], f"aiotq {words[0]} -h shows what there is") from error
+        raise Mistake(said[:1].lower() + said[1:], f"what there is: aiotq {words[0]} -h") from error

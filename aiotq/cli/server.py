@@ -66,7 +66,7 @@ Example: start over with nothing
 def group(context: typer.Context) -> None:
     """Either command."""
     if context.invoked_subcommand is None:
-        raise Mistake("no command was named", "run: aiotq server status, or aiotq server stop")
+        raise Mistake("no command was named", "run: aiotq server status", "or: aiotq server stop")
 
 
 @server_app.command(cls=Page, help=STATUS_HELP, epilog=STATUS_EXAMPLE)

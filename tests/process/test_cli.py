@@ -83,7 +83,7 @@ def test_the_console_script_is_the_same(folder):
                 "did you mean hello:app?",
             ],
         ),
-        ([], ["error: no module was named", "run: python -m aiotq hello:app, or python -m aiotq -h for help"]),
+        ([], ["error: no module was named; -h shows what there is", "run: python -m aiotq hello:app"]),
     ],
 )
 def test_a_mistake_is_two_lines_and_exit_code_two(aiotq, words, lines):

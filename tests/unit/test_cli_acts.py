@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -313,6 +314,22 @@ def test_what_is_used_wrongly_is_exit_code_2(run, words, said):
     assert (code, out) == (2, "")
     assert said in err
     assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *[("retry",), ("retry", "x", "--all"), ("cancel", "--all"), ("pause",), ("job",), ("check",), ("enqueue",)],
+        *[("enqueue", "greet"), ("discard", A), ("jobs", "--nosuch"), ("completion",), ("server",)],
+    ],
+)
+def test_a_command_that_is_named_stands_alone_to_be_pasted(run, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    _, _, err = run(*words)
+    named = [line for line in err.splitlines()[1:] if "aiotq" in line]
+    assert named
+    for line in named:
+        assert re.fullmatch(r"[^:]+: (aiotq|python -m aiotq) [\w. :/=-]+", line), line
 
 
 # --- queues ---------------------------------------------------------------------------------------------------------

@@ -86,8 +86,8 @@ def test_a_value_is_json_where_the_annotation_takes_it_and_else_text(pair, value
         ("an_int=5.5", "--arg an_int=5.5 does not fit"),
         ("a_list=[true]", "--arg a_list=[true] does not fit"),
         ("size=huge", "--arg size=huge does not fit"),
-        ("a_str", "--arg 'a_str' is no name=value"),
-        ("=5", "--arg '=5' is no name=value"),
+        ("a_str", "--arg 'a_str' is no NAME=VALUE"),
+        ("=5", "--arg '=5' is no NAME=VALUE"),
     ],
 )
 def test_what_fits_neither_way_is_refused_before_anything_is_sent(pair, said):

@@ -105,7 +105,7 @@ def test_an_empty_namespace_explains_itself():
     empty = an_overview(queues=(), workers=(), failures=(), minutes=(), scheduled=0, dead=0)
     said = text(screen(empty, TERMINAL, place=PLACE))
     assert "No queue and no worker has been seen here" in said
-    assert "python -m aiotq module:app" in said
+    assert "start a worker: python -m aiotq MODULE:APP\n" in said
 
 
 def test_a_queue_that_stands_comes_first_and_says_why():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def named(text: str | None, command: str) -> str:
     """The name that was given. Raises Mistake if there is none, UsageError if it can't be one."""
     if text is None:
-        raise Mistake("no queue was named", f"name it, aiotq {command} QUEUE; this lists them: aiotq queues")
+        raise Mistake("no queue was named", f"name it: aiotq {command} QUEUE", "all of them: aiotq queues")
     return checks.queue("QUEUE", text)
 
 

@@ -115,9 +115,7 @@ def _perform(order: _Order, given: Sequence[str], which: JobFilter, *, everythin
     verb = order.command.verb
     if everything == bool(given):
         why = "ids and --all exclude each other" if given else "no job was named"
-        raise Mistake(
-            why, f"name jobs, aiotq {verb} ID..., or say what they have in common, aiotq {verb} --all -q QUEUE"
-        )
+        raise Mistake(why, f"name them: aiotq {verb} ID...", f"or what they share: aiotq {verb} --all --queue QUEUE")
     if everything:
         return _all(order, which)
     if words(which):

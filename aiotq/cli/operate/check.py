@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotq.cli import near
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.operate import options, parts
 from aiotq.cli.operate.reach import Where, app_of, ask_app, say, say_json
@@ -42,7 +43,9 @@ def check(
 ) -> int:
     """Try it."""
     if target is None and app is None:
-        raise Mistake("no app was named, and it is its code that is tried", "run: aiotq check module:app")
+        raise Mistake(
+            "no app was named, and it is its code that is tried", f"run: aiotq check {near.any_app() or 'MODULE:APP'}"
+        )
     where = Where(url=url, namespace=namespace, target=target or app, as_json=as_json, verbose=verbose)
     fit = ask_app(where, app_of(where), lambda inspector: inspector.fit())
     if as_json:

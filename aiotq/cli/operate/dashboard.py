@@ -165,7 +165,7 @@ def function(target: str, option: str) -> Callable[..., Any]:
     module, _, name = target.partition(":")
     value = getattr(imported(module), name, None) if name else None
     if not callable(value):
-        raise Mistake(f"{option} {printable(target)} names no function", f"write {option} module:function")
+        raise Mistake(f"{option} {printable(target)} names no function", f"name one: {option} MODULE:FUNCTION")
     return value
 
 
@@ -189,7 +189,7 @@ def _refuse_open_door(host: str, *, alone: bool, guarded: bool) -> None:
     if not alone and not guarded:
         raise Mistake(
             f"others could reach the dashboard at {printable(host)}, and nothing says who may come in",
-            "add --token (or AIOTQ_DASHBOARD_TOKEN), --basic USER:PASSWORD or --auth module:function; "
+            "add --token (or AIOTQ_DASHBOARD_TOKEN), --basic USER:PASSWORD or --auth MODULE:FUNCTION",
             f"or leave --host out: then only this machine can ({LOOPBACK})",
         )
 

@@ -143,7 +143,7 @@ def enqueue(
 ) -> int:
     """Enqueue it."""
     if name is None:
-        raise Mistake("no task was named", "run: aiotq enqueue module:task --arg name=value")
+        raise Mistake("no task was named", "name it: aiotq enqueue MODULE:TASK --arg NAME=VALUE")
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
     task = task_of(where, name)
     given = together(task.registered, arg or (), json_args)
@@ -189,7 +189,8 @@ def _say_id(where: Where, job: Job[Any]) -> None:
         say_json({"id": job.id, "existed": job.existed})
         return
     if job.existed:
-        hint(f"there was a job of this id already: nothing was enqueued; aiotq job {job.id}")
+        hint("there was a job of this id already: nothing was enqueued")
+        hint(f"all about it: {where.command('job', job.id)}")
     say(where, lambda _sheet: [((told(job.id), ""),)])
 
 

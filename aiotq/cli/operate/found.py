@@ -26,7 +26,8 @@ def task_of(where: Where, name: str) -> Task[..., Any]:
     if not colon or not path:
         raise Mistake(
             f"{printable(name)!r} does not say in which module the task is",
-            "run: aiotq enqueue module:task, or name the app too: --app module:app",
+            f"name its module: aiotq enqueue MODULE:{printable(name)}",
+            f"or its app: aiotq enqueue {printable(name)} --app MODULE:APP",
         )
     from aiotq.cli.resolve import imported  # noqa: PLC0415
 

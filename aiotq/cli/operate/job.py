@@ -54,7 +54,7 @@ def job(
 ) -> int:
     """Show it."""
     if job_id is None:
-        raise Mistake("no job was named", "run: aiotq job ID; aiotq jobs lists them")
+        raise Mistake("no job was named", "name it: aiotq job ID", "all of them: aiotq jobs")
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
     found = ask(where, lambda inspector: _read(inspector, job_id))
     if as_json:

@@ -134,7 +134,8 @@ async def _serve(app: App, exporter: Exporter, host: str, number: int) -> int:
         loop.add_signal_handler(signal_number, over.set)
     try:
         async with serving(listening, exporter.page):
-            hint(f"metrics: {probes.address_of(listening)}/metrics. Ctrl-C stops")
+            hint(f"metrics: {probes.address_of(listening)}/metrics")
+            hint("Ctrl-C stops.")
             await over.wait()
     finally:
         for signal_number in STOPPING:

@@ -89,7 +89,8 @@ def _head(overview: Overview, sheet: Sheet, place: str) -> Line:
 def _nothing_yet(sheet: Sheet) -> list[Line]:
     said = (
         "No queue and no worker has been seen here: nothing was enqueued, or it is another namespace.",
-        "Start a worker: python -m aiotq module:app. Another namespace: --namespace NAME, or --app module:app.",
+        "start a worker: python -m aiotq MODULE:APP",
+        "look elsewhere: aiotq status --namespace NAME",
     )
     return [((row, ""),) for text in said for row in parts.wrapped(text, sheet.width)]
 

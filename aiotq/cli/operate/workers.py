@@ -62,7 +62,7 @@ def workers(
 def lines(found: Sequence[WorkerInfo], sheet: Sheet) -> list[Line]:
     """The table, and below it what each one runs."""
     if not found:
-        return [(("no worker is alive: start one with python -m aiotq module:app", ""),)]
+        return [(("no worker is alive; start one: python -m aiotq MODULE:APP", ""),)]
     shown = parts.workers(found, sheet)
     for worker in found:
         jobs = worker.jobs if sheet.look.verbose else worker.jobs[:MOST_JOBS]
