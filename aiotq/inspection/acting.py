@@ -10,10 +10,8 @@ from aiotq.inspection import bulk, hand, purging
 from aiotq.inspection.acts import Act
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from aiotq.inspection.desk import Desk
-    from aiotq.inspection.values import Bulk, Came, JobFilter
+    from aiotq.inspection.values import Bulk, Came, JobFilter, Purged
 
 
 class Acts:
@@ -91,23 +89,17 @@ class Acts:
         """`requeue` each job that waits, in a line or in the schedule, and that a filter takes."""
         return await self.act_on_all(Act.REQUEUE, filter, queue=queue)
 
-    async def act_on_all(
-        self, act: Act, filter: JobFilter, *, queue: str | None = None, as_of: datetime | None = None
-    ) -> Bulk:
-        """The act of that name on each job that it may be for, and that a filter takes.
-
-        as_of: an instant of `now()`: what was enqueued, failed or ended since then is left as it is, so that what a
-        person confirms is no more than what was counted. None: that in which this begins.
-        """
+    async def act_on_all(self, act: Act, filter: JobFilter, *, queue: str | None = None) -> Bulk:
+        """The act of that name on each job that it may be for, and that a filter takes."""
         wanted = None if queue is None else checks.queue("queue", queue)
-        as_of_ms = None if as_of is None else checks.instant_ms("as_of", as_of)
-        return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted, as_of_ms=as_of_ms)
+        return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted)
 
-    async def purge(self, queue: str) -> int:
+    async def purge(self, queue: str) -> Purged:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".
 
-        In chunks, so that others go on; a job is either run or purged. Returns how many it ended. What is left of each
-        is short, without its arguments, and goes after a minute to ten. Raises UsageError (signed, and no keys).
+        In chunks, so that others go on; a job is either run or purged. What is left of each is short, without its
+        arguments, and goes after a minute to ten. Tickets of jobs that are gone already are cleared away. Raises
+        UsageError (signed, and no keys).
         """
         return await purging.purge(self._desk, checks.queue("queue", queue))
 

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from aiotq.inspection import words
+from aiotq.inspection import faults, words
+from aiotq.inspection.faults import finding
 from aiotq.inspection.signs import LATELY_MIN
 from aiotq.inspection.values import Finding, Severity
 
@@ -19,8 +20,6 @@ LONG_S = 60.0  # for which a job has run in a queue that is backed up, to be nam
 HANGS_S = 300.0  # ... to be taken for one that hangs, where nothing ends
 STANDS_S = 30.0  # for which a job has waited beside free slots
 BLOCKED_S = 5.0
-SLOW_PING_S = 0.1
-NEARLY_FULL = 0.9  # of maxmemory
 LEAST_FAILED = 5  # attempts, for a task to be told of
 MOSTLY = 0.5  # of its attempts
 MANY_DEAD = 10  # lately
@@ -31,81 +30,13 @@ _ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.NOTE: 2, Severity.
 
 def diagnose(signs: Signs) -> tuple[Finding, ...]:
     """What is wrong, the worst first."""
-    found = [finding for rule in RULES for finding in rule(signs)]
-    return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
+    found = [one for rule in RULES for one in rule(signs)]
+    return tuple(sorted(found, key=lambda one: _ORDER[one.severity]))
 
 
 def worst(findings: Iterable[Finding]) -> Severity:
     """How bad it is in all."""
-    return min((finding.severity for finding in findings), key=lambda one: _ORDER[one], default=Severity.OK)
-
-
-# --- the server -------------------------------------------------------------------------------------------------
-
-
-def server_refuses(signs: Signs) -> Iterator[Finding]:
-    """It takes no writes."""
-    server = signs.server
-    used = f"{words.size(server.memory or 0)} of {words.size(server.memory_limit or 0)}"
-    more = words.roomy(server.memory_limit, server.memory)
-    said = {
-        "OOM": (
-            f"{server.kind} is full: it uses {used} (maxmemory), and refuses every new job (OOM)",
-            f"redis-cli CONFIG SET maxmemory {more}; or: aiotq queues, aiotq purge QUEUE",
-        ),
-        "READONLY": (
-            f"{server.url} is a read-only replica: nothing can be enqueued, run or stored there",
-            "point AIOTQ_URL at the primary (redis-cli ROLE names it), and start services and workers again",
-        ),
-        "LOADING": (
-            f"{server.kind} is loading its data, and serves nobody",
-            "wait; redis-cli INFO persistence says how far",
-        ),
-        "MISCONF": (
-            f"{server.kind} can't save to its disk, and so refuses every write (MISCONF)",
-            "look at its log and at its disk: df -h; then redis-cli BGSAVE",
-        ),
-    }.get(signs.refusal or "")
-    if said is not None:
-        yield _finding(Severity.CRITICAL, f"server_{(signs.refusal or '').lower()}", *said, kind="server")
-
-
-def server_fills(signs: Signs) -> Iterator[Finding]:
-    """It will be full soon."""
-    server = signs.server
-    share = (server.memory or 0) / (server.memory_limit or float("inf"))
-    if not signs.refusal and share >= NEARLY_FULL and server.policy in (None, "noeviction"):
-        used = f"{words.size(server.memory or 0)} of {words.size(server.memory_limit or 0)}"
-        yield _finding(
-            Severity.WARNING,
-            "server_nearly_full",
-            f"{server.kind} is nearly full: it uses {used} (maxmemory, {share:.0%}); full, it refuses every new job",
-            f"redis-cli CONFIG SET maxmemory {words.roomy(server.memory_limit, server.memory)}",
-            kind="server",
-        )
-
-
-def server_evicts(signs: Signs) -> Iterator[Finding]:
-    """It throws jobs away when it is full."""
-    server = signs.server
-    if server.policy not in (None, "noeviction"):
-        near = server.memory_limit and (server.memory or 0) >= NEARLY_FULL * server.memory_limit
-        yield _finding(
-            Severity.CRITICAL if near else Severity.WARNING,
-            "server_evicts",
-            f"{server.kind} may evict keys once it is full (maxmemory-policy {server.policy}), and jobs with them",
-            "redis-cli CONFIG SET maxmemory-policy noeviction",
-            kind="server",
-        )
-
-
-def server_is_slow(signs: Signs) -> Iterator[Finding]:
-    """It answers late."""
-    if (signs.server.ping_s or 0) >= SLOW_PING_S:
-        what = f"{signs.server.kind} answers slowly: a PING took {signs.server.ping_s:.2f} s"
-        yield _finding(
-            Severity.WARNING, "server_slow", what, "aiotq doctor; then redis-cli SLOWLOG GET 10", kind="server"
-        )
+    return min((one.severity for one in findings), key=lambda one: _ORDER[one], default=Severity.OK)
 
 
 # --- workers ----------------------------------------------------------------------------------------------------
@@ -119,9 +50,9 @@ def nobody_works(signs: Signs) -> Iterator[Finding]:
     if signs.scheduled:
         todo.append(f"{signs.scheduled:,} {'is' if signs.scheduled == 1 else 'are'} scheduled")
     what = "no worker is alive" + (f", and {' and '.join(todo)}" if todo else "; nothing waits")
-    queues = [queue.name for queue in signs.queues if queue.waiting and not queue.paused]
+    queues = [queue.name for queue in signs.queues if queue.waiting and not queue.leftovers and not queue.paused]
     hint = "python -m aiotq module:app" + (f" -q {','.join(queues[:5])}" if len(queues) in range(1, 6) else "")
-    yield _finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, hint)
+    yield finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, hint)
 
 
 def workers_are_late(signs: Signs) -> Iterator[Finding]:
@@ -135,7 +66,7 @@ def workers_are_late(signs: Signs) -> Iterator[Finding]:
             if not signs.live:
                 hint += "; then start another one, which takes its jobs back: python -m aiotq module:app"
             what = f"worker {worker.label} has not been heard of{since}: {fate}{held}"
-            yield _finding(Severity.WARNING, "worker_late", what, hint, subject=worker.label, kind="worker")
+            yield finding(Severity.WARNING, "worker_late", what, hint, subject=worker.label, kind="worker")
 
 
 def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
@@ -153,7 +84,7 @@ def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
             look = f"aiotq job {shlex.quote(words.short(job.id))}"
         cure = "write that task as a plain def, which runs in a thread"
         hint = f"{look}; {cure}; to free the worker's jobs: kill -KILL {worker.pid} on {worker.host or 'its host'}"
-        yield _finding(Severity.CRITICAL, "worker_blocked", what, hint, subject=worker.label, kind="worker")
+        yield finding(Severity.CRITICAL, "worker_blocked", what, hint, subject=worker.label, kind="worker")
 
 
 def slots_are_stuck(signs: Signs) -> Iterator[Finding]:
@@ -169,7 +100,7 @@ def slots_are_stuck(signs: Signs) -> Iterator[Finding]:
             f"restart it, and its jobs go back to their queues: on {worker.host or 'its host'}: kill -TERM {worker.pid}"
         )
         severity = Severity.CRITICAL if every else Severity.WARNING
-        yield _finding(severity, "worker_stuck", what, hint, subject=worker.label, kind="worker")
+        yield finding(severity, "worker_stuck", what, hint, subject=worker.label, kind="worker")
 
 
 def workers_vanish(signs: Signs) -> Iterator[Finding]:
@@ -179,7 +110,7 @@ def workers_vanish(signs: Signs) -> Iterator[Finding]:
         whose = "its" if lost == 1 else "their"
         what = f"{words.jobs(lost)} lost {whose} worker in the last {LATELY_MIN} minutes (killed, or out of memory)"
         hint = "aiotq workers; on their hosts: journalctl -k | grep -i 'killed process'"
-        yield _finding(Severity.WARNING, "workers_vanish", what, hint)
+        yield finding(Severity.WARNING, "workers_vanish", what, hint)
 
 
 # --- queues -----------------------------------------------------------------------------------------------------
@@ -189,24 +120,42 @@ def queues_are_paused(signs: Signs) -> Iterator[Finding]:
     """Somebody has paused them."""
     for queue in signs.queues:
         if queue.paused:
-            what = f"queue {queue.name} is paused" + (
-                f", and {_wait(queue)}" if queue.waiting else "; nothing waits in it"
-            )
-            severity = Severity.WARNING if queue.waiting else Severity.NOTE
+            waits = queue.waiting and not queue.leftovers
+            what = f"queue {queue.name} is paused" + (f", and {_wait(queue)}" if waits else "; nothing waits in it")
+            severity = Severity.WARNING if waits else Severity.NOTE
             hint = f"aiotq resume {queue.name}"
-            yield _finding(severity, "queue_paused", what, hint, subject=queue.name, kind="queue")
+            yield finding(severity, "queue_paused", what, hint, subject=queue.name, kind="queue")
 
 
 def queues_are_unserved(signs: Signs) -> Iterator[Finding]:
     """No worker serves them."""
     live = len(signs.live)
     for queue in signs.queues:
-        if live and queue.waiting and not queue.workers:
+        if live and queue.waiting and not queue.leftovers and not queue.workers:
             what = (
                 f"no live worker serves queue {queue.name} ({live} serve{'s' * (live == 1)} others), and {_wait(queue)}"
             )
             hint = f"python -m aiotq module:app -q {queue.name}"
-            yield _finding(Severity.CRITICAL, "queue_unserved", what, hint, subject=queue.name, kind="queue")
+            yield finding(Severity.CRITICAL, "queue_unserved", what, hint, subject=queue.name, kind="queue")
+
+
+def tickets_are_left(signs: Signs) -> Iterator[Finding]:
+    """Of jobs that are gone, where nobody claims: a claim would drop them."""
+    for queue in signs.queues:
+        if not queue.leftovers or (queue.workers and not queue.paused):
+            continue
+        gone = "of jobs that are gone (cancelled, or requeued elsewhere); a worker that served it would drop them"
+        if queue.leftovers >= queue.waiting:
+            left = f"{queue.waiting:,} ticket{'s' * (queue.waiting != 1)}"
+            what, hint = f"no job waits in queue {queue.name}: its {left} are left {gone}", f"aiotq purge {queue.name}"
+            if queue.waiting == 1:
+                what = what.replace(" are left ", " is left ")
+            severity = Severity.NOTE
+        else:
+            what = f"in queue {queue.name} the first {queue.leftovers:,} of its {queue.waiting:,} tickets are {gone}"
+            look = f"aiotq jobs --queue {queue.name} --state queued"
+            hint, severity = f"{look}; if it lists none: aiotq purge {queue.name}", Severity.WARNING
+        yield finding(severity, "queue_leftovers", what, hint, subject=queue.name, kind="queue")
 
 
 def queues_back_up(signs: Signs) -> Iterator[Finding]:
@@ -214,7 +163,7 @@ def queues_back_up(signs: Signs) -> Iterator[Finding]:
     for queue in signs.queues:
         serving = [worker for worker in signs.live if queue.name in worker.queues]
         full = serving and all(worker.slots is not None and worker.used >= worker.slots for worker in serving)
-        if not full or queue.paused or not queue.waiting - queue.suspects:
+        if not full or queue.paused or queue.leftovers or not queue.waiting - queue.suspects:
             continue
         longest = max((job for worker in serving for job in worker.jobs), key=lambda job: job.running_s, default=None)
         hangs = longest is not None and longest.running_s >= HANGS_S and not queue.ended_a_minute
@@ -236,7 +185,7 @@ def queues_back_up(signs: Signs) -> Iterator[Finding]:
             free = f"free a slot: aiotq cancel {shlex.quote(words.short(longest.id))}"
             hint = f"{free}; then give the task a timeout: @app.task(timeout=...)"
         severity = Severity.CRITICAL if hangs else Severity.WARNING
-        yield _finding(severity, "queue_hangs" if hangs else "queue_full", what, hint, subject=queue.name, kind="queue")
+        yield finding(severity, "queue_hangs" if hangs else "queue_full", what, hint, subject=queue.name, kind="queue")
 
 
 def queues_stand(signs: Signs) -> Iterator[Finding]:
@@ -249,7 +198,7 @@ def queues_stand(signs: Signs) -> Iterator[Finding]:
         if free and stands and not queue.paused and not queue.ended_a_minute:
             what = f"queue {queue.name} does not move though {len(free)} of its workers have free slots: {_wait(queue)}"
             hint = f"aiotq workers; then look at the log of {free[0].label}: aiotq doctor"
-            yield _finding(Severity.WARNING, "queue_stands", what, hint, subject=queue.name, kind="queue")
+            yield finding(Severity.WARNING, "queue_stands", what, hint, subject=queue.name, kind="queue")
 
 
 def nobody_promotes(signs: Signs) -> Iterator[Finding]:
@@ -259,7 +208,7 @@ def nobody_promotes(signs: Signs) -> Iterator[Finding]:
         what = (
             f"the first of {signs.scheduled:,} scheduled jobs has been due for {since}; no worker moves it to its queue"
         )
-        yield _finding(
+        yield finding(
             Severity.CRITICAL, "schedule_overdue", what, "restart the workers one after the other: aiotq workers"
         )
 
@@ -276,7 +225,7 @@ def poison(signs: Signs) -> Iterator[Finding]:
         what = (
             f"{words.jobs(len(more))} more took {'its' if len(more) == 1 else 'their'} workers down, twice or more each"
         )
-        yield _finding(Severity.WARNING, "poison", what, "aiotq jobs --error WorkerVanished")
+        yield finding(Severity.WARNING, "poison", what, "aiotq jobs --error WorkerVanished")
 
 
 def _poison(job: JobSummary) -> Finding:
@@ -297,7 +246,7 @@ def _poison(job: JobSummary) -> Finding:
             f"{died}, and waits to run again, alone",
             f"aiotq job {id_}; to keep it from running: aiotq cancel {id_}",
         )
-    return _finding(Severity.WARNING, "poison", what, hint, subject=job.id, kind="job")
+    return finding(Severity.WARNING, "poison", what, hint, subject=job.id, kind="job")
 
 
 def tasks_are_unknown(signs: Signs) -> Iterator[Finding]:
@@ -311,7 +260,7 @@ def tasks_are_unknown(signs: Signs) -> Iterator[Finding]:
         else:
             what += f"; {stranger.nearest!r} looks like it"
             hint = f"correct the name where it is enqueued; then: {cancel}"
-        yield _finding(Severity.CRITICAL, "task_unknown", what, hint, subject=stranger.task, kind="task")
+        yield finding(Severity.CRITICAL, "task_unknown", what, hint, subject=stranger.task, kind="task")
 
 
 def tasks_fail(signs: Signs) -> Iterator[Finding]:
@@ -330,7 +279,7 @@ def tasks_fail(signs: Signs) -> Iterator[Finding]:
             what += f", mostly with {mostly.error}{said}"
             hint = f"aiotq job {shlex.quote(words.short(mostly.job_id))}"
         severity = Severity.WARNING if task.succeeded else Severity.CRITICAL
-        yield _finding(severity, "task_failing", what, hint, subject=task.name, kind="task")
+        yield finding(severity, "task_failing", what, hint, subject=task.name, kind="task")
 
 
 def _mostly_fails(task: TaskInfo) -> bool:
@@ -345,7 +294,7 @@ def dead_letters_grow(signs: Signs) -> Iterator[Finding]:
         lately = f"{words.jobs(signs.dead_lately)} died in the last {LATELY_MIN} minutes"
         what = f"{lately}; {signs.dead:,} dead letters are kept"
         hint = "aiotq jobs --state failed; once mended: aiotq retry --all --since 10m"
-        yield _finding(Severity.WARNING, "dead_growing", what, hint)
+        yield finding(Severity.WARNING, "dead_growing", what, hint)
 
 
 def keys_were_put_aside(signs: Signs) -> Iterator[Finding]:
@@ -356,14 +305,14 @@ def keys_were_put_aside(signs: Signs) -> Iterator[Finding]:
             f"{many} key{'s' * (many > 1)} of a wrong type {'were' if many > 1 else 'was'} put aside "
             f"({', '.join(signs.aside[:EACH])}): somebody else writes in this namespace"
         )
-        yield _finding(
+        yield finding(
             Severity.WARNING, "keys_aside", what, "give aiotq a namespace, or a server, of its own: --namespace NAME"
         )
 
 
 Rule = Callable[["Signs"], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
-    server_refuses,
+    faults.server_refuses,
     nobody_works,
     tasks_are_unknown,
     workers_are_blocked,
@@ -371,6 +320,7 @@ RULES: tuple[Rule, ...] = (
     queues_are_unserved,
     nobody_promotes,
     queues_are_paused,
+    tickets_are_left,
     poison,
     queues_back_up,
     tasks_fail,
@@ -378,20 +328,14 @@ RULES: tuple[Rule, ...] = (
     queues_stand,
     dead_letters_grow,
     workers_vanish,
-    server_fills,
-    server_evicts,
-    server_is_slow,
+    faults.server_fills,
+    faults.server_evicts,
+    faults.server_is_slow,
     keys_were_put_aside,
 )
 
 
 # --- how they are told ------------------------------------------------------------------------------------------
-
-
-def _finding(
-    severity: Severity, code: str, what: str, hint: str, *, subject: str | None = None, kind: str | None = None
-) -> Finding:
-    return Finding(severity=severity, code=code, what=what, hint=hint, subject=subject, kind=kind)
 
 
 def _wait(queue: QueueInfo) -> str:

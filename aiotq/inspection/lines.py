@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from aiotq.store.inspection import Card, Line
 
 HEADS = 3  # tickets of each line whose records are looked at; the first may be stale
-MORE_HEADS = 50  # ... where all of these are
+MORE_HEADS = 100  # ... where all of these are
+LINES_AT_ONCE = 64
 MOST_TICKETS = 5_000  # in workers' hands, that are counted one by one
 MOST_NAMES = 1_000  # of queues
 
@@ -36,7 +37,7 @@ class House:
     def __init__(self, desk: Desk, *, now_ms: int, names: Sequence[str], cards: Sequence[Card]) -> None:
         """names: of queues."""
         self.desk, self.now_ms, self.names, self.cards = desk, now_ms, names, cards
-        self.heads: Sequence[Seen] = ()  # of the lines, as they were seen
+        self.heads: list[Seen] = []  # of the lines, as they were seen
 
     @classmethod
     async def of(cls, desk: Desk, *, queue: str | None = None) -> House:
@@ -63,9 +64,12 @@ class House:
         operator = self.desk.operator
         lines, paused = await operator.lines(self.names), set(await operator.paused())
         running = await self._running()
-        oldest = await self._oldest(lines)
+        fronts = await self._fronts(lines)
+        self.heads += [one for seen in fronts for one in seen]
+        oldest = _oldest(lines, fronts)
         rates = await tallies.rates(operator, self.names, now_ms=self.now_ms)
         serving = Counter(name for card in self.cards if is_live(card, self.now_ms) for name in set(_queues(card)))
+        stale = _all_stale(lines, fronts)
         by_queue: dict[str, dict[str, int]] = {}
         for line in lines:
             by_queue.setdefault(line.queue, {})[line.place] = line.length
@@ -85,6 +89,7 @@ class House:
                     workers=serving[name],
                     enqueued_a_minute=enqueued,
                     ended_a_minute=ended,
+                    leftovers=stale.get(name, 0),
                 )
             )
         return tuple(found)
@@ -105,18 +110,15 @@ class House:
             found.update(ticket.queue for text in texts if (ticket := ticket_of(text)) is not None)
         return found
 
-    async def _oldest(self, lines: Sequence[Line]) -> Mapping[str, int]:
-        """By queue, since when the job that waits longest could have been run; of the first of each line."""
-        heads = await asyncio.gather(*(self._look(line, HEADS) for line in lines))
-        found: dict[str, int] = {}
-        for line, seen in zip(lines, heads, strict=True):
-            known = seen or (await self._look(line, MORE_HEADS) if line.length > HEADS else ())
-            self.heads = (*self.heads, *known)
-            for one in known:
-                ready_ms = one.ready_ms if one.ready_ms is not None else one.header and one.header[3]
-                if ready_ms is not None:
-                    found[line.queue] = min(ready_ms, found.get(line.queue, ready_ms))
+    async def _fronts(self, lines: Sequence[Line]) -> Sequence[Sequence[Seen]]:
+        """The jobs at the front of each line: of its first tickets, or where these are stale of more of them."""
+        found: list[Sequence[Seen]] = []
+        for first in range(0, len(lines), LINES_AT_ONCE):
+            found += await asyncio.gather(*(self._front(line) for line in lines[first : first + LINES_AT_ONCE]))
         return found
+
+    async def _front(self, line: Line) -> Sequence[Seen]:
+        return await self._look(line, HEADS) or (await self._look(line, MORE_HEADS) if line.length > HEADS else ())
 
     async def _look(self, line: Line, most: int) -> Sequence[Seen]:
         entries: list[Entry] = []
@@ -134,6 +136,27 @@ class House:
                     )
                 )
         return list((await look(self.desk, entries, now_ms=self.now_ms)).values())
+
+
+def _oldest(lines: Sequence[Line], fronts: Sequence[Sequence[Seen]]) -> Mapping[str, int]:
+    """By queue, since when the job that waits longest could have been run; of the first of each line."""
+    found: dict[str, int] = {}
+    for line, seen in zip(lines, fronts, strict=True):
+        for one in seen:
+            ready_ms = one.ready_ms if one.ready_ms is not None else one.header and one.header[3]
+            if ready_ms is not None:
+                found[line.queue] = min(ready_ms, found.get(line.queue, ready_ms))
+    return found
+
+
+def _all_stale(lines: Sequence[Line], fronts: Sequence[Sequence[Seen]]) -> Mapping[str, int]:
+    """By queue in which no job was seen, but tickets: how many of these were looked at."""
+    looked, alive = Counter[str](), set[str]()
+    for line, seen in zip(lines, fronts, strict=True):
+        looked[line.queue] += min(line.length, MORE_HEADS)
+        if seen:
+            alive.add(line.queue)
+    return {queue: number for queue, number in looked.items() if queue not in alive}
 
 
 def _queues(card: Card) -> Sequence[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from aiotq import checks
 from aiotq.errors import InvalidRecord
 from aiotq.inspection import machine, tallies
-from aiotq.inspection.diagnosis import diagnose, server_refuses, worst
+from aiotq.inspection.diagnosis import diagnose, worst
+from aiotq.inspection.faults import server_refuses
 from aiotq.inspection.lines import House
 from aiotq.inspection.listing import AT_ONCE, look
 from aiotq.inspection.places import Dead, Entry, Scheduled

@@ -13,6 +13,7 @@ from aiotq.inspection import acts, words
 from aiotq.inspection.acts import Act, Wish
 from aiotq.inspection.hand import Kept
 from aiotq.inspection.places import ticket_of
+from aiotq.inspection.values import Purged
 from aiotq.job import DEFAULT_PRIORITY, FRONT
 from aiotq.record import HEADER
 from aiotq.signing import looks_signed, unsigned
@@ -29,8 +30,8 @@ MANY = 10_000  # of so many; of those beyond, for no longer than late repeats ne
 PASSES = 5  # over a line out of whose front others claim, or to which they return
 
 
-async def purge(desk: Desk, queue: str) -> int:
-    """End what waits in the lines of a queue, and had been enqueued before this began. Returns how many it ended."""
+async def purge(desk: Desk, queue: str) -> Purged:
+    """End what waits in the lines of a queue, and had been enqueued before this began."""
     purging, kept = _Purging(desk, queue), Kept(desk, "purge", queue)
     try:
         await purging.run()
@@ -39,8 +40,9 @@ async def purge(desk: Desk, queue: str) -> int:
             await kept.keep(f"failed after {words.jobs(purging.ended)}: {error}")
         error.add_note(f"{words.jobs(purging.ended)} had been purged before")
         raise
-    await kept.keep(words.jobs(purging.ended))
-    return purging.ended
+    cleared = f", {purging.cleared:,} leftover ticket{'s' * (purging.cleared != 1)}" if purging.cleared else ""
+    await kept.keep(words.jobs(purging.ended) + cleared)
+    return Purged(ended=purging.ended, cleared=purging.cleared)
 
 
 class _Purging:
@@ -50,7 +52,7 @@ class _Purging:
         self._desk, self._queue = desk, queue
         self._generation = records.generation(os.urandom(4))
         self._began_ms = 0
-        self.ended = 0
+        self.ended = self.cleared = 0
 
     async def run(self) -> None:
         self._began_ms = await self._desk.operator.now_ms()
@@ -75,10 +77,10 @@ class _Purging:
                 if left > MAX_LEFT:
                     return 0
                 continue
-            ended, _ = await operator.take(
+            ended, cleared = await operator.take(
                 name, endings, leave=left, limit=len(front.waiting), generation=self._generation
             )
-            self.ended += ended
+            self.ended, self.cleared = self.ended + ended, self.cleared + cleared
             length -= len(front.waiting)
         return (await operator.front(name, leave=left, limit=1)).length
 

@@ -45,5 +45,5 @@ class Signs:
 
     @property
     def waiting(self) -> int:
-        """Jobs in all queues."""
-        return sum(queue.waiting for queue in self.queues)
+        """Jobs in all queues, but those where only tickets of jobs that are gone were seen."""
+        return sum(queue.waiting for queue in self.queues if not queue.leftovers)

@@ -119,6 +119,9 @@ class QueueInfo:
     workers: int  # live ones that serve it
     enqueued_a_minute: float | None  # over the last 5 whole minutes
     ended_a_minute: float | None
+    # Of `waiting`, how many were looked at if all of these were tickets of jobs that are gone (cancelled, or requeued
+    # elsewhere): those at the front of each line, at most 100. 0: there are jobs, or nothing at all.
+    leftovers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +348,14 @@ class Came:
 
     done: bool  # it is as it shall be, also if it was so before; of a job that runs, its worker was told
     what: str  # "done", "its worker was told", "cancelled already", "it has not failed", ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """What came of emptying a queue."""
+
+    ended: int  # jobs
+    cleared: int  # tickets of jobs that were gone already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,7 +103,7 @@ async def test_all_of_it_works_on_a_full_server(kind: servers.Kind, server_folde
             assert await hand.pause("runs")
             assert await hand.resume("runs")
             assert (await hand.cancel_all(JobFilter(queue="third"))).done == 1
-            assert await hand.purge("runs") == 2
+            assert (await hand.purge("runs")).ended == 2
             assert len((await hand.audit()).items) == 11
             await raw.config_set("maxmemory", 0)
 
@@ -153,7 +153,7 @@ async def test_a_purge_whose_answers_are_lost_counts_each_job_once(
     jobs = await shop.enqueue_many([task.s() for _ in range(250)])
     proxy.arm(fault, script.sha, times=2)
 
-    assert await far.purge("runs") == 250
+    assert (await far.purge("runs")).ended == 250
 
     assert proxy.hits == 2
     assert {await job.status() for job in jobs} == {JobStatus.CANCELLED}
@@ -237,7 +237,7 @@ async def test_who_is_gone_in_the_middle_of_a_purge_leaves_it_to_be_done_again(
     assert found.count(JobStatus.CANCELLED) == 100
     assert found.count(JobStatus.QUEUED) == 250 == await raw.llen(f"{prefix}line:runs:5")
 
-    assert await shop.inspect.purge("runs") == 250
+    assert (await shop.inspect.purge("runs")).ended == 250
 
 
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)
@@ -293,7 +293,7 @@ async def test_who_is_killed_in_the_middle_leaves_each_job_whole_and_the_rest_to
     assert set((await places(bench)).values()) <= {1}
     waiting = [await job.status() for job in jobs].count(JobStatus.QUEUED)
     if act == "purge":
-        again = await shop.inspect.purge("runs")
+        again = (await shop.inspect.purge("runs")).ended
     else:
         again = (await getattr(shop.inspect, act)(JobFilter())).done
     assert again == waiting
@@ -303,7 +303,7 @@ async def test_who_is_killed_in_the_middle_leaves_each_job_whole_and_the_rest_to
 
 
 async def _purge(hand: Inspector, _: Job[Any]) -> bool:
-    return await hand.purge("runs") > 0
+    return (await hand.purge("runs")).ended > 0
 
 
 STEPS: dict[str, tuple[str, Callable[[Inspector, Job[Any]], Awaitable[bool]]]] = {

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiotq import JobStatus
-from aiotq.inspection import Period, Severity
+from aiotq.inspection import JobFilter, Period, Purged, Severity
+from aiotq.inspection.lines import MORE_HEADS
 from aiotq.inspection.overview import overview
 from aiotq.store.contract import WorkerCard
 from aiotq.store.inspection import Told
@@ -211,6 +212,53 @@ async def test_a_mistyped_task_is_told_with_the_name_that_was_meant(
     [found] = [finding for finding in (await look.overview()).findings if finding.code == "task_unknown"]
     assert "'shop:send_mail' looks like it" in found.what, "as its worker has said, whatever this app knows"
     await job.cancel()
+
+
+@pytest.mark.parametrize("act", ["cancel_all", "requeue_all"])
+async def test_tickets_of_jobs_that_are_gone_are_no_jobs_that_wait_and_a_purge_clears_them(
+    shop: App, look: Inspector, hand: Inspector, act: str
+) -> None:
+    @shop.task(name="t", queue="orphan")
+    async def t() -> None: ...
+
+    jobs = await shop.enqueue_many([t.s() for _ in range(7)])
+    await card(shop, "w1", "other")
+    told = {finding.code for finding in (await look.overview()).findings}
+    assert "queue_unserved" in told
+    orphans = JobFilter(queue="orphan")
+    bulk = await (hand.cancel_all(orphans) if act == "cancel_all" else hand.requeue_all(orphans, queue="other"))
+    assert bulk.done == 7
+
+    overview = await look.overview()
+
+    [left] = [finding for finding in overview.findings if finding.subject == "orphan"]
+    assert (left.code, left.severity, left.hint) == ("queue_leftovers", Severity.NOTE, "aiotq purge orphan")
+    assert [(one.waiting, one.leftovers) for one in overview.queues if one.name == "orphan"] == [(7, 7)]
+    assert await hand.purge("orphan") == Purged(ended=0, cleared=7)
+    assert await hand.purge("orphan") == Purged(ended=0, cleared=0)
+    assert not [finding for finding in (await look.overview()).findings if finding.subject == "orphan"]
+    statuses = {await job.status() for job in jobs}
+    assert statuses == {JobStatus.CANCELLED if act == "cancel_all" else JobStatus.QUEUED}
+    await shop._core.client().store.retire("w1")
+    await hand.purge("other")
+
+
+async def test_of_a_long_line_whose_front_is_of_jobs_that_are_gone_no_more_is_said_than_was_seen(
+    shop: App, look: Inspector, hand: Inspector
+) -> None:
+    @shop.task(name="t", queue="orphan")
+    async def t() -> None: ...
+
+    await shop.enqueue_many([t.s() for _ in range(MORE_HEADS + 1)])
+    await hand.cancel_all(JobFilter(queue="orphan"))
+    await t.delay()
+
+    [left] = [finding for finding in (await look.overview()).findings if finding.subject == "orphan"]
+
+    assert left.severity is Severity.WARNING, "there may be jobs behind them"
+    assert f"the first {MORE_HEADS} of its {MORE_HEADS + 2} tickets" in left.what
+    assert left.hint.startswith("aiotq jobs --queue orphan --state queued")
+    assert await hand.purge("orphan") == Purged(ended=1, cleared=MORE_HEADS + 1)
 
 
 async def test_keys_that_were_put_aside_are_told(shop: App, look: Inspector, raw: Any, prefix: str) -> None:

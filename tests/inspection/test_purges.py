@@ -36,7 +36,7 @@ async def test_a_purge_ends_what_waits_and_tells_who_waits_for_it(
 
     await until(listens)
 
-    assert await hand.purge("default") == 7
+    assert (await hand.purge("default")).ended == 7
 
     with pytest.raises(JobCancelled, match="purged"):
         await waiting
@@ -44,8 +44,8 @@ async def test_a_purge_ends_what_waits_and_tells_who_waits_for_it(
         info = await job.info()
         assert (info.status, info.reason, info.arguments["args"]) == (JobStatus.CANCELLED, "purged", [])
     assert [await later.status(), await other.status()] == [JobStatus.SCHEDULED, JobStatus.QUEUED]
-    assert await hand.purge("default") == 0
-    assert await hand.purge("nobody-ever-used-it") == 0
+    assert (await hand.purge("default")).ended == 0
+    assert (await hand.purge("nobody-ever-used-it")).ended == 0
     assert [came_to for _, _, came_to in await kept(hand)] == ["7 jobs", "0 jobs", "0 jobs"]
 
 
@@ -58,7 +58,7 @@ async def test_a_job_is_either_run_or_purged(shop: App, hand: Inspector) -> None
 
     jobs = await shop.enqueue_many([run.s(number) for number in range(1_000)])
     async with shop.worker():
-        purged = await hand.purge("default")
+        purged = (await hand.purge("default")).ended
 
         async def all_ended() -> bool:
             return all([(await job.status()).ended for job in jobs])
@@ -84,7 +84,7 @@ async def test_what_comes_while_a_queue_is_purged_stays(shop: App, hand: Inspect
 
     monkeypatch.setattr(side, "front", and_more)
 
-    assert await hand.purge("default") == 250
+    assert (await hand.purge("default")).ended == 250
 
     assert [await job.status() for job in came] == [JobStatus.QUEUED] * len(came)
 
@@ -96,7 +96,7 @@ async def test_of_many_purged_jobs_the_first_are_kept_for_longer(
     flaky = Flaky(shop, fails=0)
     jobs = await shop.enqueue_many([flaky.task.s() for _ in range(150)])
 
-    assert await hand.purge("default") == 150
+    assert (await hand.purge("default")).ended == 150
 
     ttls_s = [await raw.pttl(f"{prefix}job:{job.id}") / 1_000 for job in (jobs[0], jobs[-1])]
     assert ttls_s == [pytest.approx(600, abs=30), pytest.approx(60, abs=30)]
@@ -119,7 +119,7 @@ async def test_a_newer_record_is_left_alone_but_for_a_purge_and_its_end(
             await act(jobs[0].id)
     assert not await hand.discard(jobs[0].id)
     assert await records(shop, jobs[0]) == newer
-    assert await hand.purge("default") == 2
+    assert (await hand.purge("default")).ended == 2
     assert (await jobs[0].info()).reason == "purged"
 
 
@@ -161,7 +161,7 @@ async def test_without_keys_nothing_signed_is_touched_and_with_them_it_is_signed
         inside = of_person.inspect
         assert await inside.retry(dies.id)
         assert await inside.requeue(waits.id, queue="dies")
-        assert await inside.purge("other") == 1
+        assert (await inside.purge("other")).ended == 1
         with pytest.raises(JobCancelled):
             await other.result(timeout=10)
         async with signed.worker(queues=["dies"]):

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import sys
-from datetime import UTC, datetime
 
 import pytest
 
@@ -14,12 +13,11 @@ from aiotq.cli import main as command_line
 from aiotq.cli.operate import reach
 from aiotq.errors import JobNotFound
 from aiotq.inspection.hand import DONE, TOLD
-from aiotq.inspection.values import Bulk, Came, JobFilter, Page, TaskInfo
+from aiotq.inspection.values import Bulk, Came, JobFilter, Page, Purged, TaskInfo
 from aiotq.job import JobStatus
 from tests.unit.overviews import a_detail, a_queue, a_summary, a_worker
 
 GONE = "0" * 26 + "c1f9c2"
-NOW = datetime(2026, 11, 27, 15, 4, 5, 678_000, tzinfo=UTC)
 A, B = "0" * 26 + "a1f9c2", "0" * 26 + "b1f9c2"
 
 
@@ -35,6 +33,7 @@ class Inspector:
         self.did, self.answer, self.known = [], True, {"a1f9c2": (A,), "1f9c2": (A, B)}
         self.numbers = {JobStatus.SCHEDULED: 3, JobStatus.QUEUED: 20, JobStatus.RUNNING: 2, JobStatus.FAILED: 41}
         self.came, self.bulk, self.serving = DONE, Bulk(done=40, skipped=1, looked=41), (a_worker(label="anna"),)
+        self.purged = Purged(ended=3, cleared=0)
 
     def acting(self, by):
         return self
@@ -66,7 +65,7 @@ class Inspector:
     def __getattr__(self, name):
         async def act(*words, **more):
             self.did.append((name, *words, *more.values()))
-            return 3 if name == "purge" else self.answer
+            return self.purged if name == "purge" else self.answer
 
         return act
 
@@ -76,11 +75,7 @@ class Inspector:
         self.did.append((act.value, job_id, queue))
         return self.came
 
-    async def now(self):
-        return NOW
-
-    async def act_on_all(self, act, which, *, queue=None, as_of=None):
-        assert as_of == NOW, "what comes after it was counted was not confirmed"
+    async def act_on_all(self, act, which, *, queue=None):
         self.did.append((f"{act.value}_all", which, queue))
         return self.bulk
 
@@ -347,13 +342,27 @@ def test_purge_counts_first(run, inspector):
     assert err == "cancel 3 jobs waiting in mail? [y/N] "
     assert out == "cancelled 3 jobs of mail\n"
     code, out, _ = run("purge", "mail", "--yes", "--json")
-    assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3})
+    assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3, "cleared": 0})
+
+
+def test_a_purge_says_how_many_tickets_it_cleared_away(run, inspector):
+    async def queues():
+        return (a_queue(name="gone", waiting=7, leftovers=7), a_queue(name="mail", waiting=3))
+
+    inspector.queues, inspector.purged = queues, Purged(ended=0, cleared=7)
+    code, out, err = run("purge", "gone", typed="y\n")
+    assert err == "no job waits in gone; clear 7 leftover tickets of jobs that are gone? [y/N] "
+    assert (code, out) == (0, "cleared 7 leftover tickets of gone, whose jobs were gone\n")
+    inspector.purged = Purged(ended=2, cleared=1)
+    assert run("purge", "mail", "--yes") == (0, "cancelled 2 jobs of mail, cleared 1 leftover ticket\n", "")
+    inspector.purged = Purged(ended=0, cleared=0)
+    assert run("purge", "mail", "--yes") == (0, "nothing waits in mail\n", "")
 
 
 def test_an_empty_queue_is_as_a_purge_would_leave_it(run, inspector):
     assert run("purge", "empty") == (0, "nothing waits in empty\n", "")
     code, out, _ = run("purge", "empty", "--json")
-    assert (code, json.loads(out)) == (0, {"queue": "empty", "purged": 0})
+    assert (code, json.loads(out)) == (0, {"queue": "empty", "purged": 0, "cleared": 0})
     assert not acts(inspector)
 
 

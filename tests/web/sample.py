@@ -23,6 +23,7 @@ from aiotq.inspection.values import (
     Overview,
     Page,
     Progress,
+    Purged,
     QueueInfo,
     RunningJob,
     ServerInfo,
@@ -259,9 +260,6 @@ class Inspector:
         self._note("count", which)
         return 41
 
-    async def now(self) -> datetime:
-        return NOW
-
     def __getattr__(self, name: str) -> Any:
         """The acts."""
         if name.startswith("_"):
@@ -269,7 +267,9 @@ class Inspector:
 
         async def act(*args: Any, **more: Any) -> Any:
             self._note(name, *args, *more.values())
-            return 1204 if name == "purge" else Bulk(done=40, skipped=1, looked=41) if name.endswith("_all") else True
+            if name == "purge":
+                return Purged(ended=1204, cleared=0)
+            return Bulk(done=40, skipped=1, looked=41) if name.endswith("_all") else True
 
         return act
 

@@ -8,12 +8,14 @@ from aiotq.cli.operate.acts import confirm
 from aiotq.cli.operate.parts import told
 from aiotq.cli.operate.reach import Where, ask, say, say_json
 from aiotq.cli.text import count
+from aiotq.inspection.values import Purged
 
 HELP = """\
 aiotq purge QUEUE [options]
 
 Cancel all jobs that wait in a queue (reason "purged"); those that run or are scheduled are left
-alone. Counts first, and asks."""
+alone. Counts first, and asks. Tickets that jobs have left which are gone (cancelled, or requeued
+elsewhere) are cleared away too."""
 EXAMPLE = """\
 Exit codes: 0 done, or nothing waits there, 1 no such queue, or no server answers, 2 used wrongly, or
 nobody could be asked and --yes was not given.
@@ -35,14 +37,24 @@ def purge(
     """Empty it."""
     name = a_queue.named(queue, "purge")
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
-    waiting = ask(where, lambda inspector: a_queue.existing(inspector, name)).waiting
-    purged = 0
-    if waiting:
-        confirm(f"cancel {count(waiting, 'job')} waiting in {told(name)}?", yes=yes)
+    known = ask(where, lambda inspector: a_queue.existing(inspector, name))
+    purged = Purged(ended=0, cleared=0)
+    if known.waiting:
+        question = f"cancel {count(known.waiting, 'job')} waiting in {told(name)}?"
+        if known.leftovers >= known.waiting:
+            tickets = count(known.waiting, "leftover ticket")
+            question = f"no job waits in {told(name)}; clear {tickets} of jobs that are gone?"
+        confirm(question, yes=yes)
         purged = ask(where, lambda inspector: inspector.purge(name))
-    line = f"cancelled {count(purged, 'job')} of {told(name)}" if purged else f"nothing waits in {told(name)}"
     if as_json:
-        say_json({"queue": name, "purged": purged})
+        say_json({"queue": name, "purged": purged.ended, "cleared": purged.cleared})
     else:
-        say(where, lambda _sheet: [((line, ""),)])
+        say(where, lambda _sheet: [((_said(purged, told(name)), ""),)])
     return EXIT_OK
+
+
+def _said(purged: Purged, name: str) -> str:
+    cleared = f"cleared {count(purged.cleared, 'leftover ticket')}"
+    if purged.ended:
+        return f"cancelled {count(purged.ended, 'job')} of {name}" + (f", {cleared}" if purged.cleared else "")
+    return f"{cleared} of {name}, whose jobs were gone" if purged.cleared else f"nothing waits in {name}"
