@@ -12,9 +12,11 @@ from aiotq.inspection import overview as summing
 from aiotq.inspection.acting import Acts
 from aiotq.inspection.desk import Desk
 from aiotq.inspection.values import JobFilter, Period
+from aiotq.shown import instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from datetime import datetime
 
     from aiotq.inspection.desk import Core, Redaction
     from aiotq.inspection.values import (
@@ -132,6 +134,10 @@ class Inspector(Acts):
         Of all that is queued, or scheduled, it counts the places, a stale one (of a job that was cancelled) included.
         """
         return await listing.count(self._desk, filter)
+
+    async def now(self) -> datetime:
+        """This instant by Redis's clock, which all times of jobs are by: for `as_of` of an act on many."""
+        return instant(await self._desk.operator.now_ms())
 
     # --- how it does --------------------------------------------------------------------------------------------
 

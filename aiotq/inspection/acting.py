@@ -10,6 +10,8 @@ from aiotq.inspection import bulk, hand, purging
 from aiotq.inspection.acts import Act
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.values import Bulk, Came, JobFilter, Purged
 
@@ -89,10 +91,17 @@ class Acts:
         """`requeue` each job that waits, in a line or in the schedule, and that a filter takes."""
         return await self.act_on_all(Act.REQUEUE, filter, queue=queue)
 
-    async def act_on_all(self, act: Act, filter: JobFilter, *, queue: str | None = None) -> Bulk:
-        """The act of that name on each job that it may be for, and that a filter takes."""
+    async def act_on_all(
+        self, act: Act, filter: JobFilter, *, queue: str | None = None, as_of: datetime | None = None
+    ) -> Bulk:
+        """The act of that name on each job that it may be for, and that a filter takes.
+
+        as_of: an instant of `now()`: what was enqueued, failed or ended since then is left as it is, so that what a
+        person confirms is no more than what was counted. None: that in which this begins.
+        """
         wanted = None if queue is None else checks.queue("queue", queue)
-        return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted)
+        as_of_ms = None if as_of is None else checks.instant_ms("as_of", as_of)
+        return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted, as_of_ms=as_of_ms)
 
     async def purge(self, queue: str) -> Purged:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".

@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 AT_ONCE = 25  # jobs: requests of as many go out together
 
 
-async def act_on_all(desk: Desk, act: Act, wanted: JobFilter, *, queue: str | None = None) -> Bulk:
-    """Raises UsageError (the filter; or records are signed, and no keys), StoreError, with how many were done."""
+async def act_on_all(
+    desk: Desk, act: Act, wanted: JobFilter, *, queue: str | None = None, as_of_ms: int | None = None
+) -> Bulk:
+    """as_of_ms: those that there were at that moment; None: now.
+
+    Raises UsageError (the filter; or records are signed, and no keys), StoreError, with how many were done.
+    """
     wanted = filters.checked(wanted)
     kept = Kept(desk, f"{act} all", described(wanted) + ("" if queue is None else f" to {queue}"))
     done = skipped = looked = told = 0
     try:
-        async for chunk in walk(desk, act, wanted):
+        async for chunk in walk(desk, act, wanted, as_of_ms=as_of_ms):
             looked += chunk.looked
             where = await _places(desk, chunk.jobs)
             for first in range(0, len(chunk.jobs), AT_ONCE):

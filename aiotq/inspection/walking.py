@@ -41,10 +41,14 @@ class Chunk:
     looked: int  # entries that were looked at for them; those of several chunks are told with the last of these
 
 
-async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
-    """The jobs that an act may be for, in chunks of at most CHUNK. What was enqueued or has ended since is left out."""
+async def walk(desk: Desk, act: Act, wanted: JobFilter, *, as_of_ms: int | None = None) -> AsyncIterator[Chunk]:
+    """The jobs that an act may be for, in chunks of at most CHUNK. What was enqueued or has ended since is left out.
+
+    as_of_ms: since when; None: since this begins.
+    """
     wanted = filters.checked(wanted)
-    began_ms = await desk.operator.now_ms()
+    now_ms = await desk.operator.now_ms()
+    began_ms = now_ms if as_of_ms is None else min(now_ms, as_of_ms)
     for place in await _places(desk.operator, act, wanted):
         at = None
         for _ in range(2 * (place.length // CHUNK) + SPARE):
@@ -55,13 +59,13 @@ async def walk(desk: Desk, act: Act, wanted: JobFilter) -> AsyncIterator[Chunk]:
             worth = [entry for entry in entries if filters.may_match(wanted, entry) and entry.status in place.holds]
             jobs: list[Seen] = []
             size = 0
-            for shown in (await look(desk, worth, now_ms=began_ms)).values():
+            for shown in (await look(desk, worth, now_ms=now_ms)).values():
                 if _enqueued_ms(shown) > began_ms:
                     continue
                 if jobs and size + shown.summary.size > MOST_BYTES:
                     yield Chunk(jobs=jobs, looked=0)
                     jobs, size = [], 0
-                one = await _whole(desk, shown, now_ms=began_ms)
+                one = await _whole(desk, shown, now_ms=now_ms)
                 if one is not None and _came_ms(one) <= began_ms and one.matches(wanted):
                     jobs.append(one)
                     size += one.summary.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from aiotq import checks
 from aiotq.errors import InvalidRecord, JobNotFound
+from aiotq.inspection.acts import Act
 from aiotq.inspection.values import Bulk, JobFilter
 from aiotq.web import parse
 from aiotq.web.errors import BadInput, NotThere, Refusal
@@ -44,6 +45,7 @@ class Order:
     jobs: tuple[str, ...] = ()  # their ids
     every: JobFilter | None = None  # or all that match
     words: Mapping[str, str]  # the filter, as it goes into a form again
+    as_of: datetime | None = None  # then: those of when they were counted, by Redis's clock
     to: str | None = None  # requeue: in which queue
     confirmed: bool = False
 
@@ -68,7 +70,8 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
         # What is confirmed is what is done: "15m" ago is another time then.
         bounds = {"since": listing.filter.since, "until": listing.filter.until}
         words = {**listing.words, **{name: at.isoformat() for name, at in bounds.items() if at}}
-        return Order(verb=verb, every=listing.filter, words=words, to=to, confirmed=confirmed)
+        as_of = parse.instant("as_of", fields["as_of"], now) if fields.get("as_of") else None
+        return Order(verb=verb, every=listing.filter, as_of=as_of, words=words, to=to, confirmed=confirmed)
     jobs = tuple(dict.fromkeys(checks.job_id("job", value) for name, value in form if name == "job"))
     if not jobs:
         raise BadInput("no job was chosen", "tick some, or act on all that match")
@@ -108,8 +111,11 @@ class Acts:
     async def _ask(self, request: Request, given: Order, inspector: Inspector, back: str | None) -> Response:
         if given.queue is not None:
             number = await _waiting(inspector, given.queue)
+        elif given.every is not None:  # what comes from now on is not counted, and not acted on
+            as_of, number = await inspector.now(), await inspector.count(given.every)
+            given = replace(given, as_of=as_of)
         else:
-            number = len(given.jobs) if given.every is None else await inspector.count(given.every)
+            number = len(given.jobs)
         asked = question(given, number)
         back = parse.next_path(back, "")
         return self._board.page(request, "confirm.html", order=given, number=number, question=asked, back=back)
@@ -173,17 +179,7 @@ async def _on_one(inspector: Inspector, given: Order, job_id: str) -> bool:
 
 
 async def _on_all(inspector: Inspector, given: Order, every: JobFilter) -> Bulk:
-    match given.verb:
-        case "retry":
-            return await inspector.retry_all(every)
-        case "cancel":
-            return await inspector.cancel_all(every)
-        case "discard":
-            return await inspector.discard_all(every)
-        case "promote":
-            return await inspector.promote_all(every)
-        case _:
-            return await inspector.requeue_all(every, queue=given.to)
+    return await inspector.act_on_all(Act(given.verb), every, queue=given.to, as_of=given.as_of)
 
 
 async def _on_queue(inspector: Inspector, verb: str, queue: str) -> str:

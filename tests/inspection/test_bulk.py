@@ -124,6 +124,29 @@ async def test_all_that_waits_is_cancelled_wherever_it_waits(shop: App, hand: In
     assert (await hand.cancel_all(ALL)).done == 0
 
 
+async def test_what_came_or_ended_since_it_was_counted_is_left_as_it_is(shop: App, hand: Inspector) -> None:
+    tasks = Shop(shop)
+    waits = [await tasks.runs.delay(number) for number in range(3)]
+    old = [await tasks.fails.options(queue="fails").delay(number) for number in range(2)]
+    ends = await tasks.fails.options(queue="later").delay(9)
+    await all_end(shop, old, queues=["fails"])
+    as_of = await hand.now()
+    await asyncio.sleep(0.002)
+    came = [await tasks.runs.options(lifo=lifo).delay(7) for lifo in (False, True)]
+    new = await tasks.fails.options(queue="fails").delay(7)
+    await all_end(shop, [new, ends], queues=["fails", "later"])
+
+    assert (await hand.act_on_all(Act.CANCEL, ALL, as_of=as_of)).done == 3
+    assert (await hand.act_on_all(Act.DISCARD, JobFilter(status=JobStatus.FAILED), as_of=as_of)).done == 2
+
+    assert await statuses(waits) == {JobStatus.CANCELLED}
+    assert await statuses(came) == {JobStatus.QUEUED}
+    assert await statuses([new, ends]) == {JobStatus.FAILED}
+    assert (await hand.act_on_all(Act.CANCEL, ALL, as_of=datetime(2999, 1, 1, tzinfo=UTC))).done == 2
+    with pytest.raises(UsageError, match="as_of"):
+        await hand.act_on_all(Act.CANCEL, ALL, as_of=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
 async def test_running_jobs_are_stopped(shop: App, hand: Inspector) -> None:
     started: list[int] = []
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,6 +19,7 @@ from aiotq.job import JobStatus
 from tests.unit.overviews import a_detail, a_queue, a_summary, a_worker
 
 GONE = "0" * 26 + "c1f9c2"
+NOW = datetime(2026, 11, 27, 15, 4, 5, 678_000, tzinfo=UTC)
 A, B = "0" * 26 + "a1f9c2", "0" * 26 + "b1f9c2"
 
 
@@ -75,7 +77,11 @@ class Inspector:
         self.did.append((act.value, job_id, queue))
         return self.came
 
-    async def act_on_all(self, act, which, *, queue=None):
+    async def now(self):
+        return NOW
+
+    async def act_on_all(self, act, which, *, queue=None, as_of=None):
+        assert as_of == NOW, "what comes after it was counted was not confirmed"
         self.did.append((f"{act.value}_all", which, queue))
         return self.bulk
 

@@ -260,6 +260,9 @@ class Inspector:
         self._note("count", which)
         return 41
 
+    async def now(self) -> datetime:
+        return NOW
+
     def __getattr__(self, name: str) -> Any:
         """The acts."""
         if name.startswith("_"):

@@ -67,10 +67,22 @@ async def test_all_that_match_are_those_that_were_confirmed(client: httpx.AsyncC
     assert since.startswith("20")  # no longer "2h", which would be another time by then
     acted = await post(client, "/act", {**order, "since": since, "confirmed": "yes"})
     assert acted.headers["location"] == "/jobs?x=1"
-    (which,) = [what[1] for what in inspector.asked if what[0] == "retry_all"]
+    (which,) = [what[2] for what in inspector.asked if what[0] == "act_on_all"]
     assert which.status is JobStatus.FAILED
     assert which == JobFilter(status=JobStatus.FAILED, task="send", since=which.since)
     assert "40 jobs were retried; 1 had moved on" in (await client.get("/jobs")).text
+
+
+async def test_what_came_after_they_were_counted_was_not_confirmed(client: httpx.AsyncClient, inspector: Any) -> None:
+    order = {"verb": "cancel", "scope": "all", "queue": "mail"}
+    asked = await post(client, "/act", order)
+    as_of = asked.text.split('name="as_of" value="')[1].split('"')[0]
+
+    await post(client, "/act", {**order, "as_of": as_of, "confirmed": "yes"})
+
+    (said,) = [what[1:] for what in inspector.asked if what[0] == "act_on_all"]
+    assert said == ("cancel", JobFilter(queue="mail"), None, sample.NOW)
+    assert (await post(client, "/act", {**order, "as_of": "x", "confirmed": "yes"})).status_code == 400
 
 
 async def test_a_queue_is_paused_resumed_and_purged(client: httpx.AsyncClient, inspector: Any) -> None:

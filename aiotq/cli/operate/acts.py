@@ -21,6 +21,7 @@ from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from aiotq.inspection.values import Bulk, Came, JobFilter
     from aiotq.inspector import Inspector
@@ -185,13 +186,13 @@ def _all(order: _Order, which: JobFilter) -> int:
     states = command.usual or command.states if which.status is None else (which.status,)
     if len(states) == 1:
         which = replace(which, status=states[0])
-    numbers, slip = ask(where, lambda inspector: _counted(inspector, which, states))
+    numbers, slip, as_of = ask(where, lambda inspector: _counted(inspector, which, states))
     number = sum(numbers.values())
     which_ones = f" ({' '.join(words(which))})" if words(which) else ""
     if not number:
         return _nothing(where, f"no {_among(command, states)} job matches{which_ones}: nothing {command.done}", slip)
     confirm(f"{command.verb} {count(number, 'job')}{_note(command, numbers)}{which_ones}?", yes=order.yes)
-    bulk = ask(where, lambda inspector: inspector.act_on_all(command.act, which, queue=order.goal))
+    bulk = ask(where, lambda inspector: inspector.act_on_all(command.act, which, queue=order.goal, as_of=as_of))
     if where.as_json:
         say_json(bulk)
     else:
@@ -203,10 +204,14 @@ def _all(order: _Order, which: JobFilter) -> int:
 
 async def _counted(
     inspector: Inspector, which: JobFilter, states: Sequence[JobStatus]
-) -> tuple[Mapping[JobStatus, int], str | None]:
-    """How many it may be done to, by state, and if there are none, whether they were named by what there is not."""
+) -> tuple[Mapping[JobStatus, int], str | None, datetime]:
+    """How many it may be done to, by state; if there are none, whether they were named by what there is not; and when.
+
+    What comes from then on was not counted, and is not acted on.
+    """
+    as_of = await inspector.now()
     numbers = {state: await inspector.count(replace(which, status=state)) for state in states}
-    return numbers, None if any(numbers.values()) else await unknown(inspector, which)
+    return numbers, None if any(numbers.values()) else await unknown(inspector, which), as_of
 
 
 def _among(command: Command, states: Sequence[JobStatus] = ()) -> str:
