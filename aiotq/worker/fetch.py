@@ -182,7 +182,7 @@ class Fetcher:
     async def _exchange(self) -> None:
         batch = self._outbox.batch()
         try:
-            await self._runner.scribe.close(batch)
+            await self._outbox.last_words(batch, self._runner.scribe)
             in_doubt, self.doubt, self.hungry = self.doubt, False, False
             limit = MAX_CLAIMED if in_doubt else self.room()
             leaving = {held.ticket for held, _ in batch}
@@ -215,7 +215,7 @@ class Fetcher:
         """Store the outcomes at hand and claim nothing: a forced stop's last words. May be repeated if it fails."""
         while self._outbox:
             with self._outbox.leaving() as batch:
-                await self._runner.scribe.close(batch)
+                await self._outbox.last_words(batch, self._runner.scribe)
                 finished, keep_ms = [one for _, one in batch], self._settings.failure_ttl_ms
                 await self._store.exchange(self.worker_id, finished, queues=(), limit=0, failure_ttl_ms=keep_ms)
 

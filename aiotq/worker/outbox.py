@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from aiotq.store.contract import Finished, Postponed
     from aiotq.worker.held import Held
+    from aiotq.worker.scribe import Scribe
     from aiotq.worker.settings import WorkerSettings
 
     Decided = tuple[Held, Finished]
@@ -61,6 +62,16 @@ class Outbox:
             batch += self._back[first:]
             del self._back[first:]
         return batch
+
+    async def last_words(self, batch: list[Decided], scribe: Scribe) -> None:
+        """Tell what the jobs of a batch wrote. Those that shall wait for it, as the store is away, go out of the batch.
+
+        Raises StoreUnavailable if that is all of them.
+        """
+        waits = await scribe.close(batch)
+        if waits:
+            self.again([one for one in batch if one[0].ticket in waits])
+            batch[:] = [one for one in batch if one[0].ticket not in waits]
 
     def again(self, batch: Iterable[Decided]) -> None:
         """Take a batch back whose call failed."""

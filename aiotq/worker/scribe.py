@@ -16,14 +16,14 @@ from msgspec import Struct
 
 from aiotq.current import enlist
 from aiotq.errors import StoreError, StoreRefused, StoreUnavailable
-from aiotq.store.contract import Ended
+from aiotq.store.contract import Ended, PutBack
 from aiotq.store.notes import MAX_NOTED, MAX_NOTED_BYTES, MAX_NOTED_LINES, Noted
 from aiotq.worker.log import say_garbage
 from aiotq.worker.outage import DutyOutage, Outage
 from aiotq.worker.page import MOST_TEXT, Page, harmless, level, note
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from aiotq.store.contract import Finished, Store
     from aiotq.worker.call import Said
@@ -37,6 +37,7 @@ LEAST_TTL_MS = 86_400_000  # while the job waits or runs: a day after its last l
 MOST_BYTES_OF_ALL = 16 << 20  # of all jobs that this worker holds, if the store is away
 TRIES = 3  # so often the end of a job waits for its last words, if the store is away
 
+_NONE: frozenset[str] = frozenset()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -157,10 +158,11 @@ class Scribe:
                 self._news.set()
             await asyncio.sleep(EVERY_S)
 
-    async def close(self, ending: Iterable[tuple[Held, Finished]]) -> None:
+    async def close(self, ending: Sequence[tuple[Held, Finished]]) -> frozenset[str]:
         """Before the outcomes of jobs are stored: their last words. Of a job that ends the log ends with its record.
 
-        Raises StoreUnavailable, a few times at most; by any other trouble the words are lost, and no outcome waits.
+        Returns the tickets of those that shall wait, as the store is away: a few times at most each, then its words are
+        lost. Raises StoreUnavailable if that is all of them. Other trouble costs the words, and no outcome waits.
         """
         wanted: list[tuple[str, int]] = []
         for held, finished in ending if self.pages else ():
@@ -168,7 +170,7 @@ class Scribe:
             if page is not None and (page or isinstance(finished, Ended)):
                 wanted.append((held.ticket, finished.ttl_ms if isinstance(finished, Ended) else self._ttl_ms))
         if not wanted:
-            return
+            return _NONE
         async with self._turn:
             with self._lock:
                 for ticket, _ in wanted:
@@ -176,15 +178,27 @@ class Scribe:
             try:
                 await self._tell(wanted)
             except StoreUnavailable:
-                pages = [page for ticket, _ in wanted if (page := self.pages.get(ticket)) is not None]
-                for page in pages:
-                    page.failed += 1
-                if all(page.failed <= TRIES for page in pages):
+                waits = self._waiting(wanted, ending)
+                if len(waits) == len(ending):
                     raise
+                return waits
             except StoreError as error:
                 self._duty.begin(error)
                 if isinstance(error, StoreRefused):
                     await self._only_end(wanted)
+        return _NONE
+
+    def _waiting(self, wanted: Sequence[tuple[str, int]], ending: Sequence[tuple[Held, Finished]]) -> frozenset[str]:
+        """Whose outcomes wait, after one more try. Jobs that are put back keep their order: if one waits, all do."""
+        waits: set[str] = set()
+        for ticket, _ in wanted:
+            page = self.pages.get(ticket)
+            if page is not None:
+                page.failed += 1
+                if page.failed <= TRIES:
+                    waits.add(ticket)
+        back = {held.ticket for held, finished in ending if isinstance(finished, PutBack)}
+        return frozenset(waits if waits.isdisjoint(back) else waits | back)
 
     async def _only_end(self, wanted: Sequence[tuple[str, int]]) -> None:
         """A server that takes no words, as its memory is full, still lets them end in time."""
