@@ -313,7 +313,7 @@ def _who_serves(queue: str, workers: Mapping[str, Sequence[str]], *, suspect: bo
         )
     others = ", ".join(sorted({name for queues in workers.values() for name in queues}))
     alive = f"{len(workers)} serve{'s' if len(workers) == 1 else ''}: {others}" if workers else "none is alive"
-    return f"no live worker serves {queue!r} ({alive}); start one: python -m aiotq module:app -q {queue}"
+    return f"no live worker serves {queue!r} ({alive}); start one: python -m aiotq MODULE:APP -q {queue}"
 
 
 async def _within(limit_s: float | None, waiting: Coroutine[Any, Any, T]) -> T | None:

@@ -7,7 +7,7 @@ import sys
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, Mistake
 from aiotq.cli.server import server_app
 from aiotq.cli.stdout import watched
+from aiotq.cli.wording import in_options
 from aiotq.errors import UsageError
 from aiotq.version import __version__
 
@@ -175,11 +176,14 @@ def main() -> int:
 
 def _run(words: list[str]) -> int:
     """Raises Mistake, whatever is wrong with the words."""
+    load(words[0])
+    commands: Any = typer.main.get_command(cli)
     try:
-        load(words[0])
-        return typer.main.get_command(cli).main(args=words, prog_name="aiotq", standalone_mode=False) or EXIT_OK
+        return commands.main(args=words, prog_name="aiotq", standalone_mode=False) or EXIT_OK
     except UsageError as error:
-        raise Mistake(*str(error).split("; ")) from error
+        parameters = getattr(commands.commands.get(words[0]), "params", ())
+        options = {one.name: max(one.opts, key=len) for one in parameters if one.param_type_name == "option"}
+        raise Mistake(*in_options(str(error), options)) from error
     except _CommandLineError as error:
         said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
         raise Mistake(said[:1].lower() + said[1:], f"what there is: aiotq {words[0]} -h") from error

@@ -215,6 +215,11 @@ async def test_a_paused_queue_stands_and_a_mistyped_one_is_not_made(rig: Rig):
     assert (await aiotq(rig, "pause", "default")).code == 0
     job = await rig.tasks.note.delay()
     assert "paused" in (await aiotq(rig, "queues")).out
+    waits = await aiotq(rig, *ENQUEUE, "--id", "waits", "--wait", "0.2")
+    assert waits.code == 1
+    assert "error: job waits has waited 0.2 s, and its queue default is paused\nresume it: aiotq resume default" in (
+        waits.err
+    )
     assert (await aiotq(rig, "resume", "default")).code == 0
     await rig.all_ended([job])
     await rig.stop(worker)

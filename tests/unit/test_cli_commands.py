@@ -11,11 +11,7 @@ import pytest
 from aiotq.cli import main as command_line
 
 COMMANDS = sorted(command_line.COMMANDS)
-ASKING = [
-    name
-    for name, module in command_line.COMMANDS.items()
-    if ".operate." in module and name not in {"dashboard", "metrics"}  # these two serve
-]
+ASKING = [name for name, module in command_line.COMMANDS.items() if ".operate." in module]
 
 
 @pytest.fixture

@@ -98,6 +98,15 @@ def test_each_state_says_what_matters(given, said):
     assert said in text(jobs.lines(a_page(a_summary(**given)), PIPE, NOW, which=ANY))
 
 
+@pytest.mark.parametrize("sheet", [TERMINAL, PIPE])
+def test_a_long_error_is_cut_and_takes_no_other_column_away(sheet):
+    failed = a_summary(status=JobStatus.FAILED, reason="error", error="ConnectionError: " + "x" * 180)
+    head, row = text(jobs.lines(a_page(failed), sheet, NOW, which=ANY)).splitlines()
+    assert head.split() == ["JOB", "STATE", "TASK", "QUEUE", "ATTEMPT", "WHEN", "TOOK", "ERROR"]
+    assert "ConnectionE" in row
+    assert cells(row) <= 130
+
+
 def test_no_job_is_said_in_words():
     assert "there is no job" in text(jobs.lines(a_page(looked=0), PIPE, NOW, which=ANY))
     which = JobFilter(queue="mail")

@@ -174,8 +174,8 @@ def test_queues_may_be_given_together_and_apart(run):
         (["health", "--timeout", "0"], "'0' is no time to wait"),
         (["health", "--url", "memory://"], "lives inside one process and can't be asked by another"),
         (["health", "--url", "h:6379"], "has no scheme"),
-        (["health", "--url", "redis://h", "--queues", "a b"], "error: queues='a b' is no name of a queue"),
-        (["health", "--url", "redis://h", "--namespace", "a b"], "error: namespace='a b' is no namespace"),
+        (["health", "--url", "redis://h", "--queues", "a b"], "error: --queues='a b' is no name of a queue"),
+        (["health", "--url", "redis://h", "--namespace", "a b"], "error: --namespace='a b' is no namespace"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_two(run, capsys, words, said):
@@ -191,7 +191,7 @@ def test_a_mistake_is_one_message_and_exit_code_two(run, capsys, words, said):
     ("raised", "code", "said"),
     [
         (Mistake("no", "do this", detail="Traceback:\n  x", exit_code=1), 1, "error: no\ndo this\nTraceback:\n  x\n"),
-        (UsageError("queues='a b' is not allowed; pass c"), 2, "error: queues='a b' is not allowed\npass c\n"),
+        (UsageError("queues='a b' is not allowed; pass c"), 2, "error: --queues='a b' is not allowed\ngive c\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

@@ -159,6 +159,12 @@ def test_what_others_wrote_is_harmless(sheet):
         assert plain(line).isprintable() or not plain(line)
 
 
+def test_a_long_error_leaves_the_job_in_sight():
+    _, row = text(parts.failures([a_failure(message="x" * 200)], PIPE, NOW)).splitlines()
+    assert row.endswith("c4d210")
+    assert len(row) < 120
+
+
 def test_room_is_shared_evenly_and_every_table_gets_some():
     assert shares(20, [3, 4, 5]) == [3, 4, 5]
     assert shares(0, [3, 4, 1]) == [2, 2, 1]

@@ -8,7 +8,7 @@ import pytest
 
 from aiotq.cli.look import plain
 from aiotq.cli.operate.table import Column, cells, cut, table
-from tests.unit.overviews import NARROW, PIPE, TERMINAL, text
+from tests.unit.overviews import NARROW, PIPE, TERMINAL, VERBOSE, text
 
 COLUMNS = (Column(title="JOB"), Column(title="TASK", least=6), Column(title="TOOK", right=True, spare=1))
 ROWS = [["a1f9c2", "send_mail", "3 ms"], ["c4d210", "x", "1.4 s"]]
@@ -28,6 +28,13 @@ def test_a_column_that_is_empty_in_each_row_is_left_out():
 
 def test_nothing_is_cut_where_nothing_has_to_fit():
     assert "x" * 500 in text(table(COLUMNS, [["1", "x" * 500, "2"]], PIPE))
+
+
+def test_a_column_with_a_bound_keeps_those_behind_it_in_sight_and_verbose_has_it_whole():
+    columns = (Column(title="ERROR", most=20), Column(title="JOB"))
+    (_, line) = table(columns, [["x" * 200, "c4d210"]], PIPE)
+    assert plain(line) == f"{'x' * 17}...  c4d210"
+    assert "x" * 200 in text(table(columns, [["x" * 200, "c4d210"]], VERBOSE))
 
 
 @pytest.mark.parametrize("width", range(24, 90))

@@ -230,7 +230,7 @@ async def test_a_timeout_of_a_job_that_just_ended_says_to_look_again() -> None:
 @pytest.mark.parametrize(
     ("workers", "said"),
     [
-        ({}, r"no live worker serves 'mail' \(none is alive\); start one: python -m aiotq module:app -q mail"),
+        ({}, r"no live worker serves 'mail' \(none is alive\); start one: python -m aiotq MODULE:APP -q mail"),
         ({"a": ["default"]}, r"no live worker serves 'mail' \(1 serves: default\)"),
         ({"a": ["high", "default"], "b": ["default"]}, r"no live worker serves 'mail' \(2 serve: default, high\)"),
         ({"a": ["mail"], "b": ["default"]}, r"1 live worker serves 'mail' and had no free slot"),

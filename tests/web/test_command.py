@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -108,6 +109,21 @@ async def test_it_shows_its_pages_and_ends_gently_while_somebody_looks(valkey: S
             assert await asyncio.wait_for(process.wait(), WITHIN_S) == 0
         assert process.stdout is not None
         assert await process.stdout.read() == b""
+
+
+async def test_as_json_its_address_is_alone_on_stdout_once_it_listens(namespace: str) -> None:
+    process = await start("--port", "0", "--url", AWAY, "--namespace", namespace, "--read-only", "--json")
+    assert process.stdout is not None
+    try:
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), WITHIN_S))
+        async with httpx.AsyncClient(base_url=said.pop("dashboard"), timeout=WITHIN_S) as client:
+            assert (await client.get("/")).status_code == 503
+    finally:
+        process.send_signal(signal.SIGTERM)
+    rest = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    assert (process.returncode, rest) == (0, (b"", b""))
+    server = f"{AWAY} (from --url), namespace {namespace}"
+    assert said == {"server": server, "open_to": "everybody on this machine", "read_only": True}
 
 
 async def test_without_its_server_it_starts_and_says_so() -> None:

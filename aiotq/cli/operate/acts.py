@@ -99,7 +99,7 @@ def function(command: Command) -> Callable[..., int]:
         where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
         which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
         if to is not None and not new:
-            goal = checks.queue("--to", to)
+            goal = checks.queue("to", to)
             ask(where, lambda inspector: a_queue.existing(inspector, goal, or_else="to a new one: --new"))
         order = _Order(command=command, where=where, yes=yes, goal=to)
         return _perform(order, ids or (), which, everything=everything)

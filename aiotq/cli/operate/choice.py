@@ -46,7 +46,7 @@ def chosen(
         )
     return JobFilter(
         status=status,
-        queue=None if queue is None else checks.queue("--queue", queue),
+        queue=None if queue is None else checks.queue("queue", queue),
         task=task,
         error=error,
         since=first,

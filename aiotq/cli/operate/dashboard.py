@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.operate import options
-from aiotq.cli.operate.reach import Where, app_of, namespace_of, reachable, warnings_said
+from aiotq.cli.operate.reach import Where, app_of, namespace_of, reachable, say_json, warnings_said
 from aiotq.cli.options import LOOPBACK
 from aiotq.cli.options import port as port_of
 from aiotq.cli.resolve import imported
@@ -31,6 +31,7 @@ aiotq dashboard [options]
 
 The dashboard in your browser: what is wrong, queues, jobs, failures, workers, and what can be done
 about it. It listens on this machine alone. At another address it needs --token, --basic or --auth.
+--json prints one object with its address once it listens, and it serves on.
 A service can have it in itself instead: app.mount("/jobs", aiotq_dashboard(app))."""
 EXAMPLE = """\
 Others on this machine can read a secret here; in AIOTQ_DASHBOARD_TOKEN and AIOTQ_DASHBOARD_BASIC
@@ -115,6 +116,7 @@ def dashboard(
     url: options.Url = None,
     namespace: options.Namespace = None,
     app: options.AppName = None,
+    as_json: options.AsJson = False,
 ) -> int:
     """Serve it."""
     _needs_the_extra()
@@ -131,7 +133,7 @@ def dashboard(
     )
     alone = host in LOOPBACK_NAMES
     _refuse_open_door(host, alone=alone, guarded=access.guarded)
-    where = Where(url=url, namespace=namespace, target=app)
+    where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
     found = app_of(where)
     server = str(reachable(where, found.source()))
     listening = _listen(host, port)
@@ -145,14 +147,18 @@ def dashboard(
         hosts=[*LOOPBACK_NAMES, *(allow_host or ())] if alone else None,
     )
     server = f"{server}, namespace {namespace_of(found)}"
-    _say(f"{address_of(listening)}{root_path.rstrip('/')}/", server, access)
+    _say(where, f"{address_of(listening)}{root_path.rstrip('/')}/", server, access)
     with warnings_said():
         serve(made, found, listening, root_path=root_path.rstrip("/"))
     return EXIT_OK
 
 
-def _say(address: str, server: str, access: Access) -> None:
-    """Where it is, on stderr."""
+def _say(where: Where, address: str, server: str, access: Access) -> None:
+    """Where it is, now that it listens: on stderr, or as JSON on stdout."""
+    if where.as_json:
+        open_to = _open_to(access)
+        say_json({"dashboard": address, "server": printable(server), "open_to": open_to, "read_only": access.read_only})
+        return
     may = "look only" if access.read_only else "look and act"
     shown = [("dashboard", address), ("server", server), ("open to", _open_to(access)), ("may", may)]
     paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))

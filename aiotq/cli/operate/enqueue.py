@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +15,12 @@ from aiotq.cli.operate import moments, options
 from aiotq.cli.operate.arguments import together
 from aiotq.cli.operate.found import task_of
 from aiotq.cli.operate.parts import told
-from aiotq.cli.operate.reach import Where, away, hint, lost, reachable, say, say_json, warnings_said
+from aiotq.cli.operate.reach import Where, away, hint, lost, reachable, say, say_json, shown_id, warnings_said
 from aiotq.cli.options import positive_seconds
-from aiotq.cli.text import printable, short_id
+from aiotq.cli.text import printable
 from aiotq.cli.traces import user_traceback
 from aiotq.errors import (
+    AiotqError,
     JobCancelled,
     JobError,
     JobFailed,
@@ -28,8 +30,11 @@ from aiotq.errors import (
     StoreError,
     UsageError,
 )
+from aiotq.inspector import Inspector
+from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
+    from aiotq.client import Core
     from aiotq.handle import Job
     from aiotq.task import Call
 
@@ -179,7 +184,7 @@ async def _enqueued(where: Where, call: Call[..., Any], given: dict[str, Any], w
             return EXIT_OK
         if not where.as_json:
             hint(f"enqueued {job.id}")
-        return await _awaited(where, job, wait_s, began)
+        return await _awaited(where, call.core, job, wait_s, began)
     finally:
         await call.core.leave()
 
@@ -194,13 +199,14 @@ def _say_id(where: Where, job: Job[Any]) -> None:
     say(where, lambda _sheet: [((told(job.id), ""),)])
 
 
-async def _awaited(where: Where, job: Job[Any], wait_s: float, began: datetime) -> int:
+async def _awaited(where: Where, core: Core, job: Job[Any], wait_s: float, began: datetime) -> int:
     """Wait, and print what came of it: the result alone, so that it can be piped on."""
     try:
         await job.result(timeout=wait_s)
     except (JobFailed, JobCancelled, ResultTimeout, SerializationError, JobError) as error:
         if not isinstance(error, SerializationError):  # it has a result, if none that its own annotation takes
-            return _not_succeeded(where, job, error)
+            paused = await _paused(core, job) if isinstance(error, ResultTimeout) else None
+            return _not_succeeded(where, job, error, wait_s, paused=paused)
     result = (await job.info()).result
     if where.as_json:
         took_s = round((datetime.now(UTC) - began).total_seconds(), 3)
@@ -211,12 +217,25 @@ async def _awaited(where: Where, job: Job[Any], wait_s: float, began: datetime) 
     return EXIT_OK
 
 
-def _not_succeeded(where: Where, job: Job[Any], error: JobError) -> int:
+async def _paused(core: Core, job: Job[Any]) -> str | None:
+    """The queue that it waits in, if that is paused, and if this user may know."""
+    with suppress(AiotqError):
+        info = await job.info()
+        if info.status is JobStatus.QUEUED and (await Inspector(core).queue(info.queue)).paused:
+            return info.queue
+    return None
+
+
+def _not_succeeded(where: Where, job: Job[Any], error: JobError, wait_s: float, *, paused: str | None) -> int:
     status = (
         "failed" if isinstance(error, JobFailed) else "waiting" if isinstance(error, ResultTimeout) else "cancelled"
     )
+    lines = printable(str(error)).split("; ")
+    if paused is not None:
+        lines = [f"job {shown_id(where, job.id)} has waited {wait_s:g} s, and its queue {paused} is paused"]
     if where.as_json:
-        say_json({"id": job.id, "existed": job.existed, "status": status, "error": str(error)})
-    raise Mistake(
-        *printable(str(error)).split("; "), f"all about it: aiotq job {short_id(job.id)}", exit_code=EXIT_FAILURE
-    ) from error
+        say_json({"id": job.id, "existed": job.existed, "status": status, "error": "; ".join(lines)})
+    if paused is not None:
+        lines.append(f"resume it: {where.command('resume', paused)}")
+    lines.append(f"all about it: {where.command('job', shown_id(where, job.id))}")
+    raise Mistake(*lines, exit_code=EXIT_FAILURE) from error

@@ -43,7 +43,7 @@ COLUMNS = (
     Column(title="ATTEMPT", right=True, spare=3),
     Column(title="WHEN", right=True),
     Column(title="TOOK", right=True, spare=4),
-    Column(title="ERROR", least=20, spare=1),
+    Column(title="ERROR", least=12, most=72, spare=1),
 )
 STYLES = {
     JobStatus.SCHEDULED: "dim",

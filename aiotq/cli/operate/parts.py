@@ -287,7 +287,7 @@ def short_task(name: str) -> str:
 FAILURE_COLUMNS = (
     Column(title="FAILED", right=True),
     Column(title="TASK", least=8),
-    Column(title="ERROR", least=12),
+    Column(title="ERROR", least=12, most=72),
     Column(title="LAST", right=True),
     Column(title="JOB"),
 )

@@ -24,6 +24,7 @@ class Column:
     title: str
     right: bool = False  # figures: aligned to the right
     least: int | None = None  # it may be cut to so many characters; None: it is shown whole
+    most: int | None = None  # it is cut to so many also where nothing has to fit, but for `-v`; None: it is not
     spare: int = 0  # left out if there is no room, the highest first; 0: never
 
 
@@ -58,13 +59,16 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], sheet: Shee
     """The titles, then a line a row. A column that is empty in each row is left out."""
     given = [tuple(cell if isinstance(cell, tuple) else (cell, "") for cell in row) for row in rows]
     kept = [number for number in range(len(columns)) if any(row[number][0] for row in given)]
-    widths = _fitting([_natural(columns[number], number, given) for number in kept], kept, columns, sheet, len(indent))
+    widths = _fitting(
+        [_natural(columns[number], number, given, sheet) for number in kept], kept, columns, sheet, len(indent)
+    )
     titles = tuple((column.title, "dim") for column in columns)
     return [_line(row, widths, columns, sheet, indent) for row in (titles, *given)]
 
 
-def _natural(column: Column, number: int, rows: Sequence[Sequence[Span]]) -> int:
-    return max(cells(column.title), *(cells(row[number][0]) for row in rows), 0)
+def _natural(column: Column, number: int, rows: Sequence[Sequence[Span]], sheet: Sheet) -> int:
+    width = max(cells(column.title), *(cells(row[number][0]) for row in rows), 0)
+    return width if column.most is None or sheet.look.verbose else min(width, column.most)
 
 
 def _fitting(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiotq.cli.event import Event
 from aiotq.cli.lines import MAX_TASK_WIDTH, Layout, event_lines, short_names
 from aiotq.cli.mistake import EXIT_OK
-from aiotq.cli.operate import options
+from aiotq.cli.operate import a_queue, options
 from aiotq.cli.operate.choice import chosen
 from aiotq.cli.operate.news import News
 from aiotq.cli.operate.reach import (
@@ -88,6 +88,8 @@ async def _follow(where: Where, app: App, source: Source, which: JobFilter, *, e
         inspector, news, teller = app.inspect.acting(by=signature()), News(), _Teller(where)
         news.look(in_sight(await _look(inspector, which)))
         hint(f"watching {source}; Ctrl-C ends")
+        if which.queue is not None and (missing := await a_queue.missing(inspector, which.queue)) is not None:
+            hint(missing)
         while True:
             await asyncio.sleep(every_s)
             try:
