@@ -1,0 +1,30 @@
+"""The suite in two halves, which together are all of it: `-p tests.halves --of "PATHS" --half 1`, and `--half 2`.
+
+The first is what lies in these paths and does not run on fakeredis. CI measures the coverage of that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--half", type=int, choices=(1, 2), required=True)
+    parser.addoption("--of", type=str.split, required=True, help="paths from the project's root")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    paths = [config.rootpath / path for path in config.getoption("--of")]
+    assert all(path.exists() for path in paths), paths
+    other = [item for item in items if _half_of(item, paths) != config.getoption("--half")]
+    if other:
+        config.hook.pytest_deselected(items=other)
+        items[:] = [item for item in items if _half_of(item, paths) == config.getoption("--half")]
+
+
+def _half_of(item: Any, paths: list[Path]) -> int:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return 1 if "memory" not in params.values() and any(item.path.is_relative_to(path) for path in paths) else 2
