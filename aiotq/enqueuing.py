@@ -11,11 +11,13 @@ from msgspec import Struct
 from aiotq.errors import UsageError
 from aiotq.handle import Job
 from aiotq.hooks import Outgoing
+from aiotq.ids import draw
+from aiotq.record import generation
 from aiotq.sender import refusals
 from aiotq.store.contract import Enqueued, NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Container, Generator, Iterable, Sequence
     from types import CodeType, TracebackType
 
     from aiotq.client import Core
@@ -113,8 +115,8 @@ _UNMADE = NewJob(job_id="", line="", generation="", head=b"", body=b"")  # that 
 class Maker(Protocol):
     """What makes jobs of a task: an `Enqueuer`."""
 
-    def changed(self, pending: Pending, job: Outgoing) -> NewJob:
-        """The job as the middlewares want it. Raises as `delay` does."""
+    def changed(self, pending: Pending, job: Outgoing, *, generation: str) -> NewJob:
+        """The job as the middlewares want it, of that generation. Raises as `delay` does."""
         ...
 
 
@@ -137,7 +139,7 @@ async def through(core: Core, calls: Sequence[Pending]) -> list[Job[Any]]:
     try:
         await send([call.job for call in calls])
     except Exception as error:
-        if sending.queued is not None and error is not sending.error:
+        if sending.queued is not None:
             error.add_note("raised by a middleware after the store had taken what was enqueued: it is queued")
         raise
     if sending.queued is None:
@@ -149,10 +151,16 @@ async def through(core: Core, calls: Sequence[Pending]) -> list[Job[Any]]:
 
 
 class _Sending:
-    """The innermost step: to the store. A middleware may take it again."""
+    """The innermost step: to the store. A middleware may take it again.
+
+    Then each job has the id and the generation that it had: so the store knows those that it has taken before, also
+    without a word, as this call's own.
+    """
 
     def __init__(self, core: Core, calls: Sequence[Pending]) -> None:
         self._core, self._calls = core, calls
+        self._generations: dict[tuple[int, str], str] = {}  # by place and id
+        self._told: set[tuple[int, str]] = set()  # of which the observers have heard
         self.queued: list[Job[Any]] | None = None
         self.error: Exception | None = None
 
@@ -174,8 +182,9 @@ class _Sending:
         named: list[bool] = []
 
         def made() -> Iterable[NewJob]:
-            for call, job in pairs:
-                new = call.of.changed(call, job)
+            for place, (call, job) in enumerate(pairs):
+                drawn = self._generations.setdefault((place, job.id), generation(draw()[:4]))
+                new = call.of.changed(call, job, generation=drawn)
                 named.append(new.named)
                 yield new
 
@@ -185,13 +194,19 @@ class _Sending:
         else:
             answers = await (client.durable.send_many(made()) if durable else client.sender.send_many(made()))
         existed = [known and answer is Enqueued.EXISTED for known, answer in zip(named, answers, strict=True)]
-        refused, hooks = refusals(answers), self._core.hooks
-        if hooks.watching["enqueued"]:
-            for place, job in enumerate(jobs):
-                if place not in refused:
-                    hooks.tell("enqueued", job, existed=existed[place])
+        self._tell(jobs, existed, refused=refusals(answers))
         raise_refusals(answers)
         return existed, [Job(self._core, job.id, existed=known) for job, known in zip(jobs, existed, strict=True)]
+
+    def _tell(self, jobs: Sequence[Outgoing], existed: Sequence[bool], *, refused: Container[int]) -> None:
+        """The observers, once of each job."""
+        hooks = self._core.hooks
+        if not hooks.watching["enqueued"]:
+            return
+        for place, job in enumerate(jobs):
+            if place not in refused and (place, job.id) not in self._told:
+                self._told.add((place, job.id))
+                hooks.tell("enqueued", job, existed=existed[place])
 
 
 def _around(middleware: Middleware, send: SendNext) -> SendNext:

@@ -125,11 +125,16 @@ class Enqueuer(Generic[P, R_co]):
         return self._sending(self._core, new, self._registered, frame.f_code, frame.f_lasti)
 
     def new_job(
-        self, args_json: bytes, kwargs_json: bytes, headers: bytes | None = None, *, id_drawn: str | None = None
+        self,
+        args_json: bytes,
+        kwargs_json: bytes,
+        headers: bytes | None = None,
+        *,
+        drawn: tuple[str, str] | None = None,
     ) -> NewJob:
         """A job of these arguments, with an id of its own unless the call gives one. Cost: 3 µs.
 
-        headers: a JSON object; None: those of the call. id_drawn: one that was drawn for it before.
+        headers: a JSON object; None: those of the call. drawn: id and generation, if they were drawn for it before.
         """
         options, random = self._options, draw()
         now_ms = time.time_ns() // 1_000_000  # for an id that sorts, and an absolute `expires`; never for a due time
@@ -141,7 +146,7 @@ class Enqueuer(Generic[P, R_co]):
             first = First(self._document(expires_ms), signer=self._core.signer)
             if options.expires_at_ms is None:
                 self._first = first
-        new_id, generation = id_drawn or options.job_id or job_id(now_ms, random[4:]), record.generation(random[:4])
+        new_id, generation = drawn or (options.job_id or job_id(now_ms, random[4:]), record.generation(random[:4]))
         sent = self._headers if headers is None else headers
         head, body, generation = first.new(args_json, kwargs_json, sent, job_id=new_id, generation=generation)
         return NewJob(
@@ -177,7 +182,7 @@ class Enqueuer(Generic[P, R_co]):
         )
         return Pending(self, job, args_json, kwargs_json, options.durable)
 
-    def changed(self, pending: Pending, job: Outgoing) -> NewJob:
+    def changed(self, pending: Pending, job: Outgoing, *, generation: str) -> NewJob:
         """The job of a call as the middlewares want it. Raises as `delay` does, UsageError for headers or options."""
         args, kwargs, before = pending.args, pending.kwargs, pending.job
         if job.args is not before.args or job.kwargs is not before.kwargs:
@@ -185,7 +190,7 @@ class Enqueuer(Generic[P, R_co]):
         of: Enqueuer[P, R_co] = self
         if job.said:
             of = Call(self._core, self._registered, options.changed(self._options, job.said))
-        return of.new_job(args, kwargs, encoded_headers(job.headers), id_drawn=job.id)
+        return of.new_job(args, kwargs, encoded_headers(job.headers), drawn=(job.id, generation))
 
     def _document(self, expires_ms: int | None) -> Document:
         """What the record says of each job of these options."""
