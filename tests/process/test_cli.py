@@ -120,8 +120,8 @@ def test_options_that_can_not_be_right_are_named(aiotq, words, said):
     ("words", "lines"),
     [
         (["helo:app"], ["error: there is no module 'helo' (looked in the current folder and sys.path)"]),
-        (["hello:app", "-q", "a b"], ["error: queues='a b' is no name of a queue"]),
-        (["hello:app", "--name", "a b"], ["error: name='a b' is not allowed"]),
+        (["hello:app", "-q", "a b"], ["error: --queues='a b' is no name of a queue"]),
+        (["hello:app", "--name", "a b"], ["error: --name='a b' is not allowed"]),
         (["hello:app", "--url", "memory://"], ["error: memory:// (from --url) lives and ends with one process"]),
     ],
 )
