@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiotq.inspector import Inspector
+from aiotq.web.errors import what_of
 from aiotq.web.hub import Hub
 from aiotq.web.render import Renderer
 
@@ -67,4 +68,4 @@ class Board:
 
 def away_text(seen: Seen) -> str | None:
     """What the banner says."""
-    return None if seen.away is None else str(seen.away)
+    return None if seen.away is None else what_of(seen.away)

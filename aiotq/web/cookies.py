@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 SESSION_S = 7 * 86_400
+MOST_ENDED = 10_000  # sessions; whoever can begin and end so many knows the token, and needs no old cookie
 LONGEST = 64 << 10  # characters of a cookie header that are looked at: a machine's other pages may have many
 
 
@@ -25,6 +26,7 @@ class Signing:
 
     key: bytes = field(repr=False)
     now_s: Callable[[], float] = _now_s
+    ended: dict[str, None] = field(default_factory=dict[str, None], repr=False)  # sessions, in this process
 
     def seal(self, purpose: str, text: str) -> str:
         """A text that `opened` gives back, in characters that a cookie may have."""
@@ -45,9 +47,16 @@ class Signing:
         """What the browser of a person keeps who knew the token. The token is not in it."""
         return self.seal("session", f"{self.now_s():.0f} {secrets.token_urlsafe(12)}")
 
+    def end_session(self, cookie: str) -> None:
+        """Have it be none from now on, though somebody may have kept it."""
+        if self.is_session(cookie):
+            self.ended[cookie] = None
+            if len(self.ended) > MOST_ENDED:
+                del self.ended[next(iter(self.ended))]
+
     def is_session(self, cookie: str) -> bool:
-        """Whether it is one, and not too old."""
-        text = self.opened("session", cookie)
+        """Whether it is one, not too old, and not ended."""
+        text = None if cookie in self.ended else self.opened("session", cookie)
         return text is not None and 0 <= self.now_s() - float(text.split(" ")[0]) + 60 <= SESSION_S
 
     def form_token(self, seed: str, session: str) -> str:

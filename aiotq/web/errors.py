@@ -9,6 +9,12 @@ from starlette.exceptions import HTTPException
 from aiotq.errors import InvalidRecord, JobNotFound, StoreError, StoreRefused, StoreUnavailable, UsageError
 
 STATUS = {JobNotFound: 404, StoreError: 503, UsageError: 400, InvalidRecord: 422}
+BUILT_IN = "embedded://"
+AWAY_HINT = (
+    "start that server; if another one was meant, start what serves this dashboard with its address "
+    "(--url or AIOTQ_URL; in a service, App(url))"
+)
+PERHAPS_DONE = "What was asked for may have been done, or a part of it: the audit has what was; doing it again is safe."
 
 
 class Refusal(Exception):
@@ -36,8 +42,11 @@ class NotThere(Refusal):
         super().__init__(404, what, hint)
 
 
-def refusal_of(error: Exception) -> Refusal | None:
-    """What an error of aiotq's means here; None: a mistake in aiotq, or not one of its errors."""
+def refusal_of(error: Exception, *, acting: bool = False) -> Refusal | None:
+    """What an error of aiotq's means here; None: a mistake in aiotq, or not one of its errors.
+
+    acting: something was to be done, and may have been.
+    """
     if isinstance(error, Refusal):
         return error
     if isinstance(error, HTTPException):  # the router's
@@ -46,9 +55,22 @@ def refusal_of(error: Exception) -> Refusal | None:
         return Refusal(error.status_code, "that is nothing that this page takes", "use the pages of this dashboard")
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
     passes = isinstance(error, StoreUnavailable | StoreRefused)
-    return None if status is None else Refusal(status, *_parts(error), passes=passes)
+    if status is None:
+        return None
+    what, hint = _parts(error)
+    if acting and isinstance(error, StoreUnavailable):
+        hint = f"{hint}. {PERHAPS_DONE}" if hint else PERHAPS_DONE
+    return Refusal(status, what, hint, passes=passes)
+
+
+def what_of(error: StoreError) -> str:
+    """What happened, without what to do: whoever looks at a page is not who wrote the program."""
+    return _parts(error)[0]
 
 
 def _parts(error: Exception) -> tuple[str, str]:
     what, _, hint = str(error).partition("; ")
+    if isinstance(error, StoreUnavailable):
+        what = what.removeprefix(f"{error.verb}: ")
+        hint = AWAY_HINT if BUILT_IN in hint else hint  # which is for who writes a program, and has none yet
     return what, hint

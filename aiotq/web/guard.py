@@ -212,6 +212,10 @@ class Guard:
         """What the browser of a person keeps who knew the token."""
         return self._signing.new_session()
 
+    def end_session(self, headers: Headers) -> None:
+        """Have a request's cookie open nothing any more, whoever keeps it."""
+        self._signing.end_session(self._cookie(headers, "session"))
+
     def has_session(self, headers: Headers) -> bool:
         """Whether a request's cookie is such a one."""
         return self._signing.is_session(self._cookie(headers, "session"))
@@ -224,7 +228,7 @@ class Guard:
 
     def _message(self, error: Exception, visit: Visit, method: str) -> Response:
         """The page that says it."""
-        refusal = refusal_of(error)
+        refusal = refusal_of(error, acting=method not in READS)
         if refusal is None:
             log.error("a page failed, by a mistake in aiotq; please report it", exc_info=error)
             refusal = Refusal(

@@ -44,6 +44,7 @@ class Login:
         """Forget who one is."""
         guard = self._must_ask()
         visit: Visit = request.scope["aiotq.visit"]
+        guard.end_session(request.headers)
         guard.set_cookie(visit, "session", "", max_age_s=0)
         return RedirectResponse(f"{visit.base}/login", status_code=303)
 

@@ -14,7 +14,7 @@ from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
 from aiotq.web import charts, parse
 from aiotq.web.board import AWAY_S, CHECKUP_EVERY_S, Board, away_text
-from aiotq.web.errors import BadInput, NotThere
+from aiotq.web.errors import BadInput, NotThere, what_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from aiotq.inspector import Inspector
     from aiotq.web.parse import Listing
 
-MAX_QUERY = 4096  # characters
 LONGEST_FIND = 128
 
 
@@ -61,7 +60,7 @@ class Pages:
         try:
             jobs = (await self._inspector.jobs(JobFilter(queue=name), limit=parse.LIMITS[0])).items
         except StoreError as error:
-            away = str(error)
+            away = what_of(error)
         return self._page(
             request,
             "queue.html",
@@ -191,8 +190,8 @@ def queue_of(queues: tuple[QueueInfo, ...], name: str) -> QueueInfo:
 
 def _query(request: Request) -> dict[str, str]:
     """The query, each name once: the last one counts. Raises BadInput."""
-    if len(request.url.query) > MAX_QUERY:
-        raise BadInput("the query is too long", f"at most {MAX_QUERY:,} characters are taken")
+    if len(request.url.query) > parse.LONGEST_QUERY:
+        raise BadInput("the query is too long", f"at most {parse.LONGEST_QUERY:,} characters are taken")
     return dict(request.query_params)
 
 

@@ -18,6 +18,8 @@ DEFAULT_LIMIT = 50
 HOURS = {1: "the last hour", 24: "24 hours", 168: "7 days"}
 LONGEST = 200  # characters of a field
 LONGEST_CURSOR = 1024
+LONGEST_QUERY = 4096
+LONGEST_PATH = LONGEST_QUERY + 512  # with what can stand before it
 _PAST = re.compile(r"(\d{1,5}) ?([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -100,9 +102,12 @@ def hours(text: str | None) -> int:
 
 
 def next_path(text: str | None, base: str) -> str:
-    """Where to go afterwards: a path of this dashboard, and nowhere else. It begins with a slash."""
+    """Where to go afterwards: a path of this dashboard, and nowhere else. It begins with a slash.
+
+    What can't be one leads to the overview.
+    """
     text = text or "/"
-    plain = text.isascii() and text.isprintable() and "\\" not in text and len(text) <= 2 * LONGEST_CURSOR
+    plain = text.isascii() and text.isprintable() and "\\" not in text and len(text) <= LONGEST_PATH
     if not plain or not text.startswith("/") or text.startswith("//"):
         text = "/"
     return base + text

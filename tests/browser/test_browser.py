@@ -321,6 +321,15 @@ async def test_a_token_is_typed_in_once(open_window: Callable[..., Any], shop_sy
         await visit.page.keyboard.press("Enter")
         await visit.page.wait_for_url("**/jobs?status=failed", timeout=WITHIN_MS)
         assert await visit.page.locator('[name="verb"]').count() == 0
+        await visit.page.route("**/events?*", lambda route: route.fulfill(status=401))  # as of a session that has ended
+        await visit.go("/workers")
+        banner = visit.page.locator("#stranger")
+        await banner.wait_for(timeout=WITHIN_MS)
+        assert await banner.get_by_role("link", name="Log in again").get_attribute("href") == f"{address}/workers"
+        assert not await visit.page.locator("#away").is_visible()
+        assert await visit.page.evaluate(CONTRAST) == []
+        await visit.page.unroute("**/events?*")  # as if he had, in another window
+        await banner.wait_for(state="hidden", timeout=WITHIN_MS)
         await visit.page.goto(f"{address}/login?next=/workers")  # as from a link elsewhere, which brought no cookie
         await visit.page.wait_for_url("**/workers", timeout=WITHIN_MS)
         assert not [text for text in visit.said if "401" not in text]

@@ -203,7 +203,11 @@ class Inspector:
     def _note(self, *what: Any) -> None:
         if self.away:
             raise StoreUnavailable(
-                "overview: no answer from redis://localhost:6379; start one", verb="overview", url="", sent=False
+                "overview: no answer from redis://localhost:6379 (refused); a server was expected there; "
+                "start Redis, or use --url embedded://",
+                verb="overview",
+                url="redis://localhost:6379",
+                sent=False,
             )
         self.asked.append(what)
 

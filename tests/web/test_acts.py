@@ -121,4 +121,5 @@ async def test_a_store_that_goes_away_in_the_middle_is_said(client: httpx.AsyncC
     acted = await post(client, "/act", {"verb": "retry", "job": sample.JOB})
     assert acted.status_code == 503
     assert "no answer from redis" in acted.text
+    assert "may have been done" in acted.text
     assert "data-reload-when-back" not in acted.text  # it would be posted again

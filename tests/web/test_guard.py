@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aiotq.errors import UsageError
-from aiotq.web import aiotq_dashboard
+from aiotq.web import aiotq_dashboard, cookies, parse
 from aiotq.web.access import Access
 from aiotq.web.cookies import SESSION_S, Signing
 from tests.web import sample
@@ -77,6 +77,12 @@ async def test_a_login_leads_nowhere_else(next_: str) -> None:
         assert entered.headers["location"] == "/"
 
 
+def test_a_path_that_is_too_long_leads_to_the_overview_and_none_is_cut() -> None:
+    longest = "/jobs?" + "x" * parse.LONGEST_QUERY
+    assert parse.next_path(longest, "/base") == f"/base{longest}"
+    assert parse.next_path("/" + "x" * parse.LONGEST_PATH, "/base") == "/base/"
+
+
 async def test_a_forged_or_old_session_is_none() -> None:
     now = [1_000_000.0]
     signing = Signing(key=b"k", now_s=lambda: now[0])
@@ -100,7 +106,8 @@ async def test_a_program_sends_the_token_as_bearer_and_gets_no_login_page() -> N
 
 async def test_events_and_acts_need_the_token_too() -> None:
     async with visitor(made(token=TOKEN)) as client:
-        assert (await client.get("/events", headers={"Accept": "text/event-stream"})).status_code == 401
+        for headers in ({"Accept": "text/event-stream"}, {"Accept": "*/*"}):  # no login page: its reader is a script
+            assert (await client.get("/events", headers=headers)).status_code == 401
         acted = await post(client, "/act", {"verb": "pause", "queue": "mail"}, page="/login")
         assert acted.status_code == 401
 
@@ -112,6 +119,27 @@ async def test_logging_out_ends_the_session() -> None:
         await post(client, "/logout", {}, page="/jobs")
         assert (await client.get("/session")).status_code == 401
         assert (await client.get("/jobs")).status_code == 303
+
+
+async def test_a_copy_of_a_session_that_was_ended_opens_nothing() -> None:
+    dashboard = made(token=TOKEN)
+    async with visitor(dashboard) as client, visitor(dashboard) as thief, visitor(dashboard) as other:
+        await post(client, "/login", {"token": TOKEN}, page="/login")
+        await post(other, "/login", {"token": TOKEN}, page="/login")
+        thief.cookies.update(client.cookies)
+        assert (await thief.get("/jobs")).status_code == 200
+        await post(client, "/logout", {}, page="/jobs")
+        assert (await thief.get("/jobs")).status_code == 303
+        assert (await other.get("/jobs")).status_code == 200
+
+
+def test_ended_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cookies, "MOST_ENDED", 3)
+    signing = Signing(key=b"k")
+    sessions = [signing.new_session() for _ in range(5)]
+    for session in (*sessions, "", "forged", sessions[-1]):
+        signing.end_session(session)
+    assert list(signing.ended) == sessions[2:]
 
 
 async def test_a_login_needs_a_form_of_ours() -> None:

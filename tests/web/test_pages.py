@@ -188,8 +188,32 @@ async def test_a_server_that_was_never_there_is_a_page_that_comes_back(
         assert shown.status_code == 503, path
         assert "data-reload-when-back" in shown.text
         assert "data-events" in shown.text
-        assert "no answer from redis://localhost:6379" in shown.text
+        assert "<h1>no answer from redis://localhost:6379 (refused)</h1>" in shown.text
+        assert "embedded://" not in shown.text  # its worker has another server: an empty one would look like peace
+        assert "known last" not in shown.text.split('id="stranger"')[0]
         assert "Traceback" not in shown.text
+
+
+@pytest.mark.parametrize(
+    ("workers", "waiting", "badge"),
+    [
+        (0, 0, 'is-warning">! no worker'),
+        (0, 3, 'is-critical">✖ no worker'),
+        (1, 3, 'is-ok">✔ open'),
+    ],
+)
+async def test_a_queue_that_no_worker_serves_says_so_in_words_and_colour(
+    client: httpx.AsyncClient, inspector: Any, monkeypatch: Any, workers: int, waiting: int, badge: str
+) -> None:
+    known = sample.overview()
+    queue = replace(known.queues[1], workers=workers, waiting=waiting, suspects=0)
+
+    async def seen() -> Any:
+        return replace(known, queues=(queue,))
+
+    monkeypatch.setattr(inspector, "overview", seen)
+    for path in ("/", "/queues", "/queues/default"):
+        assert f'class="badge {badge}<' in (await client.get(path)).text
 
 
 async def test_a_mistake_of_ours_is_a_page_and_a_line_in_the_log(

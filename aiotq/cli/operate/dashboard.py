@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any
 
 from aiotq.cli.look import Paper, look_of
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from aiotq.web.access import Access
 
 PORT = 8383
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _GUARD, _PLACE = "Who may come in", "At which address"
 
 HELP = """\
@@ -58,7 +61,11 @@ RootPath = Annotated[
 AllowHost = Annotated[
     list[str] | None,
     options.option(
-        "--allow-host", group=_PLACE, takes="NAME", text="A further name by which it may be asked, as by a proxy."
+        "--allow-host",
+        group=_PLACE,
+        takes="NAME",
+        text="A further name by which it may be asked, as by a proxy. At another --host, which answers to any name, it "
+        "answers to this one, to HOST and to localhost alone.",
     ),
 ]
 Token = Annotated[
@@ -124,6 +131,7 @@ def dashboard(
     from aiotq.web.access import LOOPBACK_NAMES, Access  # noqa: PLC0415
     from aiotq.web.serve import serve  # noqa: PLC0415
 
+    names = [_name(text) for text in allow_host or ()]
     access = Access(
         token=token,
         basic=dict(_pair(text) for text in basic or ()),
@@ -144,13 +152,26 @@ def dashboard(
         auth=access.hook,
         read_only=read_only,
         redact=None if redact is None else function(redact, "--redact"),
-        hosts=[*LOOPBACK_NAMES, *(allow_host or ())] if alone else None,
+        hosts=[*LOOPBACK_NAMES, host, *names] if alone or names else None,
     )
     server = f"{server}, namespace {namespace_of(found)}"
     _say(where, f"{address_of(listening)}{root_path.rstrip('/')}/", server, access)
     with warnings_said():
         serve(made, found, listening, root_path=root_path.rstrip("/"))
     return EXIT_OK
+
+
+def _name(text: str) -> str:
+    """A host's name or address, as browsers send it, without port. Raises Mistake."""
+    if HOST_NAME.fullmatch(text):
+        return text
+    try:
+        return str(ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        raise Mistake(
+            f"--allow-host {printable(text)} is no name of a host",
+            "write the name or the address alone, without http:// and port, as in --allow-host jobs.example",
+        ) from None
 
 
 def _say(where: Where, address: str, server: str, access: Access) -> None:

@@ -30,21 +30,59 @@
       if (again) again.focus({ preventScroll: true });
     }
   }
-  function away(why) {
+  function away(why, what = "The server is away.") {
     const banner = find("away");
     if (!banner) return;
     banner.hidden = why === null;
+    find("away-what").textContent = what;
     find("away-why").textContent = why ?? "";
+  }
+  function stranger(is) {
+    const banner = find("stranger");
+    // A page that a form led to can't be asked for again.
+    const here = location.pathname.endsWith("/act") ? `${body.dataset.base}/` : location.href;
+    find("stranger-again").href = here;
+    if (banner.hidden === is) banner.hidden = !is;  // else it would be read out again and again
+  }
+  // A stream of events does not tell why it was refused; the same request does.
+  async function refused(address) {
+    const over = new AbortController();
+    try {
+      const headers = { Accept: "text/event-stream" };
+      const answer = await fetch(address, { credentials: "same-origin", headers, signal: over.signal });
+      return answer.status;
+    } catch {
+      return null;
+    } finally {
+      over.abort();
+    }
+  }
+  let silent = null;
+  function expectNews() {
+    clearTimeout(silent);  // a stream ends every 20 s and begins again: that alone is no news
+    silent = setTimeout(() => away("This page stands still until it does.", "The dashboard itself does not answer."), 6000);
+  }
+  async function again(address) {
+    const status = await refused(address);
+    if (status !== null) clearTimeout(silent);  // it does answer
+    if (status === 401 || status === 403) {
+      away(null);
+      stranger(true);
+    } else if (status === 503) {
+      away("So this page stands still for now.", "Too many pages are open.");
+    }
+    setTimeout(() => listen(address), 5000);
   }
   function listen(address) {
     const events = new EventSource(address);
     const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
-    let silent = null;
-    events.onopen = () => clearTimeout(silent);
+    events.onopen = () => {
+      clearTimeout(silent);
+      stranger(false);
+    };
     events.onerror = () => {
-      clearTimeout(silent);  // a stream ends every 20 s and begins again: that alone is no news
-      silent = setTimeout(() => away("The dashboard itself does not answer."), 6000);
-      if (events.readyState === EventSource.CLOSED) setTimeout(() => listen(address), 5000);
+      expectNews();
+      if (events.readyState === EventSource.CLOSED) again(address);
     };
     on("parts", (parts) => {
       for (const [id, html] of Object.entries(parts)) swap(id, html);
