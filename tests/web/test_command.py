@@ -1,4 +1,4 @@
-"""`aiotq dashboard`, as a process."""
+"""`aiotq dashboard`: what it makes of its options in this process, what it is as one of its own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from aiotq.cli import main as command_line
 from tests.processes import ROOT, die_with_parent
+from tests.web.visitor import visitor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,13 +68,57 @@ async def running(*options: str, **env: str) -> AsyncIterator[tuple[asyncio.subp
         await process.communicate()
 
 
+@dataclass(kw_only=True)
+class Command:
+    """`aiotq dashboard`, in this process: it serves nothing, and what it would have served is kept."""
+
+    patch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+    served: Any = None
+    apps: list[Any] = field(default_factory=list[Any])
+
+    def run(self, *options: str) -> tuple[int, str]:
+        """The exit code, and what it said on stderr. A port of its own, unless another is named."""
+        self.patch.setattr(sys, "argv", ["aiotq", "dashboard", "--url", AWAY, "--port", "0", *options])
+        code = command_line.main()
+        said = self.capsys.readouterr()
+        assert said.out == ""
+        return code, said.err
+
+    def serve(self, made: Any, app: Any, listening: socket.socket, *, root_path: str) -> None:
+        listening.close()
+        assert root_path == ""
+        self.served = made
+        self.apps.append(app)
+
+    @asynccontextmanager
+    async def visitor(self, *options: str, at: str = "http://127.0.0.1:8383") -> AsyncIterator[httpx.AsyncClient]:
+        """Somebody who looks at what these options make."""
+        code, said = self.run(*options)
+        assert code == 0, said
+        async with visitor(self.served, at=at) as client:
+            yield client
+        await self.apps.pop().__aexit__(None, None, None)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """See there."""
+    for name in [name for name in os.environ if name.startswith("AIOTQ_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_COLOR", "1")
+    made = Command(patch=monkeypatch, capsys=capsys)
+    monkeypatch.setattr("aiotq.web.serve.serve", made.serve)
+    return made
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "jobs.example"])
-async def test_it_refuses_to_be_open_to_others_without_a_guard(host: str) -> None:
-    process = await start("--host", host, "--port", "0", "--url", AWAY)
-    _, said = await asyncio.wait_for(process.communicate(), WITHIN_S)
-    assert process.returncode == 2
-    assert "nothing says who may come in" in said.decode()
-    assert "--token" in said.decode()
+def test_it_refuses_to_be_open_to_others_without_a_guard(command: Command, host: str) -> None:
+    code, said = command.run("--host", host)
+    assert code == 2
+    assert "nothing says who may come in" in said
+    assert "--token" in said
+    assert command.served is None
 
 
 @pytest.mark.parametrize(
@@ -84,14 +132,42 @@ async def test_it_refuses_to_be_open_to_others_without_a_guard(host: str) -> Non
         (("--redact", "tests.web.test_command:TOKEN"), "names no function"),
         (("--port", "99999"), "no port"),
         (("--url", "memory://x"), "inside one process"),
+        (("--allow-host", "http://jobs.example"), "no name of a host"),
+        (("--allow-host", "jobs.example:443"), "without http:// and port"),
+        (("--allow-host", "*"), "no name of a host"),
     ],
 )
-async def test_what_cannot_be_right_is_said_in_a_line(options: tuple[str, ...], word: str) -> None:
-    process = await start("--url", AWAY, *options)
+def test_what_cannot_be_right_is_said_in_a_line(command: Command, options: tuple[str, ...], word: str) -> None:
+    code, said = command.run(*options)
+    assert code == 2
+    assert word in said
+    assert "Traceback" not in said
+    assert command.served is None
+
+
+async def test_a_mistake_ends_the_process_with_its_exit_code() -> None:
+    process = await start("--url", AWAY, "--host", "0.0.0.0")
     _, said = await asyncio.wait_for(process.communicate(), WITHIN_S)
     assert process.returncode == 2
-    assert word in said.decode()
+    assert said.decode().startswith("error: ")
     assert "Traceback" not in said.decode()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_a_name_that_is_allowed_is_so_at_any_address_and_no_other(command: Command, host: str) -> None:
+    names = ("--allow-host", "Jobs.Example", "--allow-host", "[2001:DB8::1]")
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    async with command.visitor("--host", host, "--token", TOKEN, *names) as client:
+        for name in ("jobs.example", "jobs.example:443", "[2001:db8::1]:8383", "localhost", host):
+            assert (await client.get("/nowhere", headers={"Host": name, **bearer})).status_code == 404, name
+        for name in ("evil.example", "192.0.2.7"):
+            assert (await client.get("/nowhere", headers={"Host": name, **bearer})).status_code == 421, name
+
+
+async def test_at_another_address_it_answers_to_any_name_unless_one_is_allowed(command: Command) -> None:
+    async with command.visitor("--host", "0.0.0.0", "--token", TOKEN) as client:
+        shown = await client.get("/nowhere", headers={"Host": "any.example", "Authorization": f"Bearer {TOKEN}"})
+        assert shown.status_code == 404
 
 
 async def test_it_shows_its_pages_and_ends_gently_while_somebody_looks(valkey: Server, namespace: str) -> None:
@@ -138,28 +214,22 @@ async def test_without_its_server_it_starts_and_says_so() -> None:
         assert await asyncio.wait_for(process.wait(), WITHIN_S) == 0
 
 
-async def test_a_token_from_the_environment_guards_it_everywhere() -> None:
-    async with (
-        running("--url", AWAY, "--host", "0.0.0.0", AIOTQ_DASHBOARD_TOKEN=TOKEN) as (_, address),
-        httpx.AsyncClient(base_url=address.replace("0.0.0.0", "127.0.0.1"), timeout=WITHIN_S) as client,
-    ):
-        assert (await client.get("/", headers={"Accept": "text/html"})).status_code == 303
-        assert (await client.get("/", headers={"Authorization": f"Bearer {TOKEN}"})).status_code == 503
+async def test_a_token_from_the_environment_guards_it_everywhere(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOTQ_DASHBOARD_TOKEN", TOKEN)
+    async with command.visitor("--host", "0.0.0.0") as client:
+        assert (await client.get("/nowhere")).status_code == 303
+        assert (await client.get("/nowhere", headers={"Authorization": f"Bearer {TOKEN}"})).status_code == 404
 
 
-async def test_a_hook_and_passwords_guard_it() -> None:
-    async with (
-        running("--url", AWAY, "--auth", "tests.web.test_command:hook") as (_, address),
-        httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client,
-    ):
-        assert (await client.get("/")).status_code == 403
-        assert "you are ada (dashboard)" in (await client.get("/", headers={"X-User": "ada"})).text
-    async with (
-        running("--url", AWAY, "--basic", "ada:lovelace") as (_, address),
-        httpx.AsyncClient(base_url=address, timeout=WITHIN_S) as client,
-    ):
-        assert (await client.get("/")).status_code == 401
-        assert (await client.get("/", auth=("ada", "lovelace"))).status_code == 503
+async def test_a_hook_and_passwords_guard_it(command: Command) -> None:
+    async with command.visitor("--auth", "tests.web.test_command:hook") as client:
+        assert (await client.get("/nowhere")).status_code == 403
+        assert "you are ada (dashboard)" in (await client.get("/nowhere", headers={"X-User": "ada"})).text
+    async with command.visitor("--basic", "ada:lovelace") as client:
+        assert (await client.get("/nowhere")).status_code == 401
+        assert (await client.get("/nowhere", auth=("ada", "lovelace"))).status_code == 404
 
 
 async def test_below_a_proxy_its_links_have_the_path_that_the_proxy_takes_off() -> None:
@@ -173,12 +243,11 @@ async def test_below_a_proxy_its_links_have_the_path_that_the_proxy_takes_off() 
         assert (await client.get("/static/app.js")).status_code == 200
 
 
-async def test_a_port_that_is_taken_is_said() -> None:
-    async with running("--url", AWAY) as (_, address):
-        process = await start("--url", AWAY, "--port", address.rstrip("/").rpartition(":")[2])
-        _, said = await asyncio.wait_for(process.communicate(), WITHIN_S)
-        assert process.returncode == 1
-        assert "can't listen" in said.decode()
+def test_a_port_that_is_taken_is_said(command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = command.run("--port", str(taken.getsockname()[1]))
+    assert code == 1
+    assert "can't listen" in said
 
 
 async def test_it_costs_no_other_command_what_it_loads() -> None:

@@ -144,6 +144,7 @@ def dashboard(
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
     found = app_of(where)
     server = str(reachable(where, found.source()))
+    hides = None if redact is None else function(redact, "--redact")
     listening = _listen(host, port)
     made = aiotq_dashboard(
         found,
@@ -151,7 +152,7 @@ def dashboard(
         basic=access.basic,
         auth=access.hook,
         read_only=read_only,
-        redact=None if redact is None else function(redact, "--redact"),
+        redact=hides,
         hosts=[*LOOPBACK_NAMES, host, *names] if alone or names else None,
     )
     server = f"{server}, namespace {namespace_of(found)}"
