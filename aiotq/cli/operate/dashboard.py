@@ -143,7 +143,7 @@ def dashboard(
     _refuse_open_door(host, alone=alone, guarded=access.guarded)
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
     found = app_of(where)
-    server = str(reachable(where, found.source()))
+    server = f"{reachable(where, found.source())}, namespace {namespace_of(found)}"
     hides = None if redact is None else function(redact, "--redact")
     listening = _listen(host, port)
     made = aiotq_dashboard(
@@ -155,7 +155,6 @@ def dashboard(
         redact=hides,
         hosts=[*LOOPBACK_NAMES, host, *names] if alone or names else None,
     )
-    server = f"{server}, namespace {namespace_of(found)}"
     _say(where, f"{address_of(listening)}{root_path.rstrip('/')}/", server, access)
     with warnings_said():
         serve(made, found, listening, root_path=root_path.rstrip("/"))
