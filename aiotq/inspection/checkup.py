@@ -50,9 +50,14 @@ async def checkup(desk: Desk) -> tuple[Check, ...]:
     after_s = _wall_s()
     told = await operator.told(config=ASKED, pings=PINGS)
     found = [*look(told, operator.url), *clock(now_ms / 1000, before_s=before_s, after_s=after_s)]
-    found += scripts(await operator.slow())
-    found.append(await _rights(desk))
+    found += scripts(await operator.slow(), told.cli)
+    found.append(await _rights(desk, told.cli))
     return tuple(found)
+
+
+def critical(told: Told, url: str) -> tuple[Check, ...]:
+    """Of what the server has told, what is critical."""
+    return tuple(check for check in look(told, url) if check.severity is Severity.CRITICAL)
 
 
 def _wall_s() -> float:
@@ -70,7 +75,7 @@ def look(told: Told, url: str) -> Iterator[Check]:
     yield from _writes(told, url)
     if not told.info:
         what = "the Redis user may not run INFO: version, memory, persistence and clients are not known"
-        yield Check(severity=Severity.NOTE, name="info", what=what, fix="ACL SETUSER <user> +info")
+        yield Check(severity=Severity.NOTE, name="info", what=what, fix=f"{told.cli} ACL SETUSER USER +info")
     yield from _policy(told)
     yield from _memory(told)
     yield from _disk(told)
@@ -99,10 +104,16 @@ def _version(told: Told) -> Iterator[Check]:
 def _writes(told: Told, url: str) -> Iterator[Check]:
     more = words.roomy(number(told.info.get("maxmemory")), number(told.info.get("used_memory")))
     cures = {
-        "OOM": ("its memory is full: it refuses every new job", f"CONFIG SET maxmemory {more}, or purge a queue"),
-        "READONLY": (f"{url} is a read-only replica", "point AIOTQ_URL at its primary (ROLE names it)"),
-        "LOADING": ("it is loading its data", "wait"),
-        "MISCONF": ("it can't save to its disk, and refuses every write", "look at its log and its disk; then BGSAVE"),
+        "OOM": (
+            f"its memory is full ({_in_use(told)}): it refuses every new job",
+            f"give it more: {told.cli} CONFIG SET maxmemory {more}; or make room (aiotq queues): aiotq purge QUEUE",
+        ),
+        "READONLY": (f"{url} is a read-only replica", f"point AIOTQ_URL at its primary; who that is: {told.cli} ROLE"),
+        "LOADING": ("it is loading its data", f"wait; how far it is: {told.cli} INFO persistence"),
+        "MISCONF": (
+            "it can't save to its disk, and refuses every write",
+            f"look at its log and its disk (df -h); then: {told.cli} BGSAVE",
+        ),
     }
     code = refusal(told)
     if code is not None:
@@ -115,12 +126,12 @@ def _writes(told: Told, url: str) -> Iterator[Check]:
 def _policy(told: Told) -> Iterator[Check]:
     policy = told.config.get("maxmemory-policy") or told.info.get("maxmemory_policy")
     if policy is None:
-        yield _unknown("maxmemory-policy")
+        yield _unknown("maxmemory-policy", told.cli)
     elif policy == "noeviction":
         yield _check("maxmemory-policy", policy)
     else:
         what = f"{policy}: once it is full it throws keys away, and jobs with them"
-        yield _check("maxmemory-policy", what, "CONFIG SET maxmemory-policy noeviction", Severity.CRITICAL)
+        yield _check("maxmemory-policy", what, f"{told.cli} CONFIG SET maxmemory-policy noeviction", Severity.CRITICAL)
 
 
 def _memory(told: Told) -> Iterator[Check]:
@@ -131,31 +142,34 @@ def _memory(told: Told) -> Iterator[Check]:
     if not limit:
         what = f"{_mib(used)} in use, and no limit: it may grow until the system ends it"
         half = max(1, machine >> 21) if machine else 1_024
-        yield _check("memory", what, f"CONFIG SET maxmemory {half}mb", Severity.NOTE)
-    elif used >= NEARLY * limit:
-        what = f"{_mib(used)} of {_mib(limit)} in use ({used / limit:.0%})"
-        yield _check("memory", what, f"CONFIG SET maxmemory {words.roomy(limit, used)}")
-    else:
-        yield _check("memory", f"{_mib(used)} of {_mib(limit)} in use ({used / limit:.0%})")
+        yield _check("memory", what, f"{told.cli} CONFIG SET maxmemory {half}mb", Severity.NOTE)
+    elif used < NEARLY * limit:
+        yield _check("memory", _in_use(told))
+    elif refusal(told) != "OOM":  # else it has been said
+        yield _check("memory", _in_use(told), f"{told.cli} CONFIG SET maxmemory {words.roomy(limit, used)}")
+
+
+def _in_use(told: Told) -> str:
+    used, limit = number(told.info.get("used_memory")), number(told.info.get("maxmemory"))
+    return f"{_mib(used)} of {_mib(limit)} in use" + (f", {used / limit:.0%}" if limit else "")
 
 
 def _disk(told: Told) -> Iterator[Check]:
     info, config = told.info, told.config
     kept = persistence(told)
+    appends = f"{told.cli} CONFIG SET appendonly yes; and for good, in its configuration file: appendonly yes"
     if kept is None:
         if info:
-            yield _unknown("persistence")
+            yield _unknown("persistence", told.cli)
     elif kept == "none":
         what = "it keeps nothing on its disk: a restart loses every job"
-        yield _check(
-            "persistence", what, "CONFIG SET appendonly yes (and in its configuration file)", Severity.CRITICAL
-        )
+        yield _check("persistence", what, appends, Severity.CRITICAL)
     elif kept == "snapshots":
         what = f"snapshots only (save {config['save']}): a crash loses what came since the last one"
-        yield _check("persistence", what, "CONFIG SET appendonly yes (and in its configuration file)")
+        yield _check("persistence", what, appends)
     elif config.get("appendfsync") == "no":
         what = "append-only file, written to the disk when the system likes (appendfsync no)"
-        yield _check("persistence", what, "CONFIG SET appendfsync everysec")
+        yield _check("persistence", what, f"{told.cli} CONFIG SET appendfsync everysec")
     else:
         said = config.get("appendfsync")
         yield _check("persistence", f"append-only file{f' (appendfsync {said})' if said else ''}")
@@ -175,7 +189,7 @@ def _clients(told: Told) -> Iterator[Check]:
     most = number(told.info.get("maxclients") or told.config.get("maxclients"))
     what = f"{number(now):,} connected" + (f", of {most:,} at most" if most else "")
     if most and number(now) >= NEARLY * most:
-        yield _check("clients", what, f"CONFIG SET maxclients {most * 2}")
+        yield _check("clients", what, f"{told.cli} CONFIG SET maxclients {most * 2}")
     else:
         yield _check("clients", what)
 
@@ -187,7 +201,8 @@ def _latency(told: Told) -> Iterator[Check]:
         yield _check("latency", what)
     else:
         severity = Severity.CRITICAL if best_s >= VERY_SLOW_S else Severity.WARNING
-        yield _check("latency", what, "bring workers and server nearer to each other; redis-cli --latency", severity)
+        fix = f"bring workers and server nearer to each other; to measure it: {told.cli} --latency"
+        yield _check("latency", what, fix, severity)
 
 
 def _encodings(told: Told) -> Iterator[Check]:
@@ -196,20 +211,20 @@ def _encodings(told: Told) -> Iterator[Check]:
     ]
     for name, value in low:
         what = f"{name} is {value}: small sets and hashes take several times the memory"
-        yield _check("encodings", what, f"CONFIG SET {name} 128")
+        yield _check("encodings", what, f"{told.cli} CONFIG SET {name} 128")
     for name in LIST_SIZES:
         value = told.config.get(name)
         if value is not None and value in {"-1", *map(str, range(1, 64))}:
             what = f"{name} is {value}: long queues take more memory"
             low.append((name, value))
-            yield _check("encodings", what, f"CONFIG SET {name} -2")
+            yield _check("encodings", what, f"{told.cli} CONFIG SET {name} -2")
     if not low and any(name in told.config for name in (*ENCODINGS, *LIST_SIZES)):
         yield _check("encodings", "lists, sets and hashes are kept small")
 
 
-def _unknown(name: str) -> Check:
+def _unknown(name: str, cli: str) -> Check:
     what = "not known: the Redis user may not ask (CONFIG GET)"
-    return _check(name, what, f"redis-cli CONFIG GET {name if name != 'persistence' else 'save'}", Severity.NOTE)
+    return _check(name, what, f"{cli} CONFIG GET {name if name != 'persistence' else 'save'}", Severity.NOTE)
 
 
 def clock(server_s: float, *, before_s: float, after_s: float) -> Iterator[Check]:
@@ -223,7 +238,7 @@ def clock(server_s: float, *, before_s: float, after_s: float) -> Iterator[Check
         yield _check("clock", what, "set both clocks by NTP: timedatectl set-ntp true")
 
 
-def scripts(slow: Sequence[tuple[str, float]] | None) -> Iterator[Check]:
+def scripts(slow: Sequence[tuple[str, float]] | None, cli: str = "redis-cli") -> Iterator[Check]:
     """What the slow log has of this namespace's commands."""
     if slow is None:
         return
@@ -231,14 +246,13 @@ def scripts(slow: Sequence[tuple[str, float]] | None) -> Iterator[Check]:
     if late:
         least, most = SLOW_SCRIPT_S * 1000, max(late) * 1000
         what = f"{len(late)} of aiotq's commands took {least:.0f} ms or more, {most:,.0f} ms at worst"
-        yield _check(
-            "slow commands", what, "redis-cli SLOWLOG GET 20; give the server a core of its own", Severity.NOTE
-        )
+        fix = f"give the server a core of its own; which they are: {cli} SLOWLOG GET 20"
+        yield _check("slow commands", what, fix, Severity.NOTE)
     else:
         yield _check("slow commands", "none of aiotq's in the slow log")
 
 
-async def _rights(desk: Desk) -> Check:
+async def _rights(desk: Desk, cli: str) -> Check:
     """Whether this user may do what a worker does."""
     try:
         facts = await desk.store.vet()
@@ -249,13 +263,19 @@ async def _rights(desk: Desk) -> Check:
         return _check(
             "rights",
             "this user may not work (a worker could not run as it); as a look from outside it need not",
-            "docs/acl.md has what each user needs; " + str(error).rpartition("; ")[2],
+            f"docs/acl.md has what each user needs; {_grant(str(error), cli)}",
             Severity.NOTE,
         )
     late = [line for line in facts.warnings if "may not" in line]
     if late:
-        return _check("rights", late[0].partition("; ")[0], late[0].rpartition("; ")[2].removeprefix("run "))
+        return _check("rights", late[0].partition("; ")[0], _grant(late[0], cli))
     return _check("rights", "this user may do all that a worker does")
+
+
+def _grant(said: str, cli: str) -> str:
+    """The line that gives the right that an error or a warning says is missing."""
+    cure = said.rpartition("; ")[2].removeprefix("run ").replace("<user>", "USER")
+    return f"{cli} {cure}" if cure.startswith("ACL ") else cure
 
 
 def _mib(size: int) -> str:

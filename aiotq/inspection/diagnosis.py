@@ -13,7 +13,7 @@ from aiotq.inspection.values import Finding, Severity
 
 if TYPE_CHECKING:
     from aiotq.inspection.signs import Signs
-    from aiotq.inspection.values import JobSummary, QueueInfo, TaskInfo
+    from aiotq.inspection.values import JobSummary, QueueInfo, TaskInfo, WorkerInfo
 
 OVERDUE_S = 30.0
 LONG_S = 60.0  # for which a job has run in a queue that is backed up, to be named
@@ -51,7 +51,7 @@ def nobody_works(signs: Signs) -> Iterator[Finding]:
         todo.append(f"{signs.scheduled:,} {'is' if signs.scheduled == 1 else 'are'} scheduled")
     what = "no worker is alive" + (f", and {' and '.join(todo)}" if todo else "; nothing waits")
     queues = [queue.name for queue in signs.queues if queue.waiting and not queue.leftovers and not queue.paused]
-    hint = "python -m aiotq module:app" + (f" -q {','.join(queues[:5])}" if len(queues) in range(1, 6) else "")
+    hint = "python -m aiotq MODULE:APP" + (f" -q {','.join(queues[:5])}" if len(queues) in range(1, 6) else "")
     yield finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, hint)
 
 
@@ -62,9 +62,9 @@ def workers_are_late(signs: Signs) -> Iterator[Finding]:
             since = "" if worker.last_seen_s is None else f" for {words.time(worker.last_seen_s)}"
             fate = "others have begun to take its jobs back" if worker.state == "gone" else "its lease has ended"
             held = f"; it holds {words.jobs(worker.used)}" if worker.used else ""
-            hint = f"on {worker.host or 'its host'}: ps -p {worker.pid}; if it hangs: kill -KILL {worker.pid}"
+            hint = f"on {_host(worker)}: ps -p {worker.pid}; if it hangs, {_kill(worker, 'KILL')}"
             if not signs.live:
-                hint += "; then start another one, which takes its jobs back: python -m aiotq module:app"
+                hint += "; then start another one, which takes its jobs back: python -m aiotq MODULE:APP"
             what = f"worker {worker.label} has not been heard of{since}: {fate}{held}"
             yield finding(Severity.WARNING, "worker_late", what, hint, subject=worker.label, kind="worker")
 
@@ -76,14 +76,14 @@ def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
             continue
         stands = f"has stood still for {words.time(worker.blocked_s)}: none of its jobs moves"
         what = f"the event loop of worker {worker.label} {stands}"
-        look = "its log names the line"
+        hint = "its log names the line"
         if worker.jobs:
             job = max(worker.jobs, key=lambda one: one.started_at)
             runs = "; it runs " if len(worker.jobs) == 1 else f"; of its {words.jobs(len(worker.jobs))} it began last "
             what += f"{runs}{job.task} ({words.short(job.id)})"
-            look = f"aiotq job {shlex.quote(words.short(job.id))}"
+            hint = f"aiotq job {shlex.quote(words.short(job.id))}"
         cure = "write that task as a plain def, which runs in a thread"
-        hint = f"{look}; {cure}; to free the worker's jobs: kill -KILL {worker.pid} on {worker.host or 'its host'}"
+        hint += f"; {cure}; to free the worker's jobs, {_kill(worker, 'KILL')}"
         yield finding(Severity.CRITICAL, "worker_blocked", what, hint, subject=worker.label, kind="worker")
 
 
@@ -96,11 +96,20 @@ def slots_are_stuck(signs: Signs) -> Iterator[Finding]:
         of = f" of its {worker.slots} slots" if worker.slots else " of its slots"
         what = f"worker {worker.label}: {worker.stuck:,}{of} hold{'s' * (worker.stuck == 1)} a job that can't be ended"
         what += ", so it takes no more" if every else ""
-        hint = (
-            f"restart it, and its jobs go back to their queues: on {worker.host or 'its host'}: kill -TERM {worker.pid}"
-        )
+        hint = f"start it anew, and its jobs go back to their queues: {_kill(worker, 'TERM')}"
         severity = Severity.CRITICAL if every else Severity.WARNING
         yield finding(severity, "worker_stuck", what, hint, subject=worker.label, kind="worker")
+
+
+def _host(worker: WorkerInfo) -> str:
+    return f"host {worker.host}" if worker.host else "its host"
+
+
+def _kill(worker: WorkerInfo, signal: str) -> str:
+    """Where to end it, and by which command. In a container, whose first process it is, nothing outside has its pid."""
+    if worker.pid == 1:
+        return f"restart its container ({worker.host or 'its host'})"
+    return f"on {_host(worker)}: kill -{signal} {worker.pid}"
 
 
 def workers_vanish(signs: Signs) -> Iterator[Finding]:
@@ -135,7 +144,7 @@ def queues_are_unserved(signs: Signs) -> Iterator[Finding]:
             what = (
                 f"no live worker serves queue {queue.name} ({live} serve{'s' * (live == 1)} others), and {_wait(queue)}"
             )
-            hint = f"python -m aiotq module:app -q {queue.name}"
+            hint = f"python -m aiotq MODULE:APP -q {queue.name}"
             yield finding(Severity.CRITICAL, "queue_unserved", what, hint, subject=queue.name, kind="queue")
 
 
@@ -177,7 +186,7 @@ def queues_back_up(signs: Signs) -> Iterator[Finding]:
         )
         if queue.enqueued_a_minute is not None and queue.ended_a_minute is not None:
             what += f"; {queue.enqueued_a_minute:g} come a minute, {queue.ended_a_minute:g} end"
-        hint = f"start more: python -m aiotq module:app -q {queue.name}"
+        hint = f"start more: python -m aiotq MODULE:APP -q {queue.name}"
         if longest is not None and longest.running_s >= LONG_S:
             what += f"; {longest.task} ({words.short(longest.id)}) has run for {words.time(longest.running_s)}"
             hint += f"; or look at what runs long: aiotq job {shlex.quote(words.short(longest.id))}"
@@ -197,7 +206,7 @@ def queues_stand(signs: Signs) -> Iterator[Finding]:
         stands = queue.waiting > queue.suspects and (queue.oldest_age_s or 0) >= STANDS_S
         if free and stands and not queue.paused and not queue.ended_a_minute:
             what = f"queue {queue.name} does not move though {len(free)} of its workers have free slots: {_wait(queue)}"
-            hint = f"aiotq workers; then look at the log of {free[0].label}: aiotq doctor"
+            hint = f"look at the log of {free[0].label}; then: aiotq workers; and: aiotq doctor"
             yield finding(Severity.WARNING, "queue_stands", what, hint, subject=queue.name, kind="queue")
 
 
@@ -209,7 +218,10 @@ def nobody_promotes(signs: Signs) -> Iterator[Finding]:
             f"the first of {signs.scheduled:,} scheduled jobs has been due for {since}; no worker moves it to its queue"
         )
         yield finding(
-            Severity.CRITICAL, "schedule_overdue", what, "restart the workers one after the other: aiotq workers"
+            Severity.CRITICAL,
+            "schedule_overdue",
+            what,
+            "start the workers anew, one after the other; which these are: aiotq workers",
         )
 
 
@@ -237,7 +249,7 @@ def _poison(job: JobSummary) -> Finding:
     if job.status.ended:
         what, hint = (
             f"{died}, and is dead",
-            f"aiotq job {id_}; once mended: aiotq retry {id_}, else aiotq discard {id_}",
+            f"aiotq job {id_}; once mended: aiotq retry {id_}; else: aiotq discard {id_}",
         )
     elif job.status.value == "running":
         what, hint = f"{died}, and runs again", f"aiotq job {id_}; to stop it: aiotq cancel {id_}"
@@ -306,7 +318,7 @@ def keys_were_put_aside(signs: Signs) -> Iterator[Finding]:
             f"({', '.join(signs.aside[:EACH])}): somebody else writes in this namespace"
         )
         yield finding(
-            Severity.WARNING, "keys_aside", what, "give aiotq a namespace, or a server, of its own: --namespace NAME"
+            Severity.WARNING, "keys_aside", what, "it shall have a namespace, or a server, of its own: --namespace NAME"
         )
 
 
@@ -329,6 +341,7 @@ RULES: tuple[Rule, ...] = (
     dead_letters_grow,
     workers_vanish,
     faults.server_fills,
+    faults.server_ails,
     faults.server_evicts,
     faults.server_is_slow,
     keys_were_put_aside,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SLOW_PING_S = 0.1
 NEARLY_FULL = 0.9  # of maxmemory
+DISK = "persistence"  # a check of `checkup.py`
 
 
 def finding(
@@ -28,22 +29,23 @@ def server_refuses(signs: Signs) -> Iterator[Finding]:
     server = signs.server
     used = f"{words.size(server.memory or 0)} of {words.size(server.memory_limit or 0)}"
     more = words.roomy(server.memory_limit, server.memory)
+    cli = signs.cli
     said = {
         "OOM": (
             f"{server.kind} is full: it uses {used} (maxmemory), and refuses every new job (OOM)",
-            f"redis-cli CONFIG SET maxmemory {more}; or: aiotq queues, aiotq purge QUEUE",
+            f"give it more: {cli} CONFIG SET maxmemory {more}; or make room (aiotq queues): aiotq purge QUEUE",
         ),
         "READONLY": (
             f"{server.url} is a read-only replica: nothing can be enqueued, run or stored there",
-            "point AIOTQ_URL at the primary (redis-cli ROLE names it), and start services and workers again",
+            f"point AIOTQ_URL at the primary, and start services and workers again; who that is: {cli} ROLE",
         ),
         "LOADING": (
             f"{server.kind} is loading its data, and serves nobody",
-            "wait; redis-cli INFO persistence says how far",
+            f"wait; how far it is: {cli} INFO persistence",
         ),
         "MISCONF": (
             f"{server.kind} can't save to its disk, and so refuses every write (MISCONF)",
-            "look at its log and at its disk: df -h; then redis-cli BGSAVE",
+            f"look at its log and at its disk (df -h); then: {cli} BGSAVE",
         ),
     }.get(signs.refusal or "")
     if said is not None:
@@ -60,7 +62,7 @@ def server_fills(signs: Signs) -> Iterator[Finding]:
             Severity.WARNING,
             "server_nearly_full",
             f"{server.kind} is nearly full: it uses {used} (maxmemory, {share:.0%}); full, it refuses every new job",
-            f"redis-cli CONFIG SET maxmemory {words.roomy(server.memory_limit, server.memory)}",
+            f"{signs.cli} CONFIG SET maxmemory {words.roomy(server.memory_limit, server.memory)}",
             kind="server",
         )
 
@@ -74,7 +76,7 @@ def server_evicts(signs: Signs) -> Iterator[Finding]:
             Severity.CRITICAL if near else Severity.WARNING,
             "server_evicts",
             f"{server.kind} may evict keys once it is full (maxmemory-policy {server.policy}), and jobs with them",
-            "redis-cli CONFIG SET maxmemory-policy noeviction",
+            f"{signs.cli} CONFIG SET maxmemory-policy noeviction; what else ails it: aiotq doctor",
             kind="server",
         )
 
@@ -83,6 +85,13 @@ def server_is_slow(signs: Signs) -> Iterator[Finding]:
     """It answers late."""
     if (signs.server.ping_s or 0) >= SLOW_PING_S:
         what = f"{signs.server.kind} answers slowly: a PING took {signs.server.ping_s:.2f} s"
-        yield finding(
-            Severity.WARNING, "server_slow", what, "aiotq doctor; then redis-cli SLOWLOG GET 10", kind="server"
-        )
+        hint = f"aiotq doctor; what took long there: {signs.cli} SLOWLOG GET 10"
+        yield finding(Severity.WARNING, "server_slow", what, hint, kind="server")
+
+
+def server_ails(signs: Signs) -> Iterator[Finding]:
+    """What else `doctor` finds critical: so far, of what it keeps on its disk."""
+    for check in signs.ails:
+        if check.name == DISK and signs.refusal != "MISCONF":
+            hint = f"{check.fix}; what else ails it: aiotq doctor"
+            yield finding(Severity.WARNING, "server_disk", f"{signs.server.kind}: {check.what}", hint, kind="server")

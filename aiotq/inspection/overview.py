@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiotq import checks
 from aiotq.errors import InvalidRecord
-from aiotq.inspection import machine, tallies
+from aiotq.inspection import checkup, machine, tallies
 from aiotq.inspection.diagnosis import diagnose, worst
 from aiotq.inspection.faults import server_refuses
 from aiotq.inspection.lines import House
@@ -58,6 +58,8 @@ async def overview(desk: Desk) -> Overview:
     signs = Signs(
         server=machine.described(told, operator.url),
         refusal=machine.refusal(told),
+        cli=told.cli,
+        ails=checkup.critical(told, operator.url),
         queues=queues,
         workers=workers,
         minutes=minutes,
@@ -94,7 +96,7 @@ async def overview(desk: Desk) -> Overview:
 def _loading(told: Told, *, at: datetime, url: str) -> Overview:
     """Of a server that answers nothing else yet."""
     server = machine.described(told, url)
-    findings = tuple(server_refuses(Signs(server=server, refusal="LOADING")))
+    findings = tuple(server_refuses(Signs(server=server, refusal="LOADING", cli=told.cli)))
     return Overview(
         at=at,
         severity=worst(findings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiotq.inspection.values import Counts, FailureGroup, JobSummary, QueueInfo, ServerInfo, TaskInfo, WorkerInfo
+from aiotq.inspection.values import Check, Counts, FailureGroup, JobSummary, QueueInfo, ServerInfo, TaskInfo, WorkerInfo
 
 LATELY_MIN = 10  # minutes that "lately" means
 
@@ -25,6 +25,8 @@ class Signs:
 
     server: ServerInfo
     refusal: str | None = None  # why the server takes no writes: "OOM", "READONLY", "LOADING", "MISCONF"
+    cli: str = "redis-cli"  # with the options that lead to the server
+    ails: tuple[Check, ...] = ()  # what `doctor` finds critical
     queues: tuple[QueueInfo, ...] = ()
     workers: tuple[WorkerInfo, ...] = ()
     minutes: tuple[Counts, ...] = ()  # oldest first

@@ -73,6 +73,7 @@ class Told(Struct, frozen=True, kw_only=True):
     info: Mapping[str, str]
     config: Mapping[str, str]
     ping_s: Sequence[float]  # of a few, in their order
+    cli: str = "redis-cli"  # with the options that lead there, to be pasted; without a password
 
 
 class Discarding(Struct, frozen=True, kw_only=True):

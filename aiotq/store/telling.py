@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiotq.errors import StoreError
 from aiotq.store.facts import parsed, which
 from aiotq.store.inspection import Told
+from aiotq.store.prompt import redis_cli
 from aiotq.store.shapes import word
 from aiotq.store.verbs import Verbs
 
@@ -27,16 +28,17 @@ class TellingVerbs(Verbs):
             began_s = monotonic()
             await self._send("PING", denied=b"")
             ping_s.append(monotonic() - began_s)
+        cli = redis_cli(self.url)
         if self.url.startswith("memory://"):  # fakeredis has no INFO
             info = {"redis_version": version("fakeredis")}
-            return Told(kind="fakeredis", info=info, config={}, ping_s=ping_s)
+            return Told(kind="fakeredis", info=info, config={}, ping_s=ping_s, cli=cli)
         info = parsed(await self._send("INFO", denied=b""))
         kind, number, _ = which(info)
         settings: dict[str, str] = {}
         for name in config:  # one by one: servers before 7 take no more
             row = await self._may("CONFIG", "GET", name)
             settings.update({word(key): word(value) for key, value in zip(row[::2], row[1::2], strict=True)})
-        return Told(kind=kind if number else "Redis or Valkey", info=info, config=settings, ping_s=ping_s)
+        return Told(kind=kind if number else "Redis or Valkey", info=info, config=settings, ping_s=ping_s, cli=cli)
 
     async def slow(self) -> Sequence[tuple[str, float]] | None:
         rows = await self._may("SLOWLOG", "GET", _ENTRIES, denied=None)

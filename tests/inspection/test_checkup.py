@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,7 +107,7 @@ async def test_a_user_with_no_right_to_ask_anything_gets_notes(
 ) -> None:
     async with rights.user(raw, server, namespace, {"TIME", "PING"}) as url, App(url, namespace=namespace) as app:
         found = await app.inspect.checkup()
-        assert named(found, "info").fix == "ACL SETUSER <user> +info"
+        assert (named(found, "info").fix or "").endswith(" ACL SETUSER USER +info")
         assert named(found, "rights").severity is Severity.NOTE
         assert not [check for check in found if check.severity is Severity.CRITICAL]
 
@@ -125,8 +126,24 @@ async def test_a_full_server_is_told_by_overview_and_doctor(server_folder: Path)
             assert overview.severity is Severity.CRITICAL
             assert overview.findings[0].code == "server_oom"
             assert not overview.server.writable
-            assert named(await app.inspect.checkup(), "writes").severity is Severity.CRITICAL
+            path = server.url.removeprefix("unix://")
+            line = rf"redis-cli -s {path} CONFIG SET maxmemory \dmb; or make room"
+            assert re.search(f": {line}", overview.findings[0].hint)
+            found = await app.inspect.checkup()
+            [full] = [check for check in found if check.fix and "maxmemory " in check.fix]
+            assert (full.name, full.severity) == ("writes", Severity.CRITICAL), "it is said once"
+            assert re.search(f": {line}", full.fix or "")
             assert overview.queues[0].waiting > 0
+
+
+async def test_a_server_that_keeps_nothing_on_its_disk_is_told_by_overview_and_doctor(server_folder: Path) -> None:
+    with servers.running("valkey", server_folder, "--save", "") as server:
+        async with App(server.url) as app:
+            [found] = [one for one in (await app.inspect.overview()).findings if one.code == "server_disk"]
+            assert found.severity is Severity.WARNING
+            assert found.hint.startswith(f"redis-cli -s {server.url.removeprefix('unix://')} CONFIG SET appendonly yes")
+            assert "aiotq doctor" in found.hint
+            assert named(await app.inspect.checkup(), "persistence").severity is Severity.CRITICAL
 
 
 async def test_a_server_that_has_become_a_replica_is_told_by_overview(server_folder: Path) -> None:

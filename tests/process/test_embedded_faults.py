@@ -58,7 +58,7 @@ MOMENTS = {
     "with the lock in its hand": "embedded._start = die",
     "before the guardian": "embedded._run_guardian = die",
     "as soon as the guardian runs": "embedded.select.poll = die",
-    "when the server answers": "embedded._address = die",
+    "when the server answers": "embedded.address = die",
 }
 
 

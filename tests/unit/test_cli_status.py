@@ -232,3 +232,13 @@ async def test_as_json_an_outage_is_an_object_and_top_goes_on(capsys: pytest.Cap
     assert away["error"].startswith("no answer (")
     assert "secret" not in away["error"]
     assert first.keys() == back.keys()
+
+
+def test_a_command_of_a_hint_is_never_broken_in_two():
+    command = f"redis-cli -s /run/{'x' * 60}/redis.sock CONFIG SET maxmemory 5mb"
+    hint = f"give it more: {command}; or make room (aiotq queues): aiotq purge QUEUE; {'word ' * 20}end; {command}"
+    shown = text(screen(an_overview(findings=(a_finding(hint=hint),)), TERMINAL, place="here")).splitlines()
+    at = shown.index("    give it more:")
+    assert shown[at + 1 : at + 3] == [f"      {command}", "    or make room (aiotq queues): aiotq purge QUEUE"]
+    assert f"    {command}" in shown
+    assert all(len(row) <= 80 for row in shown if "redis-cli" not in row)

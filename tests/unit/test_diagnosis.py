@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 
 from aiotq import JobStatus
 from aiotq.inspection import (
+    Check,
     Counts,
     FailureGroup,
     Finding,
@@ -93,11 +95,16 @@ FULL = server(memory=100 * MIB, memory_limit=100 * MIB, writable=False)
 BUSY = worker(used=10, jobs=(running("shop:report", for_s=720),))
 WAITING = queue(waiting=500, oldest_age_s=245.0, enqueued_a_minute=60.0, ended_a_minute=12.0)
 
+LOSES = Check(
+    severity=Severity.CRITICAL, name="persistence", what="it keeps nothing on its disk: a restart loses every job",
+    fix="redis-cli -h host -p 6379 CONFIG SET appendonly yes",
+)  # fmt: skip
+
 CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
     "redis is full": (
         {"server": FULL, "refusal": "OOM"}, Severity.CRITICAL, "server_oom",
         "Valkey is full: it uses 100 MiB of 100 MiB (maxmemory), and refuses every new job (OOM)",
-        "redis-cli CONFIG SET maxmemory 200mb",
+        "give it more: redis-cli CONFIG SET maxmemory 200mb; or make room (aiotq queues): aiotq purge QUEUE",
     ),
     "redis is over its limit, which was lowered": (
         {"server": server(memory=250 * MIB + 1, memory_limit=100 * MIB, writable=False), "refusal": "OOM"},
@@ -113,6 +120,11 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
     ),
     "loading": ({"refusal": "LOADING"}, Severity.CRITICAL, "server_loading", "is loading its data", "wait"),
     "it can't save": ({"refusal": "MISCONF"}, Severity.CRITICAL, "server_misconf", "MISCONF", "df -h"),
+    "it keeps nothing": (
+        {"ails": (LOSES,), "cli": "redis-cli -h host -p 6379"}, Severity.WARNING, "server_disk",
+        "Valkey: it keeps nothing on its disk: a restart loses every job",
+        "redis-cli -h host -p 6379 CONFIG SET appendonly yes; what else ails it: aiotq doctor",
+    ),
     "it evicts": (
         {"server": server(policy="allkeys-lru")}, Severity.WARNING, "server_evicts",
         "(maxmemory-policy allkeys-lru), and jobs with them", "redis-cli CONFIG SET maxmemory-policy noeviction",
@@ -126,10 +138,10 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
     ),
     "no worker, and jobs": (
         {"workers": (), "queues": (queue(waiting=3), queue("sms")), "scheduled": 2}, Severity.CRITICAL, "no_worker",
-        "no worker is alive, and 3 wait and 2 are scheduled", "python -m aiotq module:app -q mail",
+        "no worker is alive, and 3 wait and 2 are scheduled", "python -m aiotq MODULE:APP -q mail",
     ),
     "no worker, and nothing to do": (
-        {"workers": ()}, Severity.NOTE, "no_worker", "no worker is alive; nothing waits", "python -m aiotq module:app",
+        {"workers": ()}, Severity.NOTE, "no_worker", "no worker is alive; nothing waits", "python -m aiotq MODULE:APP",
     ),
     "a late worker": (
         {"workers": (worker(), worker("w-2", state="late", last_seen_s=42.0, used=3))}, Severity.WARNING,
@@ -137,17 +149,22 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
     ),
     "only a late worker": (
         {"workers": (worker(state="late"),), "queues": (queue(waiting=1),)}, Severity.WARNING, "worker_late",
-        "has not been heard of", "python -m aiotq module:app",
+        "has not been heard of", "python -m aiotq MODULE:APP",
     ),
     "a blocked loop": (
         {"workers": (worker(state="blocked", blocked_s=41.0, used=1, jobs=(running("shop:hash", for_s=41),)),)},
         Severity.CRITICAL, "worker_blocked",
         "the event loop of worker w-1 has stood still for 41 s: none of its jobs moves; it runs shop:hash (a1f9c2)",
-        "aiotq job a1f9c2",
+        "to free the worker's jobs, on host box: kill -KILL 77",
+    ),
+    "a container's first process": (
+        {"workers": (worker(slots=4, used=4, stuck=1, pid=1),)}, Severity.WARNING, "worker_stuck", "1 of its 4 slots",
+        "restart its container (box)",
     ),
     "all slots are stuck": (
         {"workers": (worker(slots=4, used=4, stuck=4),)}, Severity.CRITICAL, "worker_stuck",
-        "worker w-1: 4 of its 4 slots hold a job that can't be ended, so it takes no more", "on box: kill -TERM 77",
+        "worker w-1: 4 of its 4 slots hold a job that can't be ended, so it takes no more",
+        "their queues: on host box: kill -TERM 77",
     ),
     "a slot is stuck": (
         {"workers": (worker(slots=4, used=4, stuck=1),)}, Severity.WARNING, "worker_stuck",
@@ -167,12 +184,12 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
     "a queue that nobody serves": (
         {"queues": (queue("sms", waiting=12, workers=0),)}, Severity.CRITICAL, "queue_unserved",
         "no live worker serves queue sms (1 serves others), and 12 jobs wait in it",
-        "python -m aiotq module:app -q sms",
+        "python -m aiotq MODULE:APP -q sms",
     ),
     "a backlog that grows": (
         {"queues": (WAITING,), "workers": (BUSY,)}, Severity.WARNING, "queue_full",
         "500 jobs wait in it, the oldest for 4 m 5 s; all 10 slots of its 1 worker are taken; 60 come a minute, 12 end",
-        "python -m aiotq module:app -q mail",
+        "python -m aiotq MODULE:APP -q mail",
     ),
     "slots that hang": (
         {"queues": (replace(WAITING, ended_a_minute=0.0),), "workers": (BUSY,)}, Severity.CRITICAL, "queue_hangs",
@@ -193,7 +210,7 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
     ),
     "poison that is dead": (
         {"poison": (summary(lost=4, status=JobStatus.FAILED, reason="lost"),)}, Severity.WARNING, "poison",
-        "4 times (killed, crashed, or out of memory), and is dead", "else aiotq discard a1f9c2",
+        "4 times (killed, crashed, or out of memory), and is dead", "else: aiotq discard a1f9c2",
     ),
     "a mistyped task": (
         {"strangers": (Stranger(task="shop:sned", count=3, job_id=ID, nearest="shop:send"),)}, Severity.CRITICAL,
@@ -252,6 +269,18 @@ def test_a_cause_is_told_with_its_numbers_and_what_to_do(case: str) -> None:
 )
 def test_what_is_usual_is_no_finding(changes: dict[str, Any]) -> None:
     assert diagnose(signs(**changes)) == ()
+
+
+PROGRAMS = re.compile(r"(.{0,2})\b(aiotq [a-z]+\b(?! a )|redis-cli |kill -|ps -p|python -m)[^;]*")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_command_of_a_hint_stands_alone_to_be_pasted(case: str) -> None:
+    changes, _, code, _, _ = CASES[case]
+    for step in of(code, **changes).hint.replace(" (aiotq queues)", "").split("; "):
+        for found in PROGRAMS.finditer(step):
+            assert found[1] in ("", ": "), f"words before it: {step}"
+            assert " on " not in found[0], f"words behind it: {step}"
 
 
 def test_the_worst_comes_first() -> None:

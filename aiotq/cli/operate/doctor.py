@@ -75,6 +75,6 @@ def _check(check: Check, sheet: Sheet) -> list[Line]:
     made: list[Line] = [(parts.mark(check.severity, sheet, width=8), (" ", ""), (first, ""))]
     made += [((" " * indent, ""), (row, "")) for row in rest]
     if check.fix:
-        # Whole, so that it can be copied: a command that is broken in two is none.
-        made.append(((" " * (indent + 2), ""), (parts.told(check.fix), "cyan")))
+        rows = parts.steps(parts.told(check.fix), parts.narrower_than(sheet, indent + 2))
+        made += [((" " * (indent + 2), ""), (row, "cyan")) for row in rows]
     return made

@@ -25,6 +25,7 @@ MARKS: dict[Severity, tuple[str, str, str]] = {
     Severity.WARNING: ("!", "warning", "yellow"),
     Severity.CRITICAL: ("✖", "critical", "bold red"),
 }
+PROGRAMS = ("aiotq ", "redis-cli ", "python -m ", "kill -", "ps -p ", "journalctl ")  # that a hint names
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -111,8 +112,22 @@ def finding_lines(finding: Finding, sheet: Sheet) -> list[Line]:
     )
     lines: list[Line] = [(*head, (first, ""))]
     lines += [((" " * indent, ""), (row, "")) for row in rest]
-    lines += [((" " * indent, ""), (row, "cyan")) for row in wrapped(told(finding.hint), room) if row]
+    lines += [((" " * indent, ""), (row, "cyan")) for row in steps(told(finding.hint), room)]
     return lines
+
+
+def steps(hint: str, room: int | None) -> list[str]:
+    """What to do, a line a step; a command that has no room beside its words stands below them, whole: to be pasted."""
+    rows: list[str] = []
+    for step in hint.split("; "):
+        before, colon, command = step.rpartition(": ")
+        if room is None or cells(step) <= room or (not colon and command.startswith(PROGRAMS)):
+            rows.append(step)
+        elif command.startswith(PROGRAMS):
+            rows += [*wrapped(f"{before}:", room), f"  {command}"]
+        else:
+            rows += wrapped(step, room)
+    return [row for row in rows if row.strip()]
 
 
 def findings(found: Sequence[Finding], sheet: Sheet, *, most: int | None = None) -> list[Line]:

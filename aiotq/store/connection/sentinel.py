@@ -194,6 +194,11 @@ class Sentinels:
             log.warning(told, shown, host, port, *before, extra={"event": "master", "url": shown})
 
 
+def master_of(url: str) -> tuple[str, int] | None:
+    """Where this process saw the master last. url: the sentinels', as it is shown."""
+    return _masters.get(url)
+
+
 async def _say(connection: Any, *words: str) -> Any:
     """A command and its reply, on a connection that nobody else uses."""
     await connection.send_command(*words, check_health=False)

@@ -22,7 +22,7 @@ from aiotq.store.embedded import guard
 from aiotq.store.embedded.paths import find_server, parse, prepare, python, socket_path, unusable, url_of
 from aiotq.store.embedded.repair import cut_damaged_tail
 
-__all__ = ["ServerStatus", "available", "ensure", "parse", "status", "stop"]
+__all__ = ["ServerStatus", "address", "available", "ensure", "parse", "status", "stop"]
 
 log = logging.getLogger("aiotq.store.embedded")
 
@@ -65,11 +65,11 @@ def ensure(directory: Path, *, wait_s: float = 10.0) -> str:
         if lock is not None:
             try:
                 if _start(directory, lock, deadline):
-                    return _address(directory)
+                    return address(directory)
             finally:
                 _drop_lock(lock)
-        elif _answers(_address(directory)):
-            return _address(directory)
+        elif _answers(address(directory)):
+            return address(directory)
         if time.monotonic() >= deadline:
             raise StoreUnavailable(
                 f"the embedded server in {directory} did not answer in {wait_s:g} s; it was expected to start, or to "
@@ -86,8 +86,8 @@ def status(directory: Path) -> ServerStatus | None:
     """What the server in that directory says of itself; None if none runs. Raises StoreUnavailable if it is silent."""
     directory = directory.resolve()
     try:
-        address = _address(directory)
-        with closing(guard.Line(address, timeout_s=ANSWER_S)) as line:
+        socket = address(directory)
+        with closing(guard.Line(socket, timeout_s=ANSWER_S)) as line:
             info = {
                 name: value for section in ("server", "clients", "memory") for name, value in line.info(section).items()
             }
@@ -100,7 +100,7 @@ def status(directory: Path) -> ServerStatus | None:
         raise _silent(directory, "look at the embedded server")
     return ServerStatus(
         directory=directory,
-        socket=address,
+        socket=socket,
         kind="Valkey" if "valkey_version" in info else "Redis",
         version=info.get("valkey_version") or info["redis_version"],
         pid=int(info["process_id"]),
@@ -120,7 +120,7 @@ def stop(directory: Path, *, wait_s: float = 5.0) -> bool:
     deadline = time.monotonic() + wait_s
     verb = "stop the embedded server"
     try:
-        with closing(guard.Line(_address(directory), timeout_s=wait_s)) as line:
+        with closing(guard.Line(address(directory), timeout_s=wait_s)) as line:
             refused = line.ask("SHUTDOWN")
     except TimeoutError as error:
         raise _silent(directory, verb) from error
@@ -145,7 +145,7 @@ def _await_end(directory: Path, deadline: float) -> None:
         if lock is not None:
             _drop_lock(lock)
             return
-        if _answers(_address(directory)):
+        if _answers(address(directory)):
             return
         # Never on an event loop: see above.
         time.sleep(LOOK_EVERY_S)  # noqa: TID251  neither another process's lock nor a socket to come tells anybody
@@ -255,7 +255,7 @@ def _gist(said: str) -> str:
 # --- looking -----------------------------------------------------------------------------------------------------
 
 
-def _address(directory: Path) -> str:
+def address(directory: Path) -> str:
     """Where the server listens, or last did; empty if there never was one."""
     try:
         return os.fsdecode((directory / guard.ADDRESS).read_bytes())
@@ -263,9 +263,9 @@ def _address(directory: Path) -> str:
         return ""
 
 
-def _answers(address: str) -> bool:
+def _answers(socket: str) -> bool:
     try:
-        with closing(guard.Line(address, timeout_s=ANSWER_S)) as line:
+        with closing(guard.Line(socket, timeout_s=ANSWER_S)) as line:
             return line.ask("PING").startswith(("+PONG", "-BUSY"))  # busy with a long script is at work
     except OSError:
         return False
