@@ -107,7 +107,7 @@ def _refuse_path(module: str, attribute: str) -> None:
     if not all(part.isidentifier() for part in module.split(".")):
         raise Mistake(
             f"{printable(module)!r} can't be the name of a module",
-            "run: python -m aiotq hello:app for the app in hello.py, shop.tasks:app for the one in shop/tasks.py",
+            "the app in hello.py: python -m aiotq hello:app",
         )
 
 

@@ -194,10 +194,11 @@ def test_a_job_that_runs_is_not_said_to_be_cancelled(run, inspector):
     inspector.came = TOLD
     code, out, err = run("cancel", "a1f9c2")
     assert (code, out) == (0, "asked its worker to stop a1f9c2\n")
-    first, second, third = err.splitlines()
+    first, second, third, fourth = err.splitlines()
     assert first == "whether it has ended: aiotq job a1f9c2 --url redis://nowhere"
     assert "next await" in second
-    assert "worker, anna (process 7 on host)" in third
+    assert "its worker anna" in third
+    assert fourth == "on host: kill -TERM 7"
     code, out, _ = run("cancel", "a1f9c2", "--json")
     assert (code, json.loads(out)) == (0, [{"id": A, "done": True, "came_to": "its worker was told"}])
 
@@ -205,7 +206,10 @@ def test_a_job_that_runs_is_not_said_to_be_cancelled(run, inspector):
 def test_of_a_worker_that_stands_still_it_says_so(run, inspector):
     inspector.came, inspector.serving = TOLD, (a_worker(label="anna", state="blocked", blocked_s=75.0),)
     _, _, err = run("cancel", "a1f9c2")
-    assert "Its worker anna has stood still for 1 m 15 s and does not hear of it" in err
+    assert "Its worker anna has stood still for 1 m 15 s and does not hear of it." in err
+    assert err.endswith("\non host: kill -KILL 7\n")
+    inspector.serving = (a_worker(label="anna", pid=1, host="shop-7f"),)
+    assert "restart the container shop-7f" in run("cancel", "a1f9c2")[2]
 
 
 def test_of_many_it_is_told_how_many_run(run, inspector):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TOLD = _TOLD.what
 BLOCKED_S = 1.0
+INIT = 1  # the process that a container is: no signal from within ends it for sure
 MOST = 5  # jobs whose workers are named
 
 
@@ -31,16 +32,20 @@ async def advice(inspector: Inspector, ids: Sequence[str], where: Where) -> list
     with suppress(StoreError, JobNotFound, InvalidRecord):  # what was asked for is done; this is more than that
         workers = {worker.label: worker for worker in await inspector.workers()}
         labels = {(await inspector.job(job_id)).summary.worker for job_id in ids[:MOST]}
-        said += [_of(workers[label]) for label in sorted(filter(None, labels)) if label in workers]
+        said += [line for label in sorted(filter(None, labels)) if label in workers for line in _of(workers[label])]
     return said
 
 
-def _of(worker: WorkerInfo) -> str:
-    """How to end it for good."""
-    place = f"process {worker.pid} on {told(worker.host)}"
-    if worker.blocked_s >= BLOCKED_S:
-        stands = (
-            f"Its worker {told(worker.label)} has stood still for {duration(worker.blocked_s)} and does not hear of it"
+def _of(worker: WorkerInfo) -> list[str]:
+    """How to end it for good: with its worker."""
+    stands = worker.blocked_s >= BLOCKED_S
+    if stands:
+        still = (
+            f"Its worker {told(worker.label)} has stood still for {duration(worker.blocked_s)} and does not hear of it."
         )
-        return f"{stands}: end that worker, {place}. Then this job is not run again; the others it holds are."
-    return f"If it does not end, end its worker, {told(worker.label)} ({place}): then it is not run again."
+    else:
+        still = f"If it does not end, its worker {told(worker.label)} has to."
+    said = [f"{still} A job that was cancelled is not run again then; the others that it holds are."]
+    if worker.pid == INIT:
+        return [*said, f"That worker is all of its container: restart the container {told(worker.host)}."]
+    return [*said, f"on {told(worker.host)}: kill -{'KILL' if stands else 'TERM'} {worker.pid}"]
