@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest_asyncio
 
 from aiotq import App
+from aiotq.store import scripts
 from tests.clock import VirtualClock
 from tests.conftest import _check_keys
 from tests.contract.kit import Bench
+from tests.faults.proxy import FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     import pytest
 
@@ -54,3 +57,19 @@ async def hand(server: Server, namespace: str, shop: App) -> AsyncIterator[Inspe
     async with App(server.url.replace("aiotq_worker:", "aiotq_operator:"), namespace=namespace) as person:
         person.registry._tasks = shop.registry._tasks
         yield person.inspect.acting("ada@host")
+
+
+@pytest_asyncio.fixture
+async def proxy(server: Server, server_folder: Path) -> AsyncIterator[FaultProxy]:
+    """A fault proxy in front of the server (real ones only)."""
+    async with FaultProxy(server.socket, server_folder / "p") as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def far(proxy: FaultProxy, server: Server, namespace: str, shop: App, raw: Any) -> AsyncIterator[Inspector]:
+    """An inspector behind the proxy, on a server that knows all scripts."""
+    for script in scripts.ALL:
+        await raw.script_load(script.text)
+    async with App(server.via(proxy.url), namespace=namespace) as behind:
+        yield behind.inspect.acting("ada")
