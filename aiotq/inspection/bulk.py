@@ -49,6 +49,10 @@ async def act_on_all(
             await kept.keep(f"failed after {words.jobs(done)}: {error}")
         error.add_note(f"of {words.jobs(done)} it had been done before")
         raise
+    except asyncio.CancelledError:  # what has been sent is done
+        with suppress(StoreError):
+            await kept.keep(f"stopped after {words.jobs(done)}, or up to {AT_ONCE} more")
+        raise
     await kept.keep(words.jobs(done) + (f", {skipped} skipped" if skipped else ""))
     return Bulk(done=done, skipped=skipped, looked=looked, told=told)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -39,6 +40,10 @@ async def purge(desk: Desk, queue: str) -> Purged:
         with suppress(StoreError):
             await kept.keep(f"failed after {words.jobs(purging.ended)}: {error}")
         error.add_note(f"{words.jobs(purging.ended)} had been purged before")
+        raise
+    except asyncio.CancelledError:  # what has been sent is done
+        with suppress(StoreError):
+            await kept.keep(f"stopped after {words.jobs(purging.ended)}, or up to {MAX_TAKEN} more")
         raise
     cleared = f", {purging.cleared:,} leftover ticket{'s' * (purging.cleared != 1)}" if purging.cleared else ""
     await kept.keep(words.jobs(purging.ended) + cleared)

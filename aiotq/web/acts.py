@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from aiotq.inspection.acts import Act
 from aiotq.inspection.values import Bulk, JobFilter
 from aiotq.web import parse
 from aiotq.web.errors import BadInput, NotThere, Refusal
+from aiotq.web.running import Running
 from aiotq.web.words import short
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from aiotq.web.guard import Guard, Visit
 
 MAX_CHOSEN = 500
+COUNTED_S = 5.0  # a filter on one field has a walk look at every job: some 10,000 a second
+LONG = 5_000  # jobs: an act on more may take longer than a person expects of a page
 QUEUE_VERBS = {"pause": "paused", "resume": "resumed", "purge": "purged"}
 JOB_VERBS = {
     "retry": "retried",
@@ -88,6 +92,7 @@ class Acts:
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        self.running = Running()
         self.guard: Guard | None = None  # which sets cookies; it is made around this
 
     async def act(self, request: Request) -> Response:
@@ -100,30 +105,36 @@ class Acts:
         back = visit.field("next")
         if given.asks:
             return await self._ask(request, given, inspector, back)
-        try:
-            said = await carry_out(inspector, given)
-        finally:
-            self._board.hub.forget()
+        said = await self.running.whole(self._carry_out(inspector, given))
         if self.guard is not None:
             self.guard.set_cookie(visit, "flash", self.guard.sealed("flash", said), max_age_s=60)
         return RedirectResponse(parse.next_path(back, visit.base), status_code=303)
 
+    async def _carry_out(self, inspector: Inspector, given: Order) -> str:
+        try:
+            return await carry_out(inspector, given)
+        finally:
+            self._board.hub.forget()
+
     async def _ask(self, request: Request, given: Order, inspector: Inspector, back: str | None) -> Response:
+        number: int | None
         if given.queue is not None:
             number = await _waiting(inspector, given.queue)
         elif given.every is not None:  # what comes from now on is not counted, and not acted on
-            as_of, number = await inspector.now(), await inspector.count(given.every)
-            given = replace(given, as_of=as_of)
+            given = replace(given, as_of=await inspector.now())
+            number = await _counted(inspector, given.every)
         else:
             number = len(given.jobs)
         asked = question(given, number)
         back = parse.next_path(back, "")
-        return self._board.page(request, "confirm.html", order=given, number=number, question=asked, back=back)
+        long = number is None or number > LONG
+        shown = {"order": given, "number": number, "long": long, "question": asked, "back": back}
+        return self._board.page(request, "confirm.html", **shown)
 
 
-def question(given: Order, number: int) -> str:
-    """What is asked."""
-    jobs = f"{number:,} {'job' if number == 1 else 'jobs'}"
+def question(given: Order, number: int | None) -> str:
+    """What is asked. number: of jobs; None: more than could be counted."""
+    jobs = "all jobs that match" if number is None else f"{number:,} {'job' if number == 1 else 'jobs'}"
     to = f" to the queue {given.to}" if given.to else ""
     if given.queue is not None:
         return f"Purge the queue {given.queue}: cancel the {jobs} that wait in it?"
@@ -194,6 +205,15 @@ async def _on_queue(inspector: Inspector, verb: str, queue: str) -> str:
             left = f", {purged.cleared:,} leftover tickets cleared" if purged.cleared else ""
             return f"The queue {queue} was purged: {jobs}{left}."
     return f"The queue {queue} was {QUEUE_VERBS[verb]}{'' if changed else ' already'}."
+
+
+async def _counted(inspector: Inspector, every: JobFilter) -> int | None:
+    """How many match; None: it takes longer than a person waits for a question."""
+    try:
+        async with asyncio.timeout(COUNTED_S):
+            return await inspector.count(every)
+    except TimeoutError:
+        return None
 
 
 async def _waiting(inspector: Inspector, queue: str) -> int:

@@ -48,6 +48,7 @@ class Dashboard:
             task_names=lambda: tuple(app.tasks),
         )
         acts, login = Acts(board), Login(access, renderer)
+        self.running = acts.running
         inner = Router(_routes(board, acts, login), redirect_slashes=False)
         signing = Signing(key=access.key(app.namespace))
         self._guard = Guard(inner, access=access, signing=signing, renderer=renderer)

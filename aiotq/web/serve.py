@@ -34,13 +34,14 @@ def serve(dashboard: Dashboard, app: App, listening: socket.socket, *, root_path
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    asyncio.run(_serve(_Server(config, dashboard), app, listening))
+    asyncio.run(_serve(_Server(config, dashboard), dashboard, app, listening))
 
 
-async def _serve(server: _Server, app: App, listening: socket.socket) -> None:
+async def _serve(server: _Server, dashboard: Dashboard, app: App, listening: socket.socket) -> None:
     try:
         await server.serve(sockets=[listening])
     finally:
+        await dashboard.running.end()
         await app.__aexit__(None, None, None)  # whoever reads first has opened it
 
 

@@ -375,3 +375,28 @@ async def test_a_bulk_act_that_fails_says_how_far_it_came(
     assert await kept(hand) == [("cancel all", "all", f"failed after {bulk.AT_ONCE} jobs: gone")]
     monkeypatch.undo()
     assert (await hand.cancel_all(ALL)).done == len(jobs) - bulk.AT_ONCE - 3
+
+
+@REAL
+async def test_an_act_that_is_stopped_in_the_middle_says_how_far_it_came(
+    shop: App, hand: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, together, reached = Shop(shop), bulk._together, asyncio.Event()
+    jobs = await shop.enqueue_many([tasks.runs.s(number) for number in range(bulk.AT_ONCE + 5)])
+
+    async def stops(*given: Any) -> Any:
+        if reached.is_set():
+            acting = asyncio.current_task()
+            assert acting is not None
+            acting.cancel()
+        reached.set()
+        return await together(*given)
+
+    monkeypatch.setattr(bulk, "_together", stops)
+    with pytest.raises(asyncio.CancelledError):
+        await hand.cancel_all(ALL)
+
+    assert await kept(hand) == [("cancel all", "all", "stopped after 25 jobs, or up to 25 more")]
+    monkeypatch.undo()
+    assert (await hand.cancel_all(ALL)).done in range(6)  # what had been sent was done; the connection is as it was
+    assert await statuses(jobs) == {JobStatus.CANCELLED}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
+from aiotq.web import acts
 from tests.web import sample
 from tests.web.visitor import post
 
@@ -58,6 +60,32 @@ async def test_what_cannot_be_undone_or_is_many_is_asked_about_first(
     assert asked.status_code == 200
     assert question in asked.text
     assert {what[0] for what in inspector.asked} <= {"jobs", "overview", "queues", "count"}
+
+
+async def test_what_may_take_long_says_so_and_where_its_end_is_told(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = {"verb": "retry", "scope": "all", "status": "failed"}
+    assert "This may take minutes" not in (await post(client, "/act", order)).text
+    monkeypatch.setattr(acts, "LONG", 40)
+    asked = await post(client, "/act", order)
+    assert "This may take minutes" in asked.text
+    assert 'the <a href="/audit">audit</a> says at its end what it came to' in asked.text
+
+
+async def test_what_cannot_be_counted_in_time_is_asked_about_all_the_same(
+    client: httpx.AsyncClient, inspector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless(_which: JobFilter) -> int:
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(acts, "COUNTED_S", 0.01)
+    monkeypatch.setattr(inspector, "count", endless)
+    asked = await post(client, "/act", {"verb": "discard", "scope": "all", "task": "send"})
+    assert "Discard all jobs that match?" in asked.text
+    assert "more than could be counted" in asked.text
+    assert "Yes, discard them all</button>" in asked.text
+    assert "disabled" not in asked.text
 
 
 async def test_all_that_match_are_those_that_were_confirmed(client: httpx.AsyncClient, inspector: Any) -> None:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aiotq import App, current_job
+from aiotq.inspection import JobFilter, bulk
 from aiotq.web import aiotq_dashboard
 from tests import servers
 from tests.process.ledger import until
@@ -129,6 +130,50 @@ async def test_acts_are_done_and_signed(app: App, client: httpx.AsyncClient) -> 
     audit = (await client.get("/audit")).text
     for word in ("promote", "cancel", "pause", "purge", "resume", "127.0.0.1 (dashboard)"):
         assert word in audit
+
+
+@pytest.mark.parametrize("ends", ["page closed", "process stopped"])
+async def test_an_act_on_many_outlives_its_page_and_is_in_the_audit_however_it_ends(
+    app: App, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    @app.task(queue="later")
+    async def later(number: int) -> None: ...
+
+    jobs = await app.enqueue_many([later.options(countdown=3600).s(number) for number in range(60)])
+    dashboard, together = aiotq_dashboard(app), bulk._together
+    reached, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def waits(*given: Any) -> Any:
+        came = await together(*given)
+        reached.set()
+        await goes_on.wait()
+        return came
+
+    monkeypatch.setattr(bulk, "_together", waits)
+    order = {"verb": "cancel", "scope": "all", "status": "scheduled", "confirmed": "yes"}
+    async with visitor(dashboard) as client:
+        posting = asyncio.ensure_future(post(client, "/act", order))
+        await reached.wait()
+        posting.cancel()  # as a server or a middleware may do with the request of somebody who has gone
+        with pytest.raises(asyncio.CancelledError):
+            await posting
+        if ends == "process stopped":
+            await dashboard.running.end()
+        goes_on.set()
+
+        async def kept() -> bool:
+            return bool((await app.inspect.audit()).items)
+
+        await until(kept, "it is in the audit")
+    [entry] = (await app.inspect.audit()).items
+    done = [job for job in jobs if await job.status() == "cancelled"]
+    if ends == "page closed":
+        assert (entry.came_to, len(done)) == ("60 jobs", 60)
+    else:
+        assert (entry.came_to, len(done)) == ("stopped after 0 jobs, or up to 25 more", 25)
+    assert (entry.by, entry.action) == ("127.0.0.1 (dashboard)", "cancel all")
+    monkeypatch.undo()
+    await app.inspect.cancel_all(JobFilter())
 
 
 async def test_acts_on_what_has_moved_on_say_so(app: App, client: httpx.AsyncClient) -> None:
