@@ -58,6 +58,15 @@ def choose(*, override: str | None, given: str | None, environ: Mapping[str, str
     return Source(url=BUILT_IN, origin="built-in")
 
 
+def none_runs(source: Source) -> str:
+    """What is said to who looks, and starts none, where the built-in server does not run."""
+    if source.origin == "built-in":  # nobody has named it
+        todo = "no URL was given: name a server by --url or AIOTQ_URL, or start a worker, which starts this one"
+    else:
+        todo = "a worker, or a program that enqueues, starts it"
+    return f"no built-in server runs: {source}; {todo}"
+
+
 def say_aloud(source: Source) -> None:
     """Tell a sender once that its jobs go to the built-in server, which nobody has asked for by name."""
     if source.origin == "built-in" and source.url not in _said:

@@ -17,7 +17,7 @@ from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.options import LOOPBACK, port, positive_seconds
 from aiotq.cli.text import duration, listed, printable, reason
 from aiotq.errors import StoreError, StoreUnavailable
-from aiotq.source import choose
+from aiotq.source import choose, none_runs
 from aiotq.store import cause, connect, embedded_runs
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  where a worker
 
 HELP = """\
 Ask how a worker on this machine does, by its --health-port. Without that option, ask the server
-instead: whether it answers, and whether each queue has a worker whose lease has not ended. A queue
+instead: whether it answers and takes new jobs, and whether each queue has a worker whose lease has not ended. A queue
 in which nothing waits, and that is not named by --queues, needs none, if there is any worker. With
 --url the server is asked in any case."""
 EXAMPLE = """\
@@ -70,8 +70,8 @@ Url = Annotated[
         "--url",
         metavar="URL",
         rich_help_panel="Or all that there is",
-        help="The server. Otherwise the first that there is of AIOTQ_URL, REDIS_URL, the built-in server, "
-        "redis://localhost:6379.",
+        help="The server. Otherwise the first that there is of AIOTQ_URL, REDIS_URL, the built-in server if it "
+        "is installed, redis://localhost:6379.",
     ),
 ]
 Namespace = Annotated[
@@ -186,7 +186,7 @@ def ask_store(source: Source, namespace: str, named: list[str], *, timeout_s: fl
     if source.url.startswith("memory://"):
         raise Mistake(f"{source} lives inside one process and can't be asked by another", "name a server that can")
     if embedded_runs(source.url) is False:
-        return _store_away(f"no built-in server runs: {source}")
+        return _store_away(none_runs(source))
     try:
         survey = asyncio.run(_survey(source, namespace, timeout_s))
     except TimeoutError:
@@ -222,7 +222,9 @@ def judge(survey: Survey, named: list[str]) -> Asked:
     if survey.workers:
         lines.append(f"workers: {listed(sorted(survey.workers))}")
     why = None
-    if not survey.workers:
+    if survey.full:
+        why = "the server is full: it refuses every new job"
+    elif not survey.workers:
         why = "no worker is alive"
     elif alone:
         why = f"no worker serves {listed(alone)}"
@@ -231,6 +233,7 @@ def judge(survey: Survey, named: list[str]) -> Asked:
     facts: dict[str, object] = {
         "store": True,
         "ping_ms": ping_ms,
+        "full": survey.full,
         "workers": {label: list(queues) for label, queues in survey.workers.items()},
         "queues": {
             queue: {"served": queue in served, "waiting": survey.queues.get(queue, False)}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.inspection.values import ServerInfo
 from aiotq.inspection.vitals import number
+from aiotq.store.facts import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,17 +55,6 @@ def persistence(told: Told) -> str | None:
     return "snapshots" if told.config["save"] else "none"
 
 
-FULL = 0.96  # of maxmemory: from there on one that has refused for its sake is full, each request taking memory itself
-
-
-def _is_full(info: Mapping[str, str]) -> bool:
-    limit = number(info.get("maxmemory"))
-    if not limit or info.get("maxmemory_policy", "noeviction") != "noeviction":
-        return False
-    used = number(info.get("used_memory")) - number(info.get("mem_not_counted_for_evict"))
-    return used >= limit or (used >= FULL * limit and "errorstat_OOM" in info)
-
-
 def refusal(told: Told) -> str | None:
     """Why it takes no writes now, by the code of its answer; None: it takes them, or does not say."""
     info = told.info
@@ -72,7 +62,7 @@ def refusal(told: Told) -> str | None:
         return "LOADING"
     if info.get("role") == "slave" and info.get("slave_read_only", "1") == "1":
         return "READONLY"
-    if _is_full(info):
+    if is_full(info):
         return "OOM"
     failed = info.get("rdb_last_bgsave_status", "ok") != "ok" and told.config.get("save") != ""
     if failed and told.config.get("stop-writes-on-bgsave-error") == "yes":

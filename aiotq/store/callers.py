@@ -183,4 +183,4 @@ class CallerVerbs(Asker):
         return workers
 
     async def survey(self) -> Survey:
-        return await survey(partial(self._send, "read"), self._keys)
+        return await survey(partial(self._send, "read"), self._keys, info=not self.url.startswith("memory://"))

@@ -18,6 +18,7 @@ HOLES_CLOSED = {
     "Valkey": ((7, 2, 11), (8, 0, 6), (8, 1, 4)),
 }
 DAY_S = 86_400
+FULL = 0.96  # of maxmemory: from there on one that has refused for its sake is full, each request taking memory itself
 
 
 def parsed(info: bytes) -> dict[str, str]:
@@ -86,6 +87,20 @@ def holes_closed(kind: str, numbers: tuple[int, ...]) -> str | None:
         if numbers[:2] == fixed[:2]:
             return None
     return None
+
+
+def is_full(fields: Mapping[str, str]) -> bool:
+    """Whether it refuses every new job, having no memory for it, by what its INFO says."""
+    limit = _number(fields, "maxmemory")
+    if not limit or fields.get("maxmemory_policy", "noeviction") != "noeviction":
+        return False
+    used = _number(fields, "used_memory") - _number(fields, "mem_not_counted_for_evict")
+    return used >= limit or (used >= FULL * limit and "errorstat_OOM" in fields)
+
+
+def _number(fields: Mapping[str, str], name: str) -> int:
+    text = fields.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 16 else 0
 
 
 def forgetful(info: bytes, *, points: str | None, now_s: float, url: str) -> list[str]:

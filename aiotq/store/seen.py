@@ -36,3 +36,4 @@ class Survey(Struct, frozen=True, kw_only=True):
     ping_s: float  # how long a round trip took
     workers: Mapping[str, Sequence[str]]  # those whose lease has not ended: label, and the queues that each serves
     queues: Mapping[str, bool]  # those that ever had a job, and whether any waits there now
+    full: bool = False  # it refuses every new job for lack of memory; False as well where the user may not ask

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from aiotq.store.contract import Survey
+from aiotq.store.facts import is_full, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 MOST_WORKERS, MOST_QUEUES = 1000, 100
 
 
-async def survey(send: Callable[..., Awaitable[Any]], keys: Keys) -> Survey:
-    """send: sends one command and returns its reply."""
+async def survey(send: Callable[..., Awaitable[Any]], keys: Keys, *, info: bool) -> Survey:
+    """send: sends one command and returns its reply. info: whether the server knows INFO."""
     began_s = monotonic()
     await send("PING")
     ping_s = monotonic() - began_s
@@ -32,7 +33,9 @@ async def survey(send: Callable[..., Awaitable[Any]], keys: Keys) -> Survey:
             workers.setdefault(_text(label), []).extend(_text(queues or b"").split(","))
     names = sorted(map(_text, await send("SMEMBERS", keys.queues()) or ()))[:MOST_QUEUES]
     waiting = await asyncio.gather(*(send("ZCARD", keys.lines(name)) for name in names))
-    return Survey(ping_s=ping_s, workers=workers, queues=dict(zip(names, map(bool, waiting), strict=True)))
+    full = info and is_full(parsed(await send("INFO", denied=b"")))
+    there = dict(zip(names, map(bool, waiting), strict=True))
+    return Survey(ping_s=ping_s, workers=workers, queues=there, full=full)
 
 
 def _text(data: bytes) -> str:

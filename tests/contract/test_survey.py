@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 async def test_of_an_empty_namespace(store: Store) -> None:
     survey = await store.survey()
     assert survey.ping_s > 0
-    assert (survey.workers, survey.queues) == ({}, {})
+    assert (survey.workers, survey.queues, survey.full) == ({}, {}, False)
 
 
 async def test_workers_count_while_their_lease_lasts_by_the_servers_clock(store: Store, raw: Any, prefix: str) -> None:

@@ -134,6 +134,7 @@ async def test_a_full_server_is_told_by_overview_and_doctor(server_folder: Path)
             assert (full.name, full.severity) == ("writes", Severity.CRITICAL), "it is said once"
             assert re.search(f": {line}", full.fix or "")
             assert overview.queues[0].waiting > 0
+            assert (await app._core.client().store.survey()).full
 
 
 async def test_a_server_that_keeps_nothing_on_its_disk_is_told_by_overview_and_doctor(server_folder: Path) -> None:

@@ -261,6 +261,7 @@ async def test_the_command_asks_the_server_for_workers_and_for_queues_that_nobod
     assert told == {
         "healthy": False,
         "store": True,
+        "full": False,
         "workers": {"anna": ["default"]},
         "queues": {"mail": {"served": False, "waiting": True}},
         "reason": "no worker serves mail",

@@ -52,7 +52,7 @@ Url = Annotated[
         group=_WHERE,
         takes="URL",
         text="The server. Otherwise the first that there is of the app's (--app), AIOTQ_URL, REDIS_URL, the built-in "
-        "server if it runs, redis://localhost:6379.",
+        "server if it is installed, redis://localhost:6379.",
     ),
 ]
 Namespace = Annotated[

@@ -23,6 +23,7 @@ from aiotq.cli.mistake import EXIT_FAILURE, Mistake
 from aiotq.cli.operate.table import Sheet
 from aiotq.cli.text import WHOLE_ID, printable, reason, short_id, without_passwords
 from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError
+from aiotq.source import none_runs
 from aiotq.store import embedded_runs
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def reachable(where: Where, source: Source) -> Source:
     if source.url.startswith("memory://"):
         raise Mistake(f"{source} lives inside one process and can't be asked by another", "name a server that can")
     if embedded_runs(source.url) is False:
-        raise away(where, f"no built-in server runs: {source}")
+        raise away(where, none_runs(source))
     return source
 
 
