@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from aiotq.inspector import Inspector
     from aiotq.web.board import Board
-    from aiotq.web.guard import Guard, Visit
+    from aiotq.web.guard import Guard
+    from aiotq.web.visit import Visit
 
 MAX_CHOSEN = 500
 COUNTED_S = 5.0  # a filter on one field has a walk look at every job: some 10,000 a second
@@ -120,9 +121,9 @@ class Acts:
         number: int | None
         if given.queue is not None:
             number = await _waiting(inspector, given.queue)
-        elif given.every is not None:  # what comes from now on is not counted, and not acted on
+        elif (every := given.every) is not None:  # what comes from now on is not counted, and not acted on
             given = replace(given, as_of=await inspector.now())
-            number = await _counted(inspector, given.every)
+            number = await _counted(inspector, every)
         else:
             number = len(given.jobs)
         asked = question(given, number)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -19,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from aiotq.web import cookies
 from aiotq.web.errors import BadInput, Refusal, refusal_of
+from aiotq.web.visit import Visit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,23 +48,6 @@ HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\]
 OPEN = ("/static/", "/login", "/session")  # what can be had before one has said who one is
 
 log = logging.getLogger("aiotq.web")
-
-
-@dataclass(slots=True, kw_only=True)
-class Visit:
-    """One request, as the guard saw it."""
-
-    base: str  # what every path of ours begins with: where the dashboard is mounted
-    who: str  # as it stands in the audit
-    form_token: str
-    secure: bool  # over TLS
-    form: tuple[tuple[str, str], ...] = ()  # what was posted
-    flash: str | None = None  # what the last act came to
-    said: list[str] = field(default_factory=list[str])  # Set-Cookie headers of the answer
-
-    def field(self, name: str) -> str | None:
-        """The last value of a field that was posted."""
-        return dict(self.form).get(name)
 
 
 class Guard:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from aiotq.web.access import Access
-    from aiotq.web.guard import Guard, Visit
+    from aiotq.web.guard import Guard
     from aiotq.web.render import Renderer
+    from aiotq.web.visit import Visit
 
 
 class Login:

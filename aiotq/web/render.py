@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from aiotq.web.errors import Refusal
-    from aiotq.web.guard import Visit
+    from aiotq.web.visit import Visit
 
 TYPES = {
     ".css": "text/css; charset=utf-8",
