@@ -260,7 +260,7 @@ def test_workers_show_what_they_run():
 
 
 def test_doctor_has_the_worst_first_each_with_its_mending_whole():
-    fix = "CONFIG SET maxmemory-policy noeviction" + " x" * 60
+    fix = "redis-cli CONFIG SET maxmemory-policy noeviction" + " x" * 60
     checks = [
         Check(severity=Severity.OK, name="version", what="Valkey 9.1.2", fix=None),
         Check(severity=Severity.WARNING, name="clients", what="many", fix=None),
