@@ -32,6 +32,13 @@ def expressions() -> list[str]:
     ]
 
 
+def scaling() -> list[str]:
+    """What KEDA asks: of all queues, and of some."""
+    found = re.findall(r"query: \|\n((?: {10}.*\n)+)", (FOLDER / "keda.yaml").read_text())
+    assert len(found) == 2
+    return found
+
+
 @pytest.mark.parametrize("file", ["grafana.json", "alerts.yml", "alerts_test.yml", "keda.yaml"])
 def test_each_metric_that_is_named_is_exported(file: str) -> None:
     text = "\n".join(expressions()) if file == "grafana.json" else (FOLDER / file).read_text()
@@ -85,8 +92,7 @@ def test_promtool_finds_the_rules_right(command: tuple[str, ...]) -> None:
 def test_promtool_finds_the_expressions_of_the_dashboard_right(tmp_path: Path) -> None:
     assert PROMTOOL is not None
     rules = ["groups:", "- name: dashboard", "  rules:"]
-    [scaling] = re.findall(r"query: \|\n((?: {10}.*\n)+)", (FOLDER / "keda.yaml").read_text())
-    for number, text in enumerate([*expressions(), scaling]):
+    for number, text in enumerate([*expressions(), *scaling()]):
         if text.startswith("label_values"):
             continue
         expression = json.dumps(text.replace("$__rate_interval", "5m"))
@@ -94,5 +100,36 @@ def test_promtool_finds_the_expressions_of_the_dashboard_right(tmp_path: Path) -
     (tmp_path / "rules.yml").write_text("\n".join(rules))
     said = subprocess.run(
         [PROMTOOL, "check", "rules", str(tmp_path / "rules.yml")], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="no promtool on PATH (Debian: apt-get install prometheus)")
+def test_workers_of_some_queues_are_scaled_by_these_alone(tmp_path: Path) -> None:
+    assert PROMTOOL is not None
+    jobs = {"mail": (20, 60), "reports": (0, 0), "other": (500, 500)}  # that run, and that wait
+    series = {
+        f'aiotq_queue_{kind}{{queue="{queue}"}}': number
+        for queue, numbers in jobs.items()
+        for kind, number in zip(("running", "waiting", "slots", "workers"), (*numbers, 100, 2), strict=True)
+    }
+    series |= {"aiotq_scheduled_due": 0, "aiotq_slots": 200, 'aiotq_workers{state="working"}': 4}
+    wanted = [(scaling()[0], (20 + 60 + 500 + 500) / 200 * 4), (scaling()[1], (20 + 60) / 100 * 2)]
+    test = {
+        "evaluation_interval": "30s",
+        "tests": [
+            {
+                "interval": "30s",
+                "input_series": [{"series": name, "values": f"{number}x3"} for name, number in series.items()],
+                "promql_expr_test": [
+                    {"expr": text, "eval_time": "1m", "exp_samples": [{"labels": "{}", "value": value}]}
+                    for text, value in wanted
+                ],
+            }
+        ],
+    }
+    (tmp_path / "test.yml").write_text(json.dumps(test))  # which is YAML
+    said = subprocess.run(
+        [PROMTOOL, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert said.returncode == 0, said.stdout + said.stderr
