@@ -27,7 +27,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import leaks, processes, servers
 from tests.clock import VirtualClock
@@ -40,10 +40,11 @@ if TYPE_CHECKING:
 
 KINDS: tuple[servers.Kind, ...] = get_args(servers.Kind)
 CONNECT_TIMEOUT_S = 5.0
-# Two runs of one commit try the same examples there; everywhere else each run tries others.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# How long an example takes to be drawn and tried tells what else runs on the machine; what has to be quick has tests
+# and benchmarks that measure it. Two runs of one commit try the same examples in CI; elsewhere each run tries others.
+settings.register_profile("aiotq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("aiotq"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "aiotq")
 _sessions_own: set[int] = set()  # pids of servers that live as long as the run
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from aiotq.record import VERSION
 from aiotq.store import scripts
 from tests.faults.scale import scaled
 from tests.process.ledger import until
@@ -225,13 +226,36 @@ async def test_a_worker_of_one_version_that_stops_hands_its_jobs_to_the_other(
     await rig.check(jobs, may_repeat=in_hand)
 
 
+async def test_a_job_with_headers_is_left_by_the_version_before_to_one_that_knows_them(rig: Rig, versions: Versions):
+    await rig.start_server()
+    await rig.watch_ends()
+    old = await versions.worker("before")
+    job = await rig.tasks.told.options(headers={"trace": "a1f9c2"}).delay()
+    key = f"{rig.prefix}job:{job.id}"
+
+    async def put_back() -> bool:
+        return await rig.raw.zcard(f"{rig.prefix}schedule") == 1
+
+    await until(put_back, "the job is in the schedule")
+    kept = await rig.raw.get(key)
+    assert kept[:2] == b"2w"
+    assert b"a1f9c2" in kept
+    await rig.stop(old)
+    assert not rig.ledger.starts(job)
+    new = await versions.worker("this")
+    assert await job.result(timeout=20) == {"trace": "a1f9c2"}
+    assert [entry.pid for entry in rig.ledger.starts(job)] == [new.pid]
+    await rig.stop(new)
+    await rig.check([job])
+
+
 async def test_a_record_of_a_newer_version_is_left_by_both_to_a_newer_worker(rig: Rig, versions: Versions):
     """Neither spoils it: it comes back a little later each time, its bytes kept."""
     await rig.start_server()
     workers = [await versions.worker("before"), await versions.worker("this")]
     job = await rig.tasks.note.options(countdown=3600).delay()
     key = f"{rig.prefix}job:{job.id}"
-    newer = b"2" + (await rig.raw.get(key))[1:19] + b"\x00what no version knows yet"
+    newer = b"%d" % (VERSION + 1) + (await rig.raw.get(key))[1:19] + b"\x00what no version knows yet"
     await rig.raw.set(key, newer)
     (ticket,) = await rig.raw.zrange(f"{rig.prefix}schedule", 0, -1)
     await rig.raw.zadd(f"{rig.prefix}schedule", {ticket: 0})

@@ -42,6 +42,13 @@ async def note() -> int:
     return os.getpid()
 
 
+async def told() -> dict[str, str]:
+    """Returns the headers that came along."""
+    _Ledger.write("start")
+    _Ledger.write("end")
+    return dict(current_job().headers)
+
+
 async def nap(seconds: float) -> int:
     """Sleeps as a polite task does."""
     _Ledger.write("start")
@@ -238,6 +245,7 @@ class Tasks:
 
     def __init__(self, app: App) -> None:
         self.note = app.task(note, name="note")
+        self.told = app.task(told, name="told")
         self.nap = app.task(nap, name="nap")
         self.nap_in_thread = app.task(nap_in_thread, name="nap_in_thread")
         self.hold = app.task(hold, name="hold")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -46,7 +46,6 @@ documents = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(documents, st.text(job.GENERATION_CHARS, min_size=4, max_size=4), st.integers(0, 10**13 - 1))
 def test_what_was_enqueued_is_what_is_read(document: Document, generation: str, enqueued_ms: int) -> None:
     data = stored(document, generation=generation, enqueued_ms=enqueued_ms)
@@ -154,7 +153,6 @@ def test_a_record_of_a_newer_version_is_told_from_garbage(version: bytes) -> Non
     assert (caught.value.generation, caught.value.enqueued_ms) == ("abcd", NOW_MS)
 
 
-@settings(deadline=None)
 @given(documents, st.data())
 def test_a_damaged_record_is_read_or_refused_but_never_anything_else(document: Document, data: st.DataObject) -> None:
     whole = bytearray(stored(document))
@@ -322,7 +320,6 @@ outcomes = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(documents, st.lists(st.tuples(outcomes, st.booleans()), min_size=1, max_size=15))
 def test_no_outcome_changes_what_was_asked_for(document: Document, life: list[tuple[Outcome, bool]]) -> None:
     now = record.decode("j1", stored(document))

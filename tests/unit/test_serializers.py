@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aiotq import plain
@@ -307,7 +307,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(json_values), st.dictionaries(st.text(), json_values))
 def test_all_plain_json_arrives_as_it_was_sent(args: list[Any], kwargs: dict[str, Any]) -> None:
     def task(*args, **kwargs): ...
@@ -331,7 +330,6 @@ typed = {
 }
 
 
-@settings(deadline=None)
 @given(st.data(), st.sampled_from(list(typed)))
 def test_every_value_of_a_type_arrives_as_it_was_sent(data: st.DataObject, hint: Any) -> None:
     assert same(data.draw(typed[hint]), hint)
