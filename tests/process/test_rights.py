@@ -1,15 +1,17 @@
-"""A worker process whose user has the rights of docs/acl.md and no other: jobs of all kinds, start to end."""
+"""Programs whose users have the rights of docs/acl.md and no other: a worker, start to end; a person at a terminal."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
 from aiotq import App
+from aiotq.cli import main as command_line
 from aiotq.errors import JobCancelled, JobFailed
 from aiotq.job import JobStatus
 from tests import servers
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tests.processes import WorkerProcess
 
     Start = Callable[..., Awaitable[WorkerProcess]]
+    Run = Callable[..., tuple[int, str, str]]
 WITHIN_S = 30
 
 
@@ -118,3 +121,71 @@ async def test_an_eager_supervisor_does_not_restart_what_can_never_work(server: 
     async with asyncio.timeout(WITHIN_S):
         assert await worker.exit() == 1
     assert worker.text.count("may not run BLPOP") == 1
+
+
+# --- people -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(
+    server: servers.Server, namespace: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs a command line as one of the users: the exit code, stdout and stderr."""
+
+    def run(who: str, *words: str) -> tuple[int, str, str]:
+        url = server.url.replace("aiotq_worker", f"aiotq_{who}")
+        monkeypatch.setattr(sys, "argv", ["aiotq", *words, "--url", url, "--namespace", namespace])
+        code = command_line.main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def dead(server: servers.Server, namespace: str) -> str:
+    """The id of a dead letter."""
+
+    async def dies() -> str:
+        async with App(server.url, namespace=namespace) as app:
+
+            @app.task(name="send", retries=0)
+            async def send() -> None:
+                raise ValueError("no Bobs")
+
+            job = await send.delay()
+            async with app.worker() as worker:
+                await worker.run_until_empty()
+            return job.id
+
+    return asyncio.run(dies())
+
+
+def test_who_may_look_sees_all_and_is_told_in_a_line_why_nothing_is_done(run: Run, dead: str) -> None:
+    for words in (("status",), ("jobs",), ("job", dead)):
+        code, out, err = run("reader", *words)
+        assert (code, "Traceback" in err) == (0, False)
+    assert "ValueError: no Bobs" in out
+
+    for words in (("retry", dead), ("discard", "--all", "--yes"), ("pause", "default")):
+        code, out, err = run("reader", *words)
+        assert (code, out) == (1, "")
+        (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert "NOPERM" in said
+        assert "the Redis user lacks a right" in err
+        assert servers.PASSWORD not in err
+        assert "Traceback" not in err
+
+    assert run("reader", "job", dead)[1].splitlines()[0].endswith("failed")
+    assert "retry" not in run("reader", "audit")[1]
+
+
+def test_who_may_act_looks_and_acts(run: Run, dead: str) -> None:
+    assert "1 dead" in run("operator", "status")[1]
+
+    code, out, err = run("operator", "retry", dead)
+    assert (code, out, err) == (0, f"retried {dead[-6:]}\n", "")
+    assert "1 waiting" in run("operator", "status")[1]
+    assert run("operator", "purge", "default", "--yes")[0] == 0
+    assert "purged" in run("operator", "job", dead)[1]
+    assert dead[-6:] in run("operator", "audit")[1]
