@@ -103,14 +103,17 @@ class Acts:
         as_of_ms = None if as_of is None else checks.instant_ms("as_of", as_of)
         return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted, as_of_ms=as_of_ms)
 
-    async def purge(self, queue: str) -> Purged:
+    async def purge(self, queue: str, *, as_of: datetime | None = None) -> Purged:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".
+
+        as_of: an instant of `now()`; what was enqueued since then stays. None: that in which this begins.
 
         In chunks, so that others go on; a job is either run or purged. What is left of each is short, without its
         arguments, and goes after a minute to ten. Tickets of jobs that are gone already are cleared away. Raises
         UsageError (signed, and no keys).
         """
-        return await purging.purge(self._desk, checks.queue("queue", queue))
+        as_of_ms = None if as_of is None else checks.instant_ms("as_of", as_of)
+        return await purging.purge(self._desk, checks.queue("queue", queue), as_of_ms=as_of_ms)
 
     async def pause(self, queue: str) -> bool:
         """Have nothing more claimed from a queue; what runs goes on. False if it was paused already."""

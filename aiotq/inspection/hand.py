@@ -42,7 +42,7 @@ async def act(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None) -
         raise
     if came in (DONE, TOLD) or await kept.keep(came.what):  # of what is done the act's own script keeps an entry
         return came
-    return DONE  # with an answer that was lost; it has moved on since
+    return TOLD if kind is Act.CANCEL else DONE  # with an answer that was lost; it has moved on since
 
 
 class Kept:

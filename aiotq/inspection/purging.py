@@ -31,9 +31,9 @@ MANY = 10_000  # of so many; of those beyond, for no longer than late repeats ne
 PASSES = 5  # over a line out of whose front others claim, or to which they return
 
 
-async def purge(desk: Desk, queue: str) -> Purged:
-    """End what waits in the lines of a queue, and had been enqueued before this began."""
-    purging, kept = _Purging(desk, queue), Kept(desk, "purge", queue)
+async def purge(desk: Desk, queue: str, *, as_of_ms: int | None = None) -> Purged:
+    """End what waits in the lines of a queue, and had been enqueued before this moment; None: before this began."""
+    purging, kept = _Purging(desk, queue, as_of_ms), Kept(desk, "purge", queue)
     try:
         await purging.run()
     except AiotqError as error:
@@ -53,14 +53,15 @@ async def purge(desk: Desk, queue: str) -> Purged:
 class _Purging:
     """One purge. All its records have one generation: so after a lost reply the store knows which it has ended."""
 
-    def __init__(self, desk: Desk, queue: str) -> None:
-        self._desk, self._queue = desk, queue
+    def __init__(self, desk: Desk, queue: str, as_of_ms: int | None) -> None:
+        self._desk, self._queue, self._as_of_ms = desk, queue, as_of_ms
         self._generation = records.generation(os.urandom(4))
         self._began_ms = 0
         self.ended = self.cleared = 0
 
     async def run(self) -> None:
-        self._began_ms = await self._desk.operator.now_ms()
+        now_ms = await self._desk.operator.now_ms()
+        self._began_ms = now_ms if self._as_of_ms is None else min(now_ms, self._as_of_ms)
         for line in await self._desk.operator.lines([self._queue]):
             length = line.length
             for _ in range(PASSES):

@@ -50,7 +50,7 @@ class Order:
     jobs: tuple[str, ...] = ()  # their ids
     every: JobFilter | None = None  # or all that match
     words: Mapping[str, str]  # the filter, as it goes into a form again
-    as_of: datetime | None = None  # then: those of when they were counted, by Redis's clock
+    as_of: datetime | None = None  # of a queue, or of all that match: those of when they were counted, by Redis's clock
     to: str | None = None  # requeue: in which queue
     confirmed: bool = False
 
@@ -65,8 +65,10 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
     """From a form. Raises BadInput."""
     fields = dict(form)
     verb, confirmed = fields.get("verb", ""), fields.get("confirmed") == "yes"
+    as_of = parse.instant("as_of", fields["as_of"], now) if fields.get("as_of") else None
     if verb in QUEUE_VERBS:
-        return Order(verb=verb, queue=checks.queue("queue", fields.get("queue", "")), words={}, confirmed=confirmed)
+        name = checks.queue("queue", fields.get("queue", ""))
+        return Order(verb=verb, queue=name, as_of=as_of, words={}, confirmed=confirmed)
     if verb not in JOB_VERBS:
         raise BadInput(f"verb={checks.shown(verb)} is no act", f"there are {', '.join([*JOB_VERBS, *QUEUE_VERBS])}")
     to = checks.queue("to", fields["to"]) if fields.get("to") and verb == "requeue" else None
@@ -75,7 +77,6 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
         # What is confirmed is what is done: "15m" ago is another time then.
         bounds = {"since": listing.filter.since, "until": listing.filter.until}
         words = {**listing.words, **{name: at.isoformat() for name, at in bounds.items() if at}}
-        as_of = parse.instant("as_of", fields["as_of"], now) if fields.get("as_of") else None
         return Order(verb=verb, every=listing.filter, as_of=as_of, words=words, to=to, confirmed=confirmed)
     jobs = tuple(dict.fromkeys(checks.job_id("job", value) for name, value in form if name == "job"))
     if not jobs:
@@ -119,11 +120,12 @@ class Acts:
 
     async def _ask(self, request: Request, given: Order, inspector: Inspector, back: str | None) -> Response:
         number: int | None
+        if not given.jobs:  # what comes from now on is not counted, and not acted on
+            given = replace(given, as_of=await inspector.now())
         if given.queue is not None:
             number = await _waiting(inspector, given.queue)
-        elif (every := given.every) is not None:  # what comes from now on is not counted, and not acted on
-            given = replace(given, as_of=await inspector.now())
-            number = await _counted(inspector, every)
+        elif given.every is not None:
+            number = await _counted(inspector, given.every)
         else:
             number = len(given.jobs)
         asked = question(given, number)
@@ -147,7 +149,7 @@ def question(given: Order, number: int | None) -> str:
 async def carry_out(inspector: Inspector, given: Order) -> str:
     """Do it. Returns what it came to, in a sentence."""
     if given.queue is not None:
-        return await _on_queue(inspector, given.verb, given.queue)
+        return await _on_queue(inspector, given, given.queue)
     if given.every is not None:
         return told(given.verb, await _on_all(inspector, given, given.every))
     first, *others = given.jobs
@@ -194,18 +196,18 @@ async def _on_all(inspector: Inspector, given: Order, every: JobFilter) -> Bulk:
     return await inspector.act_on_all(Act(given.verb), every, queue=given.to, as_of=given.as_of)
 
 
-async def _on_queue(inspector: Inspector, verb: str, queue: str) -> str:
-    match verb:
+async def _on_queue(inspector: Inspector, given: Order, queue: str) -> str:
+    match given.verb:
         case "pause":
             changed = await inspector.pause(queue)
         case "resume":
             changed = await inspector.resume(queue)
         case _:
-            purged = await inspector.purge(queue)
+            purged = await inspector.purge(queue, as_of=given.as_of)
             jobs = f"{purged.ended:,} {'job was' if purged.ended == 1 else 'jobs were'} cancelled"
             left = f", {purged.cleared:,} leftover tickets cleared" if purged.cleared else ""
             return f"The queue {queue} was purged: {jobs}{left}."
-    return f"The queue {queue} was {QUEUE_VERBS[verb]}{'' if changed else ' already'}."
+    return f"The queue {queue} was {QUEUE_VERBS[given.verb]}{'' if changed else ' already'}."
 
 
 async def _counted(inspector: Inspector, every: JobFilter) -> int | None:

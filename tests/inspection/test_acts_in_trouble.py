@@ -9,6 +9,8 @@ import pytest
 
 from aiotq import App, JobStatus, Reject, RetryPolicy
 from aiotq.errors import JobCancelled, JobFailed, StoreError
+from aiotq.inspection.acts import Act
+from aiotq.inspection.hand import TOLD
 from aiotq.store import scripts
 from tests.conftest import CONNECT_TIMEOUT_S
 from tests.contract.test_half_done import places
@@ -99,13 +101,13 @@ async def test_a_job_that_goes_on_while_the_answer_is_lost_was_retried_by_who_as
 
         await until(running)
         proxy.arm(Fault.DROP_REPLY, scripts.CANCEL.sha)
-        acting = asyncio.ensure_future(far.cancel(runs.id))
+        acting = asyncio.ensure_future(far.act(Act.CANCEL, runs.id))
         await proxy.struck()
         proxy.freeze()
         with pytest.raises(JobCancelled):
             await runs.result(timeout=10)
         proxy.thaw()
-        assert await acting
+        assert await acting == TOLD
 
     assert [entry.came_to for entry in (await shop.inspect.audit()).items] == ["its worker was told", "done"]
 

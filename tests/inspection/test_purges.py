@@ -102,6 +102,21 @@ async def test_of_many_purged_jobs_the_first_are_kept_for_longer(
     assert ttls_s == [pytest.approx(600, abs=30), pytest.approx(60, abs=30)]
 
 
+async def test_what_came_after_the_queue_was_counted_stays(shop: App, hand: Inspector) -> None:
+    flaky = Flaky(shop, fails=0)
+    await shop.enqueue_many([flaky.task.s() for _ in range(120)])
+    as_of = await hand.now()
+    await asyncio.sleep(0.002)  # another millisecond
+    came = [await flaky.task.options(lifo=lifo).delay() for lifo in (True, False)]
+
+    assert (await hand.purge("default", as_of=as_of)).ended == 120
+
+    assert [await job.status() for job in came] == [JobStatus.QUEUED] * 2
+    with pytest.raises(UsageError, match="as_of"):
+        await hand.purge("default", as_of=7)  # type: ignore[arg-type]
+    assert (await hand.purge("default")).ended == 2
+
+
 # --- what can't be read, or must not be written
 
 

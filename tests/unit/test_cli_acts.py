@@ -352,6 +352,7 @@ def test_purge_counts_first(run, inspector):
     assert code == 0
     assert err == "cancel 3 jobs waiting in mail? [y/N] "
     assert out == "cancelled 3 jobs of mail\n"
+    assert inspector.did == [("purge", "mail", NOW)], "what came after the count stays"
     code, out, _ = run("purge", "mail", "--yes", "--json")
     assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3, "cleared": 0})
 

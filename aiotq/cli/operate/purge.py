@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiotq.cli.mistake import EXIT_OK
 from aiotq.cli.operate import a_queue, options
 from aiotq.cli.operate.acts import confirm
@@ -9,6 +11,12 @@ from aiotq.cli.operate.parts import told
 from aiotq.cli.operate.reach import Where, ask, say, say_json
 from aiotq.cli.text import count
 from aiotq.inspection.values import Purged
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from aiotq.inspection.values import QueueInfo
+    from aiotq.inspector import Inspector
 
 HELP = """\
 aiotq purge QUEUE [options]
@@ -37,7 +45,7 @@ def purge(
     """Empty it."""
     name = a_queue.named(queue, "purge")
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
-    known = ask(where, lambda inspector: a_queue.existing(inspector, name))
+    known, as_of = ask(where, lambda inspector: _looked(inspector, name))
     purged = Purged(ended=0, cleared=0)
     if known.waiting:
         question = f"cancel {count(known.waiting, 'job')} waiting in {told(name)}?"
@@ -45,12 +53,18 @@ def purge(
             tickets = count(known.waiting, "leftover ticket")
             question = f"no job waits in {told(name)}; clear {tickets} of jobs that are gone?"
         confirm(question, yes=yes)
-        purged = ask(where, lambda inspector: inspector.purge(name))
+        purged = ask(where, lambda inspector: inspector.purge(name, as_of=as_of))
     if as_json:
         say_json({"queue": name, "purged": purged.ended, "cleared": purged.cleared})
     else:
         say(where, lambda _sheet: [((_said(purged, told(name)), ""),)])
     return EXIT_OK
+
+
+async def _looked(inspector: Inspector, name: str) -> tuple[QueueInfo, datetime]:
+    """The queue, and when: what comes from then on was not counted, and stays."""
+    as_of = await inspector.now()
+    return await a_queue.existing(inspector, name), as_of
 
 
 def _said(purged: Purged, name: str) -> str:
