@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import weakref
@@ -95,12 +96,16 @@ class Core:
         say_aloud(self.source())
         return client
 
-    async def enter(self) -> None:
-        """Connect for the running loop, until as many `leave`. Raises StoreError within `connect_timeout`."""
+    async def enter(self, *, refused_s: float = math.inf) -> None:
+        """Connect for the running loop, until as many `leave`. Raises StoreError within `connect_timeout`.
+
+        refused_s: ... or so soon, where nobody listens.
+        """
         client = self.client()
         client.users += 1
         try:
-            await client.sender.open(asyncio.get_running_loop().time() + self.settings.connect_timeout_s)
+            until = asyncio.get_running_loop().time() + self.settings.connect_timeout_s
+            await client.sender.open(until, refused_s=refused_s)
         except BaseException:
             await self.leave()
             raise

@@ -207,11 +207,11 @@ class StoreUnavailable(StoreError):
     """Redis did not answer in time.
 
     sent: False if nothing was sent, so nothing happened; True if the effect is unknown. Enqueuing again
-    under the same id is safe either way.
+    under the same id is safe either way. refused: nobody listens there, which is known at once.
     """
 
-    def __init__(self, message: str, *, verb: str, url: str, sent: bool) -> None:
-        self.sent = sent
+    def __init__(self, message: str, *, verb: str, url: str, sent: bool, refused: bool = False) -> None:
+        self.sent, self.refused = sent, refused
         super().__init__(message, verb=verb, url=url)
 
 

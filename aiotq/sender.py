@@ -8,6 +8,7 @@ goes away takes its unsent job back.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
@@ -104,13 +105,19 @@ class Sender(Generic[A]):
         await self.open(until)
         return await self._store.enqueue(batch, timeout_s=until - self._loop.time())
 
-    async def open(self, until: float) -> None:
-        """Look at the server, once. Raises StoreError if it can't serve, or has not answered by `until` (loop time)."""
+    async def open(self, until: float, *, refused_s: float = math.inf) -> None:
+        """Look at the server, once. Raises StoreError if it can't serve, or has not answered by `until` (loop time).
+
+        refused_s: for how long it is tried again where nobody listens.
+        """
+        refused_until = self._loop.time() + refused_s
         while not self._opened:
             try:
                 await self._store.open(timeout_s=max(0.0, until - self._loop.time()))
                 self._opened = True
             except (StoreUnavailable, StoreRefused) as error:
+                if isinstance(error, StoreUnavailable) and error.refused:
+                    until = min(until, refused_until)
                 if self._loop.time() + OPEN_AGAIN_S >= until:
                     if isinstance(error, StoreUnavailable):
                         error.sent = False  # no job was: it has only been looked at

@@ -15,6 +15,7 @@ from aiotq.store.answers import LEAVE, code, told
 from aiotq.store.connection.sentinel import SCHEMES as SENTINEL_SCHEMES
 from aiotq.store.connection.wire import Wire, WireBroken
 from aiotq.store.contract import REPEATS_S
+from aiotq.store.words import is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,6 +112,7 @@ class Asker:
             verb=verb,
             url=self.url,
             sent=error.sent,
+            refused=not error.sent and is_refusal(str(error)),
         )
 
     def _still_open(self, refused: StoreError) -> StoreUnavailable:
@@ -130,10 +132,15 @@ class Asker:
         verb: str = "read",
         timeout_s: float | None = None,
         sent: Callable[[], bool] | None = None,
+        refused_s: float = math.inf,
     ) -> T:
-        """Repeat what is safe to repeat until it is answered or its time is over. sent: see `_by`."""
+        """Repeat what is safe to repeat until it is answered or its time is over.
+
+        sent: see `_by`. refused_s: for how long where nobody listens.
+        """
         loop = asyncio.get_running_loop()
-        end = loop.time() + (self._limit_s if timeout_s is None else timeout_s)
+        first_s = loop.time()
+        end = first_s + (self._limit_s if timeout_s is None else timeout_s)
         backoff_s, unknown, repeats_s = 0.02, False, REPEATS_S if verb == "enqueue" else math.inf
         failed: StoreError | None = None
         while True:
@@ -145,6 +152,7 @@ class Asker:
             except StoreUnavailable as error:
                 end = min(end, began_s + (repeats_s if error.sent and not unknown else math.inf))
                 unknown = error.sent = error.sent or unknown
+                end = min(end, first_s + refused_s) if error.refused and not unknown else end
                 if failed is not None and not unknown and loop.time() >= end:
                     raise failed from None  # this one was cut off before it was sent: what is known was said before
                 failed = error

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+REFUSED_S = 1.0  # for how long a read is tried again where nobody listens: somebody waits for the answer
 # Bounds of one call.
 WINDOW = 500  # tickets, members or entries of a list
 MOST_QUEUES = 1_000

@@ -8,6 +8,8 @@ import time
 import pytest
 from redis.exceptions import NoPermissionError
 
+from aiotq import App
+from aiotq.cli.operate.reach import opened
 from aiotq.errors import StoreUnavailable
 from aiotq.store import ask, scripts
 from aiotq.store.ask import Asker
@@ -77,3 +79,44 @@ async def test_a_request_that_never_got_a_connection_counts_as_unsent() -> None:
     with pytest.raises(StoreUnavailable) as caught:
         await asks._by(loop.time() + 0.01, attempt, verb="enqueue")
     assert not caught.value.sent
+
+
+NOBODY = "redis://127.0.0.1:1"
+
+
+async def test_where_nobody_listens_an_operator_is_told_at_once_however_long_others_wait() -> None:
+    async with asyncio.timeout(20):
+        app = App(NOBODY, connect_timeout=120)
+        with pytest.raises(StoreUnavailable, match="refused") as caught:
+            await app.inspect.overview()
+        assert caught.value.refused
+        with pytest.raises(StoreUnavailable, match="refused"):
+            async with opened(app):
+                pass
+        await app._core.close()
+
+
+async def test_where_nobody_listens_all_others_go_on_trying_for_their_time() -> None:
+    tries = 0
+
+    async def attempt() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 20:
+            raise StoreUnavailable("refused", verb="enqueue", url="redis://here", sent=False, refused=True)
+
+    async with asyncio.timeout(30):
+        await asker()._repeat(attempt, verb="enqueue", timeout_s=120)
+
+
+async def test_one_that_may_have_been_sent_is_repeated_for_its_time_though_nobody_listens_then() -> None:
+    tries = 0
+
+    async def attempt() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 8:
+            raise StoreUnavailable("gone", verb="read", url="redis://here", sent=tries == 1, refused=tries > 1)
+
+    async with asyncio.timeout(30):
+        await asker()._repeat(attempt, timeout_s=120, refused_s=0)

@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import sys
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import asynccontextmanager, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,9 +25,10 @@ from aiotq.cli.text import WHOLE_ID, printable, reason, short_id, without_passwo
 from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError
 from aiotq.source import none_runs
 from aiotq.store import embedded_runs
+from aiotq.store.inspection import REFUSED_S
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 
     from aiotq.cli.look import Line
     from aiotq.client import Core
@@ -77,8 +78,19 @@ def ask_app(where: Where, app: App, work: Callable[[Inspector], Awaitable[T]]) -
 
 
 async def _within(app: App, work: Callable[[Inspector], Awaitable[T]]) -> T:
-    async with app:
+    async with opened(app):
         return await work(app.inspect.acting(by=signature()))
+
+
+@asynccontextmanager
+async def opened(app: App) -> AsyncGenerator[None]:
+    """Connect, as `async with app` does, but where nobody listens give up soon: a person waits for it."""
+    core = app._core  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    await core.enter(refused_s=REFUSED_S)
+    try:
+        yield
+    finally:
+        await core.leave()
 
 
 def app_of(where: Where) -> App:

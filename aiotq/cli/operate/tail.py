@@ -20,6 +20,7 @@ from aiotq.cli.operate.reach import (
     away,
     hint,
     lost,
+    opened,
     paper_of,
     reachable,
     say_json,
@@ -84,7 +85,7 @@ def tail(
 
 
 async def _follow(where: Where, app: App, source: Source, which: JobFilter, *, every_s: float) -> None:
-    async with app:
+    async with opened(app):
         inspector, news, teller = app.inspect.acting(by=signature()), News(), _Teller(where)
         news.look(in_sight(await _look(inspector, which)))
         hint(f"watching {source}; Ctrl-C ends")

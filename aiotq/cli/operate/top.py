@@ -18,6 +18,7 @@ from aiotq.cli.operate.reach import (
     away,
     lost,
     namespace_of,
+    opened,
     paper_of,
     reachable,
     say_json,
@@ -93,7 +94,7 @@ def top(
 
 
 async def _watch(where: Where, app: App, source: Source, place: str, *, every_s: float, once: bool) -> None:
-    async with app:
+    async with opened(app):
         inspector = app.inspect.acting(by=signature())
         turn = Turn(overview=await inspector.overview())
         if once or where.as_json:
