@@ -11,7 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 # Bounds of one tally.
-MAX_COUNTERS = 400
+MAX_COUNTERS = 200
 MAX_FAILURES = 50
 
 

@@ -224,7 +224,7 @@ end
 
 -- Count in a hash of counters, whose TTL is renewed by each new field. What is no number there begins anew; of names that are
 -- too many one stands for the others. by: a whole number above 0, or its digits.
-local MOST_COUNTED = 600
+local MOST_COUNTED = 500
 local MINUTE_TTL_MS = 10800000 -- 3 hours
 local function others_of(field) -- the name that stands for those which are like this one; nil: it has to have its own
   local family = match(field, '^[eq]:') or match(field, '^t:.:') or match(field, '^tm:')

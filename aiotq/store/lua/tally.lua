@@ -7,7 +7,7 @@
 -- RETURNS {1, {garbage keys...}} counted, or this tally has been counted before | {0, {...}} no such worker: nothing was done
 local id, now_ms, number, vitals = ARGV[1], clock(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local MOST_FAILURES, MOST_HOURS, WEEK_MS, HOUR_MS = 200, 168, 604800000, 3600000
-local MOST_FOLDED, LOOK_BACK = 600, 180 -- counters in a call; minutes
+local MOST_FOLDED, LOOK_BACK = 500, 180 -- counters in a call; minutes
 local HOUR_TTL_MS, DAY_TTL_MS = 691200000, 34560000000 -- 8 days, 400 days
 local card, failures = prefix .. 'worker:' .. id, prefix .. 'failures'
 local lease_end = safe('ZSCORE', prefix .. 'workers', id)
