@@ -51,7 +51,8 @@ async def overview(desk: Desk) -> Overview:
     house = await House.of(desk)
     queues, workers = await house.queues(), house.workers()
     minutes = await tallies.counts(desk, Period.MINUTE, last=MINUTES)
-    failures = await tallies.failures(desk, hours=1)
+    groups = await tallies.groups(desk, hours=1)
+    failures = tuple(group for group in groups if group.count)
     scheduled, dead = await operator.number("schedule"), await operator.number("dead")
     next_up, dead_seen = await _first(desk, Scheduled(operator), house), await _first(desk, Dead(operator), house)
     since_ms = house.now_ms - LATELY_MIN * tallies.MINUTE_MS
@@ -73,8 +74,8 @@ async def overview(desk: Desk) -> Overview:
         strangers=_strangers(
             desk,
             [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)],
-            failures,
-            put_back=await _put_back(desk, failures, house.now_ms),
+            groups,
+            put_back=await _put_back(desk, groups, house.now_ms),
         ),
         aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
     )

@@ -148,7 +148,12 @@ def of_tasks(desk: Desk, rows: Sequence[Mapping[str, int]]) -> tuple[TaskInfo, .
 
 
 async def failures(desk: Desk, *, hours: int) -> tuple[FailureGroup, ...]:
-    """By task and error, the most frequent first."""
+    """By task and error, the most frequent first; without jobs that were put back and have not failed."""
+    return tuple(group for group in await groups(desk, hours=hours) if group.count)
+
+
+async def groups(desk: Desk, *, hours: int) -> tuple[FailureGroup, ...]:
+    """The same with those of which no attempt has failed: workers have put their jobs back."""
     checks.whole("hours", hours, least=1, most=MOST_HOURS)
     operator = desk.operator
     now_ms = await operator.now_ms()
@@ -171,7 +176,7 @@ def _group(name: str, data: bytes, now_ms: int, hours: int) -> FailureGroup | No
         task=task,
         error=error,
         message=failure.message[:MOST_MESSAGE],
-        count=sum(n for hour, n in failure.hours.items() if whole(hour) >= since) or failure.n,
+        count=sum(n for hour, n in failure.hours.items() if whole(hour) >= since) if failure.hours else failure.n,
         last_at=instant(failure.at),
         job_id=failure.id,
         dead=failure.dead,

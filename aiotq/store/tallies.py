@@ -20,7 +20,7 @@ class Failing(Struct, frozen=True, kw_only=True, gc=False):
 
     task: str
     error: str  # its type
-    count: int
+    count: int  # 0: jobs were put back without one
     job_id: str  # of the last one
     message: str
     dead: bool  # whether the last one was its job's last attempt

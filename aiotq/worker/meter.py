@@ -149,16 +149,20 @@ class Meter:
         return row
 
     def _note(self, held: Held, outcome: Failed | Retried) -> None:
-        """The message is without what the task wants nobody to read: discreet.py has seen it."""
+        """The message is without what the task wants nobody to read: discreet.py has seen it.
+
+        A job that was put back without an attempt (its task is unknown, say) is told of, and counts as none.
+        """
         error = outcome.error
         task, kind, message = held.name, _plain(error.type), _plain(error.message)
         dead = isinstance(outcome, Failed)
+        more = 1 if dead or outcome.counts else 0
         with self._lock:
             before = self._failing.get((task, kind))
             if before is None and len(self._failing) >= MAX_FAILING:
                 task = kind = OTHER
                 before = self._failing.get((task, kind))
-            count = 1 if before is None else before.count + 1
+            count = more if before is None else before.count + more
             self._failing[task, kind] = Failing(
                 task=task, error=kind, count=count, job_id=held.job_id, message=message, dead=dead
             )

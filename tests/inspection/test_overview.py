@@ -206,10 +206,14 @@ async def test_a_mistyped_task_is_told_with_the_name_that_was_meant(
         assert "'shop:send_mail' looks like it" in found.what
         assert found.severity is Severity.CRITICAL
     message = "no task is named 'shop:sned_mail'; did you mean shop:send_mail? (known here: shop:send_mail)"
-    failure = {"n": 9, "at": await now_ms(raw), "id": job.id, "message": message, "dead": False, "hours": {}}
+    now = await now_ms(raw)
+    hours = {str(now // HOUR_MS): 0}
+    failure = {"n": 0, "at": now, "id": job.id, "message": message, "dead": False, "hours": hours}
     await put(raw, f"{prefix}failures", {"shop:sned_mail\0UnknownTask": json.dumps(failure)})
     shop.registry._tasks.clear()
-    [found] = [finding for finding in (await look.overview()).findings if finding.code == "task_unknown"]
+    overview = await look.overview()
+    [found] = [finding for finding in overview.findings if finding.code == "task_unknown"]
+    assert (overview.failures, await look.failures()) == ((), ()), "a job that is put back has not failed"
     assert "'shop:send_mail' looks like it" in found.what, "as its worker has said, whatever this app knows"
     await job.cancel()
 
