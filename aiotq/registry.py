@@ -134,15 +134,20 @@ class Registry:
 
     def nearest(self, name: str) -> tuple[str, ...]:
         """Up to three known names that look like `name`, the likeliest first."""
-        function = name.rpartition(":")[2]
-        if len(name) > checks.LONGEST_TASK:
-            return ()  # it looks like none of them, and to compare it would take long
-        moved = [known for known in self._tasks if known.rpartition(":")[2] == function]
-        return tuple(dict.fromkeys([*moved, *difflib.get_close_matches(name, self._tasks, n=3, cutoff=0.8)]))[:3]
+        return nearest(name, self._tasks)
 
     def unknown(self, name: str) -> UnknownTask:
         """The error that says that `name` is no task here, and which ones are."""
         return UnknownTask(task=name, known=self.names, nearest=self.nearest(name))
+
+
+def nearest(name: str, names: Collection[str]) -> tuple[str, ...]:
+    """Up to three of some tasks' names that look like `name`, the likeliest first."""
+    function = name.rpartition(":")[2]
+    if len(name) > checks.LONGEST_TASK:
+        return ()  # it looks like none of them, and to compare it would take long
+    moved = [known for known in names if known.rpartition(":")[2] == function]
+    return tuple(dict.fromkeys([*moved, *difflib.get_close_matches(name, names, n=3, cutoff=0.8)]))[:3]
 
 
 def declare(target: object, options: TaskOptions, *, default_queue: str = DEFAULT_QUEUE) -> RegisteredTask:

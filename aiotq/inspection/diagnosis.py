@@ -275,6 +275,18 @@ def tasks_are_unknown(signs: Signs) -> Iterator[Finding]:
         yield finding(Severity.CRITICAL, "task_unknown", what, hint, subject=stranger.task, kind="task")
 
 
+def tasks_are_misspelt(signs: Signs) -> Iterator[Finding]:
+    """Where nobody serves the queue, no worker could say that it does not know the task."""
+    for stranger in signs.misspelt[:EACH]:
+        names = f"{stranger.count:,} job{'s' * (stranger.count > 1)}"
+        front = f"{names} at the front of a queue that no live worker serves"
+        what = f"{front} name{'s' * (stranger.count == 1)} the task {stranger.task[:200]!r}, which has not run of late"
+        what += f"; {stranger.nearest!r}, which has, looks like it"
+        cancel = f"aiotq cancel --all --task {shlex.quote(stranger.task[:200])}"
+        hint = f"if it is a slip, correct the name where it is enqueued; then: {cancel}"
+        yield finding(Severity.WARNING, "task_misspelt", what, hint, subject=stranger.task, kind="task")
+
+
 def tasks_fail(signs: Signs) -> Iterator[Finding]:
     """Most attempts at a task failed lately."""
     strangers = {stranger.task for stranger in signs.strangers}
@@ -333,6 +345,7 @@ RULES: tuple[Rule, ...] = (
     nobody_promotes,
     queues_are_paused,
     tickets_are_left,
+    tasks_are_misspelt,
     poison,
     queues_back_up,
     tasks_fail,

@@ -20,15 +20,16 @@ from aiotq.inspection.values import Overview, Period
 from aiotq.inspection.vitals import vitals
 from aiotq.job import SUSPECT_FROM, JobStatus
 from aiotq.record import WAITING, header
+from aiotq.registry import nearest
 from aiotq.shown import instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.seen import Seen
-    from aiotq.inspection.values import FailureGroup, JobSummary
+    from aiotq.inspection.values import FailureGroup, JobSummary, QueueInfo, TaskInfo
     from aiotq.registry import Registry
     from aiotq.store.inspection import Peek, Told
 
@@ -56,6 +57,13 @@ async def overview(desk: Desk) -> Overview:
     scheduled, dead = await operator.number("schedule"), await operator.number("dead")
     next_up, dead_seen = await _first(desk, Scheduled(operator), house), await _first(desk, Dead(operator), house)
     since_ms = house.now_ms - LATELY_MIN * tallies.MINUTE_MS
+    strangers = _strangers(
+        desk,
+        [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)],
+        groups,
+        put_back=await _put_back(desk, groups, house.now_ms),
+    )
+    tasks = await tallies.lately(desk, now_ms=house.now_ms, minutes=LATELY_MIN)
     signs = Signs(
         server=machine.described(told, operator.url),
         refusal=machine.refusal(told),
@@ -65,18 +73,14 @@ async def overview(desk: Desk) -> Overview:
         workers=workers,
         minutes=minutes,
         failures=failures,
-        tasks=await tallies.lately(desk, now_ms=house.now_ms, minutes=LATELY_MIN),
+        tasks=tasks,
         scheduled=scheduled,
         overdue_s=_overdue_s(next_up, house.now_ms),
         dead=dead,
         dead_lately=await operator.number("dead", str(since_ms), "+inf"),
         poison=await _poison(desk, house, dead_seen),
-        strangers=_strangers(
-            desk,
-            [*house.heads, *next_up, *_recent(dead_seen, house.now_ms)],
-            groups,
-            put_back=await _put_back(desk, groups, house.now_ms),
-        ),
+        strangers=strangers,
+        misspelt=await _misspelt(desk, house, queues, tasks, known={one.task for one in strangers}),
         aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
     )
     findings = diagnose(signs)
@@ -202,3 +206,28 @@ def _nearest(registry: Registry, task: str, said: FailureGroup | None) -> str | 
     known = registry.nearest(task)
     guess = None if known or said is None else _GUESS.search(said.message)
     return known[0] if known else guess[1] if guess is not None else None
+
+
+async def _misspelt(
+    desk: Desk, house: House, queues: Iterable[QueueInfo], tasks: Iterable[TaskInfo], *, known: Collection[str]
+) -> tuple[Stranger, ...]:
+    """Tasks of jobs at the front of queues that nobody serves, which look like others that have run.
+
+    known: they are told of already.
+    """
+    unserved = {queue.name for queue in queues if queue.waiting and not queue.workers}
+    found: dict[str, list[str]] = {}
+    for one in house.heads:
+        doc = None if one.record is None else one.record.doc
+        if one.summary.queue in unserved and doc is not None and doc.task not in (*known, *desk.core.registry.names):
+            found.setdefault(doc.task, []).append(one.summary.id)
+    if not found:
+        return ()
+    ran = await tallies.succeeded(desk.operator, now_ms=house.now_ms)
+    ran |= {task.name for task in tasks if task.succeeded}
+    strangers = [
+        Stranger(task=task, count=len(ids), job_id=ids[0], nearest=near[0])
+        for task, ids in found.items()
+        if task not in ran and (near := nearest(task, ran))
+    ]
+    return tuple(sorted(strangers, key=lambda one: (-one.count, one.task)))

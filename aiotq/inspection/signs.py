@@ -38,6 +38,7 @@ class Signs:
     dead_lately: int = 0
     poison: tuple[JobSummary, ...] = ()  # whose workers vanished twice or more: those that wait or run, and dead ones
     strangers: tuple[Stranger, ...] = ()
+    misspelt: tuple[Stranger, ...] = ()  # perhaps: at the front of queues that nobody serves
     aside: tuple[str, ...] = ()  # keys
 
     @property

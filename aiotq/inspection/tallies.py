@@ -113,6 +113,12 @@ async def tasks(desk: Desk, *, hours: int) -> tuple[TaskInfo, ...]:
     return of_tasks(desk, [*await _last(operator, "stats:h:", now_ms // HOUR_MS, hours), *minutes.values()])
 
 
+async def succeeded(operator: Operator, *, now_ms: int) -> frozenset[str]:
+    """The tasks that some worker knows, by what was counted: those that have succeeded today, or yesterday (UTC)."""
+    rows = await _last(operator, "stats:d:", now_ms // DAY_MS, 2)
+    return frozenset(name[4:] for row in rows for name, number in row.items() if name.startswith("t:s:") and number)
+
+
 async def lately(desk: Desk, *, now_ms: int, minutes: int) -> tuple[TaskInfo, ...]:
     """The same, of the last minutes."""
     return of_tasks(desk, await _last(desk.operator, "stats:m:", now_ms // MINUTE_MS, minutes))

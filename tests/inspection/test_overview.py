@@ -218,6 +218,37 @@ async def test_a_mistyped_task_is_told_with_the_name_that_was_meant(
     await job.cancel()
 
 
+@pytest.mark.parametrize("counted_in", ["m", "d"])
+async def test_a_mistyped_task_in_a_queue_that_nobody_serves_is_told_beside_that(
+    shop: App, look: Inspector, raw: Any, prefix: str, counted_in: str
+) -> None:
+    @shop.task(name="shop:sned_mail", queue="orphan")
+    async def wrong() -> None: ...
+
+    @shop.task(name="shop:report", queue="orphan")
+    async def other() -> None: ...
+
+    await card(shop, "w1", "mail")
+    jobs = [await wrong.delay(), await wrong.delay(), await other.delay()]
+    shop.registry._tasks.clear()
+    assert "task_misspelt" not in {finding.code for finding in (await look.overview()).findings}
+    ordinal = await now_ms(raw) // (MINUTE_MS if counted_in == "m" else 24 * HOUR_MS)
+    await put(raw, f"{prefix}stats:{counted_in}:{ordinal}", {"t:s:shop:send_mail": 3, "t:f:shop:sned_mail": 1})
+
+    found = {finding.code: finding for finding in (await look.overview()).findings}
+
+    assert {"queue_unserved", "task_misspelt"} <= found.keys()
+    told = found["task_misspelt"]
+    assert told.what == (
+        "2 jobs at the front of a queue that no live worker serves name the task 'shop:sned_mail', which has not run "
+        "of late; 'shop:send_mail', which has, looks like it"
+    )
+    assert told.hint.endswith("then: aiotq cancel --all --task shop:sned_mail")
+    for job in jobs:
+        await job.cancel()
+    await shop._core.client().store.retire("w1")
+
+
 @pytest.mark.parametrize("act", ["cancel_all", "requeue_all"])
 async def test_tickets_of_jobs_that_are_gone_are_no_jobs_that_wait_and_a_purge_clears_them(
     shop: App, look: Inspector, hand: Inspector, act: str
