@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.seen import Seen
-    from aiotq.inspection.values import FailureGroup, JobSummary, QueueInfo, TaskInfo
+    from aiotq.inspection.values import FailureGroup, Finding, JobSummary, QueueInfo, TaskInfo
     from aiotq.registry import Registry
     from aiotq.store.inspection import Peek, Told
 
@@ -83,37 +83,29 @@ async def overview(desk: Desk) -> Overview:
         misspelt=await _misspelt(desk, house, queues, tasks, known={one.task for one in strangers}),
         aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
     )
-    findings = diagnose(signs)
+    return _told(signs, diagnose(signs), at=instant(house.now_ms))
+
+
+def _told(signs: Signs, findings: tuple[Finding, ...], *, at: datetime) -> Overview:
+    """What was seen, and what it means."""
     return Overview(
-        at=instant(house.now_ms),
+        at=at,
         severity=worst(findings),
         findings=findings,
         server=signs.server,
-        queues=queues,
-        workers=workers,
-        scheduled=scheduled,
-        dead=dead,
-        minutes=minutes,
-        failures=failures,
+        queues=signs.queues,
+        workers=signs.workers,
+        scheduled=signs.scheduled,
+        dead=signs.dead,
+        minutes=signs.minutes,
+        failures=signs.failures,
     )
 
 
 def _loading(told: Told, *, at: datetime, url: str) -> Overview:
     """Of a server that answers nothing else yet."""
-    server = machine.described(told, url)
-    findings = tuple(server_refuses(Signs(server=server, refusal="LOADING", cli=told.cli)))
-    return Overview(
-        at=at,
-        severity=worst(findings),
-        findings=findings,
-        server=server,
-        queues=(),
-        workers=(),
-        scheduled=0,
-        dead=0,
-        minutes=(),
-        failures=(),
-    )
+    signs = Signs(server=machine.described(told, url), refusal="LOADING", cli=told.cli)
+    return _told(signs, tuple(server_refuses(signs)), at=at)
 
 
 async def _first(desk: Desk, section: Scheduled | Dead, house: House) -> Sequence[Seen]:
