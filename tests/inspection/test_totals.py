@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from aiotq.inspection import totals
+from aiotq.inspection import Period, tallies, totals
 from aiotq.inspection.totals import _month_ms
 
 if TYPE_CHECKING:
+    import pytest
+
     from aiotq import App, Inspector
 
-MINUTE_MS, DAY_MS = 60_000, 86_400_000
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 
 async def now_ms(raw: Any) -> int:
@@ -65,6 +67,38 @@ async def test_days_and_unfolded_minutes_are_added_and_nothing_counts_twice(
     assert found.took_s == {"greet": 2.0}
     assert (found.ran.counts[3], found.ran.number, found.ran.total_s) == (90, 90, 4.0)
     assert (found.waited.number, found.waited.total_s) == (91, 0.005)
+
+
+async def test_what_is_folded_while_it_is_read_is_never_counted_twice(
+    shop: App, look: Inspector, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = await now_ms(raw)
+    minute, fields = now // MINUTE_MS, {"t:s:greet": 7, "e:mail": 7, "succeeded": 7}
+    await put(raw, f"{prefix}stats:m:{minute}", fields)
+    read = tallies.unfolded
+
+    async def and_fold(operator: Any, number: int) -> Any:
+        """A worker folds it as soon as its minutes have been read."""
+        found = await read(operator, number)
+        await put(raw, f"{prefix}stats:m:{minute}", {"folded": 1})
+        for key in (f"h:{now // HOUR_MS}", f"d:{now // DAY_MS}"):
+            await put(raw, f"{prefix}stats:{key}", fields)
+        return found
+
+    monkeypatch.setattr(tallies, "unfolded", and_fold)
+    keys = [f"{prefix}stats:{key}" for key in (f"m:{minute}", f"h:{now // HOUR_MS}", f"d:{now // DAY_MS}")]
+    for period in (None, Period.HOUR, Period.DAY):
+        await raw.delete(*keys)
+        await put(raw, f"{prefix}stats:m:{minute}", fields)
+        if period is None:
+            assert [task.succeeded for task in await look.tasks(hours=2)] == [7]
+        else:
+            assert sum(one.succeeded for one in await look.counts(period, last=2)) == 7
+    await raw.delete(
+        f"{prefix}stats:m:{minute}", f"{prefix}stats:h:{now // HOUR_MS}", f"{prefix}stats:d:{now // DAY_MS}"
+    )
+    await put(raw, f"{prefix}stats:m:{minute}", fields)
+    assert (await look.totals()).enqueued == {"mail": 7}
 
 
 async def test_what_is_scheduled_due_and_dead_is_counted(shop: App, look: Inspector, raw: Any, prefix: str) -> None:
