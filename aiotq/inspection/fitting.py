@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_MISFITS = 1_000
 MOST_WHY = 300  # characters
+MOST_SEEN = 50_000  # scheduled jobs that are remembered: those due next, which may be queued before that is walked
 PLACES = (
     JobStatus.SCHEDULED,
     JobStatus.QUEUED,
@@ -40,14 +41,17 @@ async def fit(desk: Desk, *, queues: Collection[str] | None, progress: Callable[
 
 
 async def misfitting(desk: Desk, *, queues: Collection[str] | None) -> AsyncIterator[tuple[int, list[Misfit]]]:
-    """The same in chunks: how many jobs were looked at, and those of them that would fail."""
+    """The same in chunks: how many jobs were looked at, and those of them that would fail.
+
+    One that becomes due meanwhile, and was not among the first MOST_SEEN of the schedule, is looked at twice.
+    """
     only = None if queues is None else {checks.queue("queues", name) for name in queues}
     seen_ids: set[str] = set()
     for status in PLACES:
         async for chunk, _ in walk(desk, JobFilter(status=status)):
             ours = [one for one in chunk if only is None or one.summary.queue in only]
             fresh = [one for one in ours if one.summary.id not in seen_ids]
-            if status is JobStatus.SCHEDULED:
+            if status is JobStatus.SCHEDULED and len(seen_ids) < MOST_SEEN:
                 seen_ids.update(one.summary.id for one in fresh)
             bad: list[Misfit] = []
             for one in fresh:

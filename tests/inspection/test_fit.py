@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiotq import App, JobStatus
+from aiotq.inspection import JobFilter, fitting
 
 if TYPE_CHECKING:
     from aiotq import Inspector
@@ -58,6 +59,29 @@ async def test_a_job_whose_arguments_no_longer_fit_is_named_with_the_reason(shop
 
     deploy(shop, "shop:send", needs)
     assert {misfit.why for misfit in (await look.fit()).misfits} == {"missing a required argument: 'subject'"}
+
+
+@pytest.mark.parametrize(("remembered", "looked"), [(50_000, 3), (0, 6)])
+async def test_what_moves_to_a_queue_meanwhile_is_looked_at_once_and_beyond_what_is_remembered_twice(
+    shop: App, look: Inspector, hand: Inspector, monkeypatch: pytest.MonkeyPatch, remembered: int, looked: int
+) -> None:
+    @shop.task(name="shop:send")
+    async def send() -> None: ...
+
+    jobs = [await send.options(countdown=60 + number).delay() for number in range(3)]
+    walk = fitting.walk
+
+    async def and_move(desk: Any, wanted: JobFilter) -> Any:
+        async for found in walk(desk, wanted):
+            yield found
+        if wanted.status is JobStatus.SCHEDULED:
+            await hand.requeue_all(wanted)
+
+    monkeypatch.setattr(fitting, "walk", and_move)
+    monkeypatch.setattr(fitting, "MOST_SEEN", remembered)
+    assert (await look.fit()).looked == looked
+    for job in jobs:
+        await job.cancel()
 
 
 async def test_a_task_that_is_gone_is_unknown_and_what_looks_like_it_is_named(shop: App, look: Inspector) -> None:
