@@ -11,6 +11,7 @@ import msgspec
 
 from aiotq import record, shown
 from aiotq.errors import AiotqError, InvalidRecord, JobCancelled, JobExpired, JobFailed, JobNotFound, ResultTimeout
+from aiotq.ids import short
 from aiotq.inspection import notes
 from aiotq.inspection.acts import Act, Wish, cancellation
 from aiotq.inspection.desk import kept_ms
@@ -281,12 +282,6 @@ class Job(Generic[R_co]):
 def lines(found: Record) -> tuple[str, str, str]:
     """The lines that the ticket of a job may name: its priority's back and front, and the suspects'."""
     return job_lines(found.doc.queue, found.doc.priority)
-
-
-def short(job_id: str) -> str:
-    """An id as a person is shown it: the end of a generated one, since its beginning is the time."""
-    generated = len(job_id) == 32 and all(char in "0123456789abcdef" for char in job_id)
-    return job_id[-6:] if generated else job_id
 
 
 def _cancellation(core: Core, found: Record, place: Place) -> Replacement:

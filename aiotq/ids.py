@@ -1,4 +1,7 @@
-"""Random bytes for new ids and generations: the system's own, taken many at a time (a system call a job is 1 µs)."""
+"""Ids: random bytes for new ones, and how a person is shown one.
+
+The bytes, for generations too, are the system's own, taken many at a time (a system call a job is 1 µs).
+"""
 
 from __future__ import annotations
 
@@ -19,3 +22,9 @@ def draw() -> bytes:
         many = os.urandom(EACH * _AT_ONCE)
         _pool.extend(many[at : at + EACH] for at in range(EACH, len(many), EACH))
         return many[:EACH]
+
+
+def short(job_id: str) -> str:
+    """An id as a person is shown it: the end of a generated one, since its beginning is the time."""
+    generated = len(job_id) == 32 and all(char in "0123456789abcdef" for char in job_id)
+    return job_id[-6:] if generated else job_id

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from aiotq.ids import short
 from aiotq.inspection import faults, words
 from aiotq.inspection.faults import finding
 from aiotq.inspection.signs import LATELY_MIN
@@ -80,8 +81,8 @@ def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
         if worker.jobs:
             job = max(worker.jobs, key=lambda one: one.started_at)
             runs = "; it runs " if len(worker.jobs) == 1 else f"; of its {words.jobs(len(worker.jobs))} it began last "
-            what += f"{runs}{job.task} ({words.short(job.id)})"
-            hint = f"aiotq job {shlex.quote(words.short(job.id))}"
+            what += f"{runs}{job.task} ({short(job.id)})"
+            hint = f"aiotq job {shlex.quote(short(job.id))}"
         cure = "write that task as a plain def, which runs in a thread"
         hint += f"; {cure}; to free the worker's jobs, {_kill(worker, 'KILL')}"
         yield finding(Severity.CRITICAL, "worker_blocked", what, hint, subject=worker.label, kind="worker")
@@ -188,10 +189,10 @@ def queues_back_up(signs: Signs) -> Iterator[Finding]:
             what += f"; {queue.enqueued_a_minute:g} come a minute, {queue.ended_a_minute:g} end"
         hint = f"start more: python -m aiotq MODULE:APP -q {queue.name}"
         if longest is not None and longest.running_s >= LONG_S:
-            what += f"; {longest.task} ({words.short(longest.id)}) has run for {words.time(longest.running_s)}"
-            hint += f"; or look at what runs long: aiotq job {shlex.quote(words.short(longest.id))}"
+            what += f"; {longest.task} ({short(longest.id)}) has run for {words.time(longest.running_s)}"
+            hint += f"; or look at what runs long: aiotq job {shlex.quote(short(longest.id))}"
         if hangs and longest is not None:
-            free = f"free a slot: aiotq cancel {shlex.quote(words.short(longest.id))}"
+            free = f"free a slot: aiotq cancel {shlex.quote(short(longest.id))}"
             hint = f"{free}; then give the task a timeout: @app.task(timeout=...)"
         severity = Severity.CRITICAL if hangs else Severity.WARNING
         yield finding(severity, "queue_hangs" if hangs else "queue_full", what, hint, subject=queue.name, kind="queue")
@@ -242,10 +243,8 @@ def poison(signs: Signs) -> Iterator[Finding]:
 
 def _poison(job: JobSummary) -> Finding:
     times = f"{job.lost} time{'s' * (job.lost != 1)}" if job.lost else "again and again"
-    died = (
-        f"job {words.short(job.id)} ({job.task}) has taken its worker down {times} (killed, crashed, or out of memory)"
-    )
-    id_ = shlex.quote(words.short(job.id))
+    died = f"job {short(job.id)} ({job.task}) has taken its worker down {times} (killed, crashed, or out of memory)"
+    id_ = shlex.quote(short(job.id))
     if job.status.ended:
         what, hint = (
             f"{died}, and is dead",
@@ -301,7 +300,7 @@ def tasks_fail(signs: Signs) -> Iterator[Finding]:
         if mostly is not None:
             said = f": {mostly.message}" if mostly.message else ""
             what += f", mostly with {mostly.error}{said}"
-            hint = f"aiotq job {shlex.quote(words.short(mostly.job_id))}"
+            hint = f"aiotq job {shlex.quote(short(mostly.job_id))}"
         severity = Severity.WARNING if task.succeeded else Severity.CRITICAL
         yield finding(severity, "task_failing", what, hint, subject=task.name, kind="task")
 

@@ -29,9 +29,3 @@ def size(number: int) -> str:
 def roomy(limit: int | None, used: int | None) -> str:
     """Twice of what a server may take, or of what it has taken if that is more, as CONFIG SET takes it."""
     return f"{max(1, -(-2 * max(limit or 0, used or 0) >> 20))}mb"
-
-
-def short(job_id: str) -> str:
-    """As a log shows it."""
-    generated = len(job_id) == 32 and all(char in "0123456789abcdef" for char in job_id)
-    return job_id[-6:] if generated else job_id

@@ -13,7 +13,7 @@ import pytest
 from aiotq import App, Job, JobStatus, handle, record
 from aiotq.document import LEAST_TTL_MS, Document
 from aiotq.errors import JobCancelled, JobFailed, JobNotFound, NewerRecord, ResultTimeout, StoreUnavailable
-from aiotq.handle import short
+from aiotq.ids import short
 from aiotq.job import Cancelled, ErrorInfo, Failed, Succeeded
 from aiotq.store.contract import Place, Replaced
 
