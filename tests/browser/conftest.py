@@ -1,5 +1,7 @@
 """The shop in working order: a server, a worker, ten thousand jobs, the dashboard, and a browser that looks at it.
 
+All of it is there once in a process of tests. They share a browser and its event loop, and each has windows of its own,
+which know of no other's cookies.
 AIOTQ_PICTURES=docs/pictures has the test of the pictures write them there.
 """
 
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,11 +66,11 @@ def shop_system() -> Iterator[Shop]:
         url = f"redis://localhost:{port}"
         env = {"AIOTQ_URL": url, "SHOP_OVER": str(folder / "over"), "AIOTQ_LOG_FORMAT": "json"}
         queues = "default,payments,feeds,reports,newsletter,imports,typos,reminders"
-        stack.callback((folder / "over").touch)
         started(
             stack, env, "tests.browser.shop:app", "--queues", queues, "--name", "worker-1", "--concurrency", "50",
             until=b'"ready"',
         )  # fmt: skip
+        stack.callback((folder / "over").touch)  # before the worker is told to stop: it waits for what runs
         running = asyncio.run(_filled(url))
         address = stack.enter_context(dashboard(url))
         yield Shop(url=url, address=address, running=running, folder=folder)
@@ -169,22 +171,39 @@ class Visit:
         assert not [address for address in self.asked if not address.startswith((self.address, "data:"))]
 
 
-@pytest_asyncio.fixture
-async def open_window(shop_system: Shop) -> AsyncIterator[Callable[..., Any]]:
-    """Opens windows: `await open_window(width=390, dark=True)`."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Any]:
+    """The browser: to start one takes longer than most tests with it."""
     from playwright.async_api import async_playwright
 
     async with async_playwright() as player:
-        browser = await player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        windows: list[Visit] = []
+        launched = await player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        await launched.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def _tasks_end() -> AsyncIterator[None]:
+    """As for all tests, on the loop of these."""
+    before = asyncio.all_tasks()
+    yield
+    left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task() and not task.done()]
+    assert not left, f"asyncio tasks left running: {left}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_window(shop_system: Shop, browser: Any) -> AsyncIterator[Callable[..., Any]]:
+    """Opens windows: `await open_window(width=390, dark=True)`."""
+    async with AsyncExitStack() as stack:
 
         async def opened(
             *, width: int = 1280, height: int = 900, dark: bool = False, at: str | None = None, **more: Any
         ) -> Visit:
             scheme = "dark" if dark else "light"
-            page = await browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **more)
+            size = {"width": width, "height": height}
+            page = await browser.new_page(viewport=size, color_scheme=scheme, **more)
+            stack.push_async_callback(page.close)
             visit = Visit(page=page, address=at or shop_system.address)
-            windows.append(visit)
             page.on("console", lambda message: visit.said.append(message.text) if message.type == "error" else None)
             page.on("pageerror", lambda error: visit.said.append(str(error)))
             page.on("request", lambda request: visit.asked.append(request.url))
@@ -192,4 +211,3 @@ async def open_window(shop_system: Shop) -> AsyncIterator[Callable[..., Any]]:
             return visit
 
         yield opened
-        await browser.close()

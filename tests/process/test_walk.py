@@ -1,4 +1,4 @@
-"""docs/a-night.md: `aiotq status` names the cause of each of five troubles, and its hints mend them."""
+"""docs/a-night.md: `aiotq status`, as the dashboard, names the cause of each of five troubles; its hints mend them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aiotq import App
+from aiotq.web import aiotq_dashboard
 from tests.process.commands import aiotq
 from tests.process.night import prepare
 from tests.processes import ROOT
+from tests.web.test_pages import Elements
+from tests.web.visitor import visitor
 
 if TYPE_CHECKING:
     from tests.process.rig import Rig
@@ -31,7 +35,7 @@ def shape(text: str) -> str:
 
 
 @pytest.mark.timeout(400)
-async def test_status_names_each_cause_and_its_hint_mends_it(rig: Rig):
+async def test_status_and_dashboard_name_each_cause_and_its_hint_mends_it(rig: Rig):
     night = await prepare(rig)
 
     said = await aiotq(rig, "status", "--json")
@@ -46,6 +50,12 @@ async def test_status_names_each_cause_and_its_hint_mends_it(rig: Rig):
         assert shape(findings[code]["hint"]) in shape(shown.out)
         assert shape(findings[code]["what"]) in page, "docs/a-night.md shows another text"
         assert shape(findings[code]["hint"]) in page, "docs/a-night.md shows another hint"
+
+    async with App(rig.url, namespace=rig.namespace) as app, visitor(aiotq_dashboard(app)) as client:
+        overview = shape(" ".join(Elements((await client.get("/")).text).text))
+    for code in CAUSES:
+        assert shape(findings[code]["what"]) in overview
+        assert shape(findings[code]["hint"]) in overview
 
     # The hints, one after the other.
     assert "CONFIG SET maxmemory " in findings["server_oom"]["hint"]
