@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HEADS = 3  # tickets of each line whose records are looked at; the first may be stale
 MORE_HEADS = 100  # ... where all of these are
-LINES_AT_ONCE = 64
+AT_ONCE = 64  # lines, or workers, that are asked for together
 MOST_TICKETS = 5_000  # in workers' hands, that are counted one by one
 MOST_NAMES = 1_000  # of queues
 
@@ -106,15 +106,17 @@ class House:
                 found.update(job.queue for job in vitals(card).jobs)
             elif card.held:
                 unclear.append(card.worker_id)
-        for texts in await asyncio.gather(*(self.desk.operator.held(worker_id) for worker_id in unclear)):
-            found.update(ticket.queue for text in texts if (ticket := ticket_of(text)) is not None)
+        for first in range(0, len(unclear), AT_ONCE):
+            some = unclear[first : first + AT_ONCE]
+            for texts in await asyncio.gather(*(self.desk.operator.held(worker_id) for worker_id in some)):
+                found.update(ticket.queue for text in texts if (ticket := ticket_of(text)) is not None)
         return found
 
     async def _fronts(self, lines: Sequence[Line]) -> Sequence[Sequence[Seen]]:
         """The jobs at the front of each line: of its first tickets, or where these are stale of more of them."""
         found: list[Sequence[Seen]] = []
-        for first in range(0, len(lines), LINES_AT_ONCE):
-            found += await asyncio.gather(*(self._front(line) for line in lines[first : first + LINES_AT_ONCE]))
+        for first in range(0, len(lines), AT_ONCE):
+            found += await asyncio.gather(*(self._front(line) for line in lines[first : first + AT_ONCE]))
         return found
 
     async def _front(self, line: Line) -> Sequence[Seen]:

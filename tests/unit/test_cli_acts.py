@@ -404,14 +404,15 @@ async def test_a_tail_of_a_queue_that_there_is_not_says_so(inspector, monkeypatc
     class Over(Exception):
         pass
 
-    class App:
-        inspect = inspector
-
-        async def __aenter__(self):
-            return self
-
-        async def __aexit__(self, *error):
+    class Core:
+        async def enter(self, **_given):
             return None
+
+        async def leave(self):
+            return None
+
+    class App:
+        inspect, _core = inspector, Core()
 
     async def over(_seconds):
         raise Over
