@@ -39,7 +39,7 @@ async def test_one_look_says_what_is_wrong_and_what_to_do(page: dict[str, Any]) 
         await send_mail.delay("ada")
         assert await page["queues"]() == ["mail: 1 wait, 0 run"]
         said = await page["is_all_well"]()
-        assert said[0] == ("critical: no worker is alive, and 1 waits. Do: python -m aiotq module:app -q mail")
+        assert said[0] == ("critical: no worker is alive, and 1 waits. Do: python -m aiotq MODULE:APP -q mail")
         async with app.worker(["mail"]):
             await until(lambda: _nothing_waits(app))
             assert not [line for line in await page["is_all_well"]() if line.startswith("critical")]
