@@ -424,5 +424,5 @@ async def test_a_tail_of_a_queue_that_there_is_not_says_so(inspector, monkeypatc
     monkeypatch.setattr(tail.asyncio, "sleep", over)
     source = Source(url="redis://nowhere", origin="--url")
     with pytest.raises(Over):
-        await tail._follow(reach.Where(), App(), source, JobFilter(queue=queue), every_s=1)
+        await tail._follow(reach.Where(), App(), source, JobFilter(queue=queue), every_s=1)  # type: ignore[arg-type]
     assert capsys.readouterr().err == f"watching {source}; Ctrl-C ends\n{said}"
