@@ -13,16 +13,16 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--half", type=int, choices=(1, 2), required=True)
-    parser.addoption("--of", type=str.split, required=True, help="paths from the project's root")
+    parser.addoption("--of", type=lambda text: text.split(), required=True, help="paths from the project's root")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    paths = [config.rootpath / path for path in config.getoption("--of")]
+    paths = [config.rootpath / path for path in config.option.of]
     assert all(path.exists() for path in paths), paths
-    other = [item for item in items if _half_of(item, paths) != config.getoption("--half")]
+    other = [item for item in items if _half_of(item, paths) != config.option.half]
     if other:
         config.hook.pytest_deselected(items=other)
-        items[:] = [item for item in items if _half_of(item, paths) == config.getoption("--half")]
+        items[:] = [item for item in items if _half_of(item, paths) == config.option.half]
 
 
 def _half_of(item: Any, paths: list[Path]) -> int:
