@@ -78,16 +78,15 @@ class _Purging:
             if not front.waiting:
                 return 0
             endings, stay = self._endings(front.waiting, front.now_ms)
-            if not endings and stay == len(front.waiting):
-                left += stay  # that came since, and to the front
-                if left > MAX_LEFT:
-                    return 0
-                continue
-            ended, cleared = await operator.take(
-                name, endings, leave=left, limit=len(front.waiting), generation=self._generation
-            )
-            self.ended, self.cleared = self.ended + ended, self.cleared + cleared
-            length -= len(front.waiting)
+            if stay < len(front.waiting):
+                ended, cleared = await operator.take(
+                    name, endings, leave=left, limit=len(front.waiting), generation=self._generation
+                )
+                self.ended, self.cleared = self.ended + ended, self.cleared + cleared
+            length -= len(front.waiting) - stay
+            left += stay  # they came since, and to the front: what is behind them goes all the same
+            if left > MAX_LEFT:
+                return 0
         return (await operator.front(name, leave=left, limit=1)).length
 
     def _endings(self, waiting: Sequence[Waiting], now_ms: int) -> tuple[list[Ending], int]:

@@ -70,6 +70,18 @@ async def test_a_job_is_either_run_or_purged(shop: App, hand: Inspector) -> None
         assert ((await job.status()) is JobStatus.SUCCEEDED) is (number in ran)
 
 
+async def test_a_purge_ends_all_also_behind_jobs_that_came_to_the_front_since(shop: App, hand: Inspector) -> None:
+    flaky = Flaky(shop, fails=0)
+    await shop.enqueue_many([flaky.task.s() for _ in range(1_000)])
+    as_of = await hand.now()
+    await asyncio.sleep(0.002)  # another millisecond
+    came = await shop.enqueue_many([flaky.task.options(lifo=True).s() for _ in range(90)])
+
+    assert (await hand.purge("default", as_of=as_of)).ended == 1_000
+
+    assert {await job.status() for job in came} == {JobStatus.QUEUED}
+
+
 async def test_what_comes_while_a_queue_is_purged_stays(shop: App, hand: Inspector, monkeypatch: Any) -> None:
     flaky = Flaky(shop, fails=0)
     await shop.enqueue_many([flaky.task.s() for _ in range(250)])
