@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiotq.inspection.places import Entry
     from aiotq.inspection.seen import Seen
     from aiotq.inspection.values import Came, JobFilter
+    from aiotq.inspection.walking import Chunk
 
 AT_ONCE = 25  # jobs: requests of as many go out together
 
@@ -38,7 +39,7 @@ async def act_on_all(
     try:
         async for chunk in walk(desk, act, wanted, as_of_ms=as_of_ms):
             looked += chunk.looked
-            where = await _places(desk, chunk.jobs)
+            where = await _places(desk, chunk)
             for first in range(0, len(chunk.jobs), AT_ONCE):
                 some = list(zip(chunk.jobs, where, strict=True))[first : first + AT_ONCE]
                 came = await _together(desk, act, some, queue)
@@ -57,13 +58,12 @@ async def act_on_all(
     return Bulk(done=done, skipped=skipped, looked=looked, told=told)
 
 
-async def _places(desk: Desk, jobs: Sequence[Seen]) -> Sequence[Place]:
+async def _places(desk: Desk, chunk: Chunk) -> Sequence[Place]:
     """Where each lies, as it was seen."""
-    if not jobs:
+    if not chunk.jobs:
         return ()
-    losses = await desk.operator.losses([job.summary.id for job in jobs])
-    now_ms = await desk.operator.now_ms()
-    return [_place(job.entry, lost, now_ms) for job, lost in zip(jobs, losses, strict=True)]
+    losses = await desk.operator.losses([job.summary.id for job in chunk.jobs])
+    return [_place(job.entry, lost, chunk.now_ms) for job, lost in zip(chunk.jobs, losses, strict=True)]
 
 
 def _place(entry: Entry, lost: int, now_ms: int) -> Place:

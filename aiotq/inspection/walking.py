@@ -31,6 +31,7 @@ CHUNK = 100  # jobs
 MOST_BYTES = 8 << 20  # ... and of their records together, unless one alone is larger
 LOOK_BACK = 400  # tickets before the place in a line that was read last, among which it is looked for
 SPARE = 20  # windows more than it takes, for what moves meanwhile
+AHEAD_MS = 1_000  # by so much a worker may take Redis's clock to be ahead of what it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Chunk:
 
     jobs: Sequence[Seen]
     looked: int  # entries that were looked at for them; those of several chunks are told with the last of these
+    now_ms: int  # Redis's clock, just after they were
 
 
 async def walk(desk: Desk, act: Act, wanted: JobFilter, *, as_of_ms: int | None = None) -> AsyncIterator[Chunk]:
@@ -57,19 +59,22 @@ async def walk(desk: Desk, act: Act, wanted: JobFilter, *, as_of_ms: int | None 
                 break
             at = entries[-1].at
             worth = [entry for entry in entries if filters.may_match(wanted, entry) and entry.status in place.holds]
+            found = (await look(desk, worth, now_ms=now_ms)).values()
+            now_ms = await desk.operator.now_ms()
+            since = range(began_ms + 1, now_ms + AHEAD_MS + 1)  # what is later is older: the clock stepped back since
             jobs: list[Seen] = []
             size = 0
-            for shown in (await look(desk, worth, now_ms=now_ms)).values():
-                if _enqueued_ms(shown) > began_ms:
+            for shown in found:
+                if _enqueued_ms(shown) in since:
                     continue
                 if jobs and size + shown.summary.size > MOST_BYTES:
-                    yield Chunk(jobs=jobs, looked=0)
+                    yield Chunk(jobs=jobs, looked=0, now_ms=now_ms)
                     jobs, size = [], 0
                 one = await _whole(desk, shown, now_ms=now_ms)
-                if one is not None and _came_ms(one) <= began_ms and one.matches(wanted):
+                if one is not None and _came_ms(one) not in since and one.matches(wanted):
                     jobs.append(one)
                     size += one.summary.size
-            yield Chunk(jobs=jobs, looked=len(entries))
+            yield Chunk(jobs=jobs, looked=len(entries), now_ms=now_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

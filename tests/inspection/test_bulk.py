@@ -147,6 +147,18 @@ async def test_what_came_or_ended_since_it_was_counted_is_left_as_it_is(shop: Ap
         await hand.act_on_all(Act.CANCEL, ALL, as_of=datetime(2026, 1, 1))  # noqa: DTZ001
 
 
+async def test_jobs_from_before_a_step_back_of_the_clock_are_there_too(
+    shop: App, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await Shop(shop).runs.delay(1)
+    in_an_hour = f"{(await hand.now() + timedelta(hours=1)).timestamp() * 1000:.0f}"
+    await raw.setrange(f"{prefix}job:{job.id}", 6, in_an_hour)
+
+    assert (await hand.cancel_all(ALL)).done == 1
+
+    assert await job.status() is JobStatus.CANCELLED
+
+
 async def test_running_jobs_are_stopped(shop: App, hand: Inspector) -> None:
     started: list[int] = []
 
