@@ -1,6 +1,7 @@
 """The suite in two halves, which together are all of it: `-p tests.halves --of "PATHS" --half 1`, and `--half 2`.
 
-The first is what lies in these paths and does not run on fakeredis. CI measures the coverage of that.
+The first is what lies in these paths, but for what runs on fakeredis and for properties that are tried on many examples.
+CI measures the coverage of the first: of these it would mostly follow what is not aiotq's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,4 +29,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _half_of(item: Any, paths: list[Path]) -> int:
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    return 1 if "memory" not in params.values() and any(item.path.is_relative_to(path) for path in paths) else 2
+    slow = "memory" in params.values() or is_hypothesis_test(getattr(item, "obj", None))
+    return 1 if not slow and any(item.path.is_relative_to(path) for path in paths) else 2

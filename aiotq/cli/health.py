@@ -29,9 +29,9 @@ EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  where a worker
 
 HELP = """\
 Ask how a worker on this machine does, by its --health-port. Without that option, ask the server
-instead: whether it answers and takes new jobs, and whether each queue has a worker whose lease has not ended. A queue
-in which nothing waits, and that is not named by --queues, needs none, if there is any worker. With
---url the server is asked in any case."""
+instead: whether it answers and takes new jobs, and whether each queue has a worker whose lease has
+not ended. A queue in which nothing waits, and that is not named by --queues, needs none, if there is
+any worker. With --url the server is asked in any case."""
 EXAMPLE = """\
 Options are also read from the environment, as those of a worker: AIOTQ_HEALTH_PORT and so on.
 Exit codes: 0 all is well, 1 it is not, 2 used wrongly.
