@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from aiotq.errors import StoreError
 from aiotq.job import parse_ticket
@@ -146,5 +147,31 @@ async def test_without_any_one_right_each_job_stays_in_one_place_and_the_verb_ca
         whole = await places(bench)
         assert set(whole.values()) <= {1}, f"repeated after {command} was missing: {whole}"
         assert set(half) | set(whole) == set(half) or verb == "enqueues", f"without {command}"
+        await bench.wipe()
+    assert refused > 2
+
+
+async def test_without_any_one_right_a_dead_letter_is_retried_as_a_whole_or_not_at_all(
+    bench: Bench, server: Server, raw: Any, namespace: str
+) -> None:
+    refused = 0
+    for command in sorted(WORKER):
+        [held] = await _held(bench, 1)
+        job_id = parse_ticket(held.ticket).job_id
+        await bench.exchange(died(held))
+        await raw.hset(bench.key("lost"), job_id, 1)
+        await bench.take_tokens()
+        async with user(raw, server, namespace, without(command)) as url:
+            store = connect(url, namespace=namespace, connect_timeout_s=CONNECT_TIMEOUT_S)
+            try:
+                again = structs.replace(replacement(job_id, was="f", line="mail:5"), forgets=True)
+                await store.replace(again, now_ms=bench.clock.now_ms())
+            except StoreError:
+                refused += 1
+            await store.close()
+
+        seen = await bench.census()
+        state, dead, lost = seen.records[job_id][1:2], list(seen.dead), await raw.hlen(bench.key("lost"))
+        assert (state, dead, lost) in [(b"f", [job_id], 1), (b"w", [], 0)], f"without {command}"
         await bench.wipe()
     assert refused > 2

@@ -13,6 +13,9 @@ if found ~= ARGV[3] then return 2 end -- an end keeps the generation, and no end
 local worker, tickets = holder(generation, id, 11)
 if worker then return 1 end
 begin()
+-- These change nothing; without the right to one of them the act would be half done.
+call('ZREM', prefix .. 'nothing', '')
+call('HDEL', prefix .. 'nothing', '')
 local woken = {}
 -- Its new ticket comes first: should the record not follow, it is dropped, and a record without one would wait for ever.
 if ARGV[8] ~= '' then
