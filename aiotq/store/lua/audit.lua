@@ -6,5 +6,5 @@ begin()
 local entry = ARGV[2]
 local first = entry_of(entry)
 if first then return sub(first, -#entry) == entry and 1 or 0 end
-audited(entry, (clock(ARGV[1])))
+keep_entry(entry, (clock(ARGV[1])))
 return 1

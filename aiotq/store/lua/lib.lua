@@ -274,13 +274,16 @@ local function entry_of(entry)
   end
 end
 
--- What a person did, newest first: of these the last 10,000. entry: JSON without its "{", or nothing. Each act has one entry,
--- the first that comes: it is repeated if its answer was lost.
-local function audited(entry, now_ms)
-  if not entry or entry == '' or entry_of(entry) then return end
+-- What a person did, newest first: of these the last 10,000. entry: JSON without its "{".
+local function keep_entry(entry, now_ms)
   local audit = prefix .. 'audit'
   safe('LTRIM', audit, 0, 9998)
   call('LPUSH', audit, string.format('{"at":%.0f,', now_ms) .. entry)
+end
+
+-- Each act has one entry, the first that comes: it is repeated if its answer was lost. entry: or nothing.
+local function audited(entry, now_ms)
+  if entry and entry ~= '' and not entry_of(entry) then keep_entry(entry, now_ms) end
 end
 
 -- A worker's lease by its card, ms; `none` if it has no card. What nobody can have been given, by another hand, is `usual`.
