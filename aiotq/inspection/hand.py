@@ -34,15 +34,18 @@ async def act(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None) -
     Raises JobNotFound, InvalidRecord (a record that can't be read), UsageError (signed, and no keys), StoreError.
     """
     kept = Kept(desk, kind, job_id if queue is None else f"{job_id} to {queue}")
+    first = True  # whether no script has left another entry
     try:
         came = await act_on(desk, kind, job_id, queue=queue, kept=kept)
     except AiotqError as error:
         with suppress(StoreError):
-            await kept.keep(f"failed: {error}")
-        raise
-    if came in (DONE, TOLD) or await kept.keep(came.what):  # of what is done the act's own script keeps an entry
-        return came
-    return TOLD if kind is Act.CANCEL else DONE  # with an answer that was lost; it has moved on since
+            first = await kept.keep(f"failed: {error}")
+        if first or not isinstance(error, JobNotFound):
+            raise
+    else:
+        if came in (DONE, TOLD) or await kept.keep(came.what):  # of what is done the act's own script keeps an entry
+            return came
+    return TOLD if kind is Act.CANCEL else DONE  # with an answer that was lost; it has moved on since, or is gone
 
 
 class Kept:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiotq import App, JobStatus, Reject, RetryPolicy
-from aiotq.errors import JobCancelled, JobFailed, StoreError
+from aiotq.errors import JobCancelled, JobFailed, JobNotFound, StoreError
 from aiotq.inspection.acts import Act
 from aiotq.inspection.hand import TOLD
 from aiotq.store import scripts
@@ -110,6 +110,25 @@ async def test_a_job_that_goes_on_while_the_answer_is_lost_was_retried_by_who_as
         assert await acting == TOLD
 
     assert [entry.came_to for entry in (await shop.inspect.audit()).items] == ["its worker was told", "done"]
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_a_job_that_is_gone_by_the_time_that_the_lost_answer_is_asked_for_again_was_retried(
+    shop: App, far: Inspector, proxy: FaultProxy, raw: Any, prefix: str
+) -> None:
+    job = (await Shop(shop).jobs())["dead"]
+    proxy.arm(Fault.DROP_REPLY, scripts.REPLACE.sha)
+    acting = asyncio.ensure_future(far.retry(job.id))
+    await proxy.struck()
+    proxy.freeze()
+    await raw.delete(f"{prefix}job:{job.id}")  # it has ended, and its result was kept for no longer
+    proxy.thaw()
+
+    assert await acting
+    with pytest.raises(JobNotFound):
+        await far.retry(job.id)
+
+    assert [entry.came_to[:6] for entry in (await shop.inspect.audit()).items] == ["failed", "done"]
 
 
 async def _endless() -> None:
