@@ -1,6 +1,6 @@
 """The suite in two halves, which together are all of it: `-p tests.halves --of "PATHS" --half 1`, and `--half 2`.
 
-The first is what lies in these paths, but for what runs on fakeredis and for properties that are tried on many examples.
+The first is what lies in these paths, but for what runs on fakeredis and for properties, tried on many examples each.
 CI measures the coverage of the first: of these it would mostly follow what is not aiotq's.
 """
 
