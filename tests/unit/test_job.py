@@ -105,6 +105,12 @@ def test_a_ticket_is_taken_apart_into_what_it_was_made_of(queue: str, place: str
     assert parsed.suspect is (place == "s")
 
 
+def test_a_ticket_says_for_which_line_it_is_and_whether_its_job_is_a_suspect() -> None:
+    ordinary, suspect = job.parse_ticket("mail:b:AAAA:j1"), job.parse_ticket("mail:s:AAAA:j1")
+    assert (ordinary.line, ordinary.suspect) == ("mail:b", False)
+    assert (suspect.line, suspect.suspect) == ("mail:s", True)
+
+
 def test_the_mark_of_a_large_record_is_no_character_of_a_generation() -> None:
     assert job.LARGE not in job.GENERATION_CHARS
     assert len(set(job.GENERATION_CHARS)) == 64

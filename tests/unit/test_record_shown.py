@@ -124,3 +124,8 @@ def test_every_stored_time_can_be_shown(unix_ms: int) -> None:
     assert shown.tzinfo is UTC
     if shown.year < 9999:
         assert (shown - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1) == unix_ms
+
+
+def test_an_instant_past_year_9999_is_its_end():
+    assert instant(0) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert instant(1 << 62) == datetime.max.replace(tzinfo=UTC)
