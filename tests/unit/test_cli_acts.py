@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 import pytest
 
 from aiotq.cli import main as command_line
-from aiotq.cli.operate import reach, tail
+from aiotq.cli.operate import reach
 from aiotq.errors import JobNotFound
 from aiotq.inspection.hand import DONE, TOLD
 from aiotq.inspection.values import Bulk, Came, JobFilter, Page, Purged, TaskInfo
 from aiotq.job import JobStatus
-from aiotq.source import Source
 from tests.unit.overviews import a_detail, a_queue, a_summary, a_worker
 
 GONE = "0" * 26 + "c1f9c2"
@@ -394,35 +393,3 @@ def test_pause_and_resume_say_what_they_did(run, inspector):
     assert run("resume", "mail") == (0, "mail is not paused\n", "")
     code, out, _ = run("resume", "mail", "--json")
     assert (code, json.loads(out)) == (0, {"queue": "mail", "paused": False, "changed": False})
-
-
-# --- watching -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("queue", "said"), [("mial", "there is no queue 'mial'; did you mean mail?\n"), ("mail", "")])
-async def test_a_tail_of_a_queue_that_there_is_not_says_so(inspector, monkeypatch, capsys, queue, said):
-    class Over(Exception):
-        pass
-
-    class Core:
-        async def enter(self, **_given):
-            return None
-
-        async def leave(self):
-            return None
-
-    class App:
-        inspect, _core = inspector, Core()
-
-    async def over(_seconds):
-        raise Over
-
-    async def ended(*, limit):
-        return ()
-
-    inspector.ended = ended
-    monkeypatch.setattr(tail.asyncio, "sleep", over)
-    source = Source(url="redis://nowhere", origin="--url")
-    with pytest.raises(Over):
-        await tail._follow(reach.Where(), App(), source, JobFilter(queue=queue), every_s=1)  # type: ignore[arg-type]
-    assert capsys.readouterr().err == f"watching {source}; Ctrl-C ends\n{said}"

@@ -6,11 +6,13 @@ import pytest
 
 from aiotq.cli.lines import Layout
 from aiotq.cli.look import Look
+from aiotq.cli.operate import reach, tail
 from aiotq.cli.operate.news import News, happened
 from aiotq.cli.operate.tail import MOST, in_sight, lines_of, overflowed, wanted
-from aiotq.inspection.values import JobFilter
+from aiotq.inspection.values import JobFilter, Page
 from aiotq.job import JobStatus
-from tests.unit.overviews import a_summary, ago, text
+from aiotq.source import Source
+from tests.unit.overviews import a_queue, a_summary, ago, text
 
 SCHEDULED, QUEUED, RUNNING, FAILED = JobStatus.SCHEDULED, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FAILED
 
@@ -126,3 +128,41 @@ def test_more_than_is_looked_at_is_said_where_a_full_page_is_all_news():
     assert overflowed(pages, new)
     assert not overflowed([full[1:], [], [], []], new)  # there was room for more
     assert not overflowed(pages, news.look(in_sight(pages)))  # nothing of it is new
+
+
+@pytest.mark.parametrize(("queue", "said"), [("mial", "there is no queue 'mial'; did you mean mail?\n"), ("mail", "")])
+async def test_a_tail_of_a_queue_that_there_is_not_says_so(monkeypatch, capsys, queue, said):
+    class Over(Exception):
+        pass
+
+    class Inspector:
+        def acting(self, by):
+            return self
+
+        async def queues(self):
+            return (a_queue(name="mail"), a_queue(name="empty"))
+
+        async def ended(self, *, limit):
+            return ()
+
+        async def jobs(self, which, **_more):
+            return Page(items=(), cursor=None, looked=0)
+
+    class Core:
+        async def enter(self, **_given):
+            return None
+
+        async def leave(self):
+            return None
+
+    class App:
+        inspect, _core = Inspector(), Core()
+
+    async def over(_seconds):
+        raise Over
+
+    monkeypatch.setattr(tail.asyncio, "sleep", over)
+    source = Source(url="redis://nowhere", origin="--url")
+    with pytest.raises(Over):
+        await tail._follow(reach.Where(), App(), source, JobFilter(queue=queue), every_s=1)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == f"watching {source}; Ctrl-C ends\n{said}"

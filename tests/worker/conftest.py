@@ -7,6 +7,7 @@ short_lease a lease that is over soon, for workers whose lease ends in the test
 impatient   a job is stuck soon after its cancellation
 proxy       a fault proxy in front of the app's server
 behind      an app of the same namespace whose every connection goes through that proxy
+noted       what the store has been told of jobs' logs and progress, call by call
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import pytest
 import pytest_asyncio
 
 from aiotq import App
+from aiotq.store.redis import RedisStore
 from aiotq.worker import life, run
 from tests.conftest import _check_keys, _raw_client
 from tests.faults.proxy import FaultProxy
 from tests.worker.kit import Events, Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+    from aiotq.store.notes import Noted, NotesTaken
     from tests.servers import Server
 
 STUCK_SOON_S = 0.1
@@ -83,3 +86,17 @@ async def behind(app: App, proxy: FaultProxy) -> AsyncIterator[App]:
     faulty = App(proxy.url, namespace=app._core.settings.namespace, connect_timeout=LIMIT_S)
     yield faulty  # unopened: workers try for ever, whatever the machine does meanwhile
     await faulty._core.close()
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Noted]]:
+    """What the store has been told, call by call."""
+    heard: list[Sequence[Noted]] = []
+    real = RedisStore.note
+
+    async def note(self: RedisStore, worker_id: str, notes: Sequence[Noted]) -> NotesTaken:
+        heard.append(notes)
+        return await real(self, worker_id, notes)
+
+    monkeypatch.setattr(RedisStore, "note", note)
+    return heard
