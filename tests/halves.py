@@ -1,16 +1,20 @@
 """The suite in two halves, which together are all of it: `-p tests.halves --of "PATHS" --half 1`, and `--half 2`.
 
-The first is what lies in these paths, but for what runs on fakeredis and for properties, tried on many examples each.
-CI measures the coverage of the first: of these it would mostly follow what is not aiotq's.
+The first is what lies in these paths, but for tests that run once more on another server, and for properties, which are
+tried on many examples each. CI measures the coverage of the first: the others would add next to nothing to it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import is_hypothesis_test
+
+from tests import servers
+
+OTHER_KINDS = frozenset(get_args(servers.Kind)) - {"valkey"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,5 +33,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _half_of(item: Any, paths: list[Path]) -> int:
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    slow = "memory" in params.values() or is_hypothesis_test(getattr(item, "obj", None))
-    return 1 if not slow and any(item.path.is_relative_to(path) for path in paths) else 2
+    more = OTHER_KINDS.intersection(value for value in params.values() if isinstance(value, str))
+    more = more or is_hypothesis_test(getattr(item, "obj", None))
+    return 1 if not more and any(item.path.is_relative_to(path) for path in paths) else 2
