@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from starlette.responses import RedirectResponse, Response
@@ -52,6 +53,7 @@ class Order:
     words: Mapping[str, str]  # the filter, as it goes into a form again
     as_of: datetime | None = None  # of a queue, or of all that match: those of when they were counted, by Redis's clock
     to: str | None = None  # requeue: in which queue
+    new: bool = False  # that one may be made by it
     confirmed: bool = False
 
     @property
@@ -63,7 +65,7 @@ class Order:
 
 def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
     """From a form. Raises BadInput."""
-    fields = dict(form)
+    fields = parse.once(form, FIELDS, many=("job",))
     verb, confirmed = fields.get("verb", ""), fields.get("confirmed") == "yes"
     as_of = parse.instant("as_of", fields["as_of"], now) if fields.get("as_of") else None
     if verb in QUEUE_VERBS:
@@ -72,21 +74,23 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
     if verb not in JOB_VERBS:
         raise BadInput(f"verb={checks.shown(verb)} is no act", f"there are {', '.join([*JOB_VERBS, *QUEUE_VERBS])}")
     to = checks.queue("to", fields["to"]) if fields.get("to") and verb == "requeue" else None
+    new = to is not None and fields.get("new") == "yes"
     if fields.get("scope") == "all":
         listing = parse.listing({name: text for name, text in fields.items() if name in FILTER_FIELDS}, now)
         # What is confirmed is what is done: "15m" ago is another time then.
         bounds = {"since": listing.filter.since, "until": listing.filter.until}
         words = {**listing.words, **{name: at.isoformat() for name, at in bounds.items() if at}}
-        return Order(verb=verb, every=listing.filter, as_of=as_of, words=words, to=to, confirmed=confirmed)
+        return Order(verb=verb, every=listing.filter, as_of=as_of, words=words, to=to, new=new, confirmed=confirmed)
     jobs = tuple(dict.fromkeys(checks.job_id("job", value) for name, value in form if name == "job"))
     if not jobs:
         raise BadInput("no job was chosen", "tick some, or act on all that match")
     if len(jobs) > MAX_CHOSEN:
         raise BadInput(f"{len(jobs):,} jobs were chosen", f"at most {MAX_CHOSEN} can be; or act on all that match")
-    return Order(verb=verb, jobs=jobs, words={}, to=to, confirmed=confirmed)
+    return Order(verb=verb, jobs=jobs, words={}, to=to, new=new, confirmed=confirmed)
 
 
 FILTER_FIELDS = frozenset({"status", "queue", "task", "error", "since", "until"})
+FIELDS = FILTER_FIELDS | {"csrf", "verb", "scope", "job", "to", "new", "as_of", "confirmed", "next"}
 
 
 class Acts:
@@ -105,8 +109,12 @@ class Acts:
         given = order(visit.form, datetime.now(UTC))
         inspector = self._board.inspector.acting(visit.who)
         back = visit.field("next")
-        if given.asks:
-            return await self._ask(request, given, inspector, back)
+        missing = await _missing(inspector, given)
+        if missing is not None and given.to is None:
+            raise NotThere(*missing)
+        if given.asks or missing is not None:
+            given = replace(given, new=given.new or missing is not None)
+            return await self._ask(request, given, inspector, back, missing)
         said = await self.running.whole(self._carry_out(inspector, given))
         if self.guard is not None:
             self.guard.set_cookie(visit, "flash", self.guard.sealed("flash", said), max_age_s=60)
@@ -118,7 +126,9 @@ class Acts:
         finally:
             self._board.hub.forget()
 
-    async def _ask(self, request: Request, given: Order, inspector: Inspector, back: str | None) -> Response:
+    async def _ask(
+        self, request: Request, given: Order, inspector: Inspector, back: str | None, missing: tuple[str, str] | None
+    ) -> Response:
         number: int | None
         if not given.jobs:  # what comes from now on is not counted, and not acted on
             given = replace(given, as_of=await inspector.now())
@@ -128,17 +138,19 @@ class Acts:
             number = await _counted(inspector, given.every)
         else:
             number = len(given.jobs)
+            if number == 1:
+                await inspector.job(given.jobs[0])  # of one that there is not, nobody is asked
         asked = question(given, number)
         back = parse.next_path(back, "")
         long = number is None or number > LONG
-        shown = {"order": given, "number": number, "long": long, "question": asked, "back": back}
+        shown = {"order": given, "number": number, "long": long, "question": asked, "back": back, "missing": missing}
         return self._board.page(request, "confirm.html", **shown)
 
 
 def question(given: Order, number: int | None) -> str:
     """What is asked. number: of jobs; None: more than could be counted."""
     jobs = "all jobs that match" if number is None else f"{number:,} {'job' if number == 1 else 'jobs'}"
-    to = f" to the queue {given.to}" if given.to else ""
+    to = f" to the {'new ' if given.new else ''}queue {given.to}" if given.to else ""
     if given.queue is not None:
         return f"Purge the queue {given.queue}: cancel the {jobs} that wait in it?"
     if len(given.jobs) == 1:
@@ -217,6 +229,19 @@ async def _counted(inspector: Inspector, every: JobFilter) -> int | None:
             return await inspector.count(every)
     except TimeoutError:
         return None
+
+
+async def _missing(inspector: Inspector, given: Order) -> tuple[str, str] | None:
+    """That there is no such queue, and which was meant; None: there is one, or it may be made, or none is named."""
+    name = given.queue or (None if given.new else given.to)
+    if name is None:
+        return None
+    known = [queue.name for queue in await inspector.queues()]
+    if name in known:
+        return None
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    meant = f"did you mean {close[0]}?" if close else "a queue is there once a job was enqueued in it"
+    return f"there is no queue {name!r}", meant
 
 
 async def _waiting(inspector: Inspector, queue: str) -> int:

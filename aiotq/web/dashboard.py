@@ -8,11 +8,12 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from aiotq.errors import UsageError
+from aiotq.web import parse
 from aiotq.web.access import Access
 from aiotq.web.acts import Acts
 from aiotq.web.board import Board
 from aiotq.web.cookies import Signing
-from aiotq.web.errors import NotThere
+from aiotq.web.errors import BadInput, NotThere
 from aiotq.web.guard import Guard
 from aiotq.web.hub import Hub
 from aiotq.web.live import Live
@@ -21,7 +22,7 @@ from aiotq.web.pages import Pages
 from aiotq.web.render import Renderer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from aiotq.app import App
     from aiotq.inspection.desk import Redaction
     from aiotq.web.access import Hook
+
+    Page = Callable[[Request], Awaitable[Response]]
+
+LISTED = ("status", "queue", "task", "error", "since", "until", "cursor", "limit")
 
 
 class Dashboard:
@@ -95,6 +100,18 @@ def aiotq_dashboard(
     return Dashboard(app, access=access, redact=redact, title=title)
 
 
+def _taking(page: Page, *names: str) -> Page:
+    """The page, which takes these parameters in its URL, each once. What it does not know is a slip to be told of."""
+
+    async def checked(request: Request) -> Response:
+        if len(request.url.query) > parse.LONGEST_QUERY:
+            raise BadInput("the query is too long", f"at most {parse.LONGEST_QUERY:,} characters are taken")
+        parse.once(request.query_params.multi_items(), names)
+        return await page(request)
+
+    return checked
+
+
 def _routes(board: Board, acts: Acts, login: Login) -> list[Route]:
     pages, live = Pages(board), Live(board)
 
@@ -107,21 +124,21 @@ def _routes(board: Board, acts: Acts, login: Login) -> list[Route]:
         return Response(file.content, media_type=file.media_type, headers=kept)
 
     return [
-        Route("/", pages.overview),
-        Route("/queues", pages.queues),
-        Route("/queues/{name}", pages.queue),
-        Route("/jobs", pages.jobs),
-        Route("/jobs/{job_id}", pages.job),
-        Route("/find", pages.find),
-        Route("/failures", pages.failures),
-        Route("/dead", pages.dead),
-        Route("/workers", pages.workers),
-        Route("/tasks", pages.tasks),
-        Route("/server", pages.server),
-        Route("/audit", pages.audit),
+        Route("/", _taking(pages.overview)),
+        Route("/queues", _taking(pages.queues)),
+        Route("/queues/{name}", _taking(pages.queue)),
+        Route("/jobs", _taking(pages.jobs, *LISTED)),
+        Route("/jobs/{job_id}", _taking(pages.job)),
+        Route("/find", _taking(pages.find, "q")),
+        Route("/failures", _taking(pages.failures, "hours")),
+        Route("/dead", _taking(pages.dead, *LISTED)),
+        Route("/workers", _taking(pages.workers)),
+        Route("/tasks", _taking(pages.tasks, "hours")),
+        Route("/server", _taking(pages.server)),
+        Route("/audit", _taking(pages.audit, "cursor", "limit")),
         Route("/act", acts.act, methods=["POST"]),
-        Route("/events", live.events),
-        Route("/login", login.show),
+        Route("/events", _taking(live.events, "page", "name", "status")),
+        Route("/login", _taking(login.show, "next")),
         Route("/login", login.enter, methods=["POST"]),
         Route("/logout", login.leave, methods=["POST"]),
         Route("/session", login.session),

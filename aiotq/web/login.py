@@ -35,6 +35,7 @@ class Login:
         """Look at the token, and go to where one wanted to go."""
         guard = self._must_ask()
         visit: Visit = request.scope["aiotq.visit"]
+        parse.once(visit.form, ("csrf", "next", "token"))
         wanted = visit.field("next")
         if not self._access.is_token(visit.field("token") or ""):
             return self._page(request, wanted, wrong=True)

@@ -104,7 +104,7 @@ class Pages:
 
     async def find(self, request: Request) -> Response:
         """The job whose id is, or ends with, what was typed."""
-        text = _query(request).get("q", "").strip()
+        text = request.query_params.get("q", "").strip()
         checks.job_id("q", text)
         base = request.scope["aiotq.visit"].base
         found = await self._inspector.find(text)
@@ -120,7 +120,7 @@ class Pages:
 
     async def failures(self, request: Request) -> Response:
         """What fails, by task and error."""
-        hours = parse.hours(_query(request).get("hours"))
+        hours = parse.hours(request.query_params.get("hours"))
         groups = await self._inspector.failures(hours=hours)
         return self._page(
             request, "failures.html", active="failures", groups=groups, hours=hours, choices=parse.HOURS, now=_now()
@@ -133,7 +133,7 @@ class Pages:
 
     async def tasks(self, request: Request) -> Response:
         """What became of each task's attempts."""
-        hours = parse.hours(_query(request).get("hours"))
+        hours = parse.hours(request.query_params.get("hours"))
         tasks = await self._inspector.tasks(hours=hours)
         return self._page(request, "tasks.html", active="tasks", tasks=tasks, hours=hours, choices=parse.HOURS)
 
@@ -161,7 +161,7 @@ class Pages:
         return await self._inspector.server(), await self._inspector.checkup()
 
     def _listing(self, request: Request) -> Listing:
-        return parse.listing(_query(request), _now())
+        return parse.listing(request.query_params, _now())
 
     async def _list(self, request: Request, which: str, listing: Listing, page: Page[JobSummary]) -> Response:
         seen = await self._board.seen(away_s=AWAY_S)
@@ -186,13 +186,6 @@ def queue_of(queues: tuple[QueueInfo, ...], name: str) -> QueueInfo:
         if queue.name == name:
             return queue
     raise NotThere(f"there is no queue {name!r}", "a queue is there once a job was enqueued in it")
-
-
-def _query(request: Request) -> dict[str, str]:
-    """The query, each name once: the last one counts. Raises BadInput."""
-    if len(request.url.query) > parse.LONGEST_QUERY:
-        raise BadInput("the query is too long", f"at most {parse.LONGEST_QUERY:,} characters are taken")
-    return dict(request.query_params)
 
 
 def _now() -> datetime:

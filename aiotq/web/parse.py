@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +19,9 @@ HOURS = {1: "the last hour", 24: "24 hours", 168: "7 days"}
 LONGEST = 200  # characters of a field
 LONGEST_CURSOR = 1024
 LONGEST_QUERY = 4096
+OF_HTMX = "org.htmx."  # what it may add to a URL of its own
 LONGEST_PATH = LONGEST_QUERY + 512  # with what can stand before it
-_PAST = re.compile(r"(\d{1,5}) ?([smhd])")
+_PAST = re.compile(r"([0-9]{1,5}) ?([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -32,6 +33,24 @@ class Listing:
     cursor: str | None
     limit: int
     words: Mapping[str, str]  # the filter as it was given, to be shown and passed on
+
+
+def once(given: Iterable[tuple[str, str]], names: Collection[str], *, many: Collection[str] = ()) -> dict[str, str]:
+    """From pairs to values by name. Raises BadInput for a name that is none of these, or that is given twice.
+
+    many: names that may be given more than once; of these the last one is returned.
+    """
+    found: dict[str, str] = {}
+    for name, text in given:
+        if name.startswith(OF_HTMX):
+            continue
+        if name not in names:
+            taken = ", ".join(sorted(names)) or "none"
+            raise BadInput(f"{checks.shown(name)} is nothing that is taken here", f"there are {taken}")
+        if name in found and name not in many:
+            raise BadInput(f"{name}= was given twice, and one was expected", "leave one of them out")
+        found[name] = text
+    return found
 
 
 def listing(given: Mapping[str, str], now: datetime) -> Listing:
@@ -58,7 +77,14 @@ def job_filter(words: Mapping[str, str], now: datetime) -> JobFilter:
                 found[name] = instant(name, text, now)
             case _:
                 found[name] = text
-    return JobFilter(**found)
+    which = JobFilter(**found)
+    if which.since is not None and which.until is not None and which.since > which.until:
+        raise BadInput(
+            f"since={checks.shown(words['since'])} is after until={checks.shown(words['until'])}: "
+            "nothing is between them",
+            "since is the earlier one, as in since=2h and until=1h",
+        )
+    return which
 
 
 def status(text: str) -> JobStatus:
@@ -75,6 +101,8 @@ def instant(name: str, text: str, now: datetime) -> datetime:
     try:
         if past:
             return now - timedelta(**{_UNITS[past[2]]: int(past[1])})
+        if not text.isascii():  # digits of other scripts are digits to Python
+            raise ValueError(text)
         at = datetime.fromisoformat(text.strip())
         return at.replace(tzinfo=UTC) if at.utcoffset() is None else at.astimezone(UTC)
     except (ValueError, OverflowError):

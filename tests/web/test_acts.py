@@ -25,7 +25,8 @@ OTHER = "0199ab12cd347ef089abcdef01ffffff"
         ({"verb": "retry"}, ("retry", sample.JOB)),
         ({"verb": "promote"}, ("promote", sample.JOB)),
         ({"verb": "requeue"}, ("requeue", sample.JOB, None)),
-        ({"verb": "requeue", "to": "slow"}, ("requeue", sample.JOB, "slow")),
+        ({"verb": "requeue", "to": "default"}, ("requeue", sample.JOB, "default")),
+        ({"verb": "requeue", "to": "slow", "new": "yes"}, ("requeue", sample.JOB, "slow")),
         ({"verb": "cancel", "confirmed": "yes"}, ("cancel", sample.JOB)),
         ({"verb": "discard", "confirmed": "yes"}, ("discard", sample.JOB)),
     ],
@@ -50,7 +51,9 @@ async def test_an_act_on_a_job_is_done_and_told(
         ({"verb": "purge", "queue": "mail"}, "Purge the queue mail: cancel the 1,204 jobs that wait in it?"),
         ([("verb", "retry"), ("job", sample.JOB), ("job", OTHER)], "Retry 2 jobs?"),
         ({"verb": "retry", "scope": "all", "status": "failed"}, "Retry 41 jobs?"),
-        ({"verb": "requeue", "scope": "all", "to": "slow"}, "Requeue 41 jobs to the queue slow?"),
+        ({"verb": "requeue", "scope": "all", "to": "default"}, "Requeue 41 jobs to the queue default?"),
+        ({"verb": "requeue", "scope": "all", "to": "slow"}, "Requeue 41 jobs to the new queue slow?"),
+        ({"verb": "requeue", "job": sample.JOB, "to": "slow"}, "Requeue the job a1f9c2 to the new queue slow?"),
     ],
 )
 async def test_what_cannot_be_undone_or_is_many_is_asked_about_first(
@@ -59,7 +62,35 @@ async def test_what_cannot_be_undone_or_is_many_is_asked_about_first(
     asked = await post(client, "/act", order)
     assert asked.status_code == 200
     assert question in asked.text
-    assert {what[0] for what in inspector.asked} <= {"jobs", "overview", "queues", "count"}
+    assert {what[0] for what in inspector.asked} <= {"jobs", "job", "overview", "queues", "count"}
+
+
+async def test_a_queue_that_there_is_not_is_made_only_once_that_was_confirmed(
+    client: httpx.AsyncClient, inspector: Any
+) -> None:
+    order = {"verb": "requeue", "job": sample.JOB, "to": "defualt", "confirmed": "yes"}
+    asked = await post(client, "/act", order)
+    assert asked.status_code == 200
+    assert "there is no queue &#39;defualt&#39;: did you mean default?" in asked.text
+    assert "requeue" not in {what[0] for what in inspector.asked}
+    assert 'name="new" value="yes"' in asked.text
+    assert (await post(client, "/act", {**order, "new": "yes"})).status_code == 303
+    assert ("requeue", sample.JOB, "defualt") in inspector.asked
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "purge"])
+async def test_a_queue_that_there_is_not_is_neither_held_nor_emptied(
+    client: httpx.AsyncClient, inspector: Any, verb: str
+) -> None:
+    acted = await post(client, "/act", {"verb": verb, "queue": "mial", "confirmed": "yes", "new": "yes"})
+    assert acted.status_code == 404
+    assert "there is no queue &#39;mial&#39;" in acted.text
+    assert "did you mean mail?" in acted.text
+    assert verb not in {what[0] for what in inspector.asked}
+
+
+async def test_nobody_is_asked_about_a_job_that_there_is_not(client: httpx.AsyncClient) -> None:
+    assert (await post(client, "/act", {"verb": "cancel", "job": "none"})).status_code == 404
 
 
 async def test_what_may_take_long_says_so_and_where_its_end_is_told(

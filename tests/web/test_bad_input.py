@@ -48,6 +48,13 @@ async def test_a_hostile_name_in_a_path(client: httpx.AsyncClient, word: str) ->
         "cursor=" + "c" * 1025,
         "cursor=%00",
         "x=" + "y" * 5000,
+        "bogus=1",
+        "size=5",
+        "hours=1",
+        "status=failed&status=queued",
+        "since=1h&until=2h",
+        "until=%D9%A1h",
+        "since=%D9%A2%D9%A0%D9%A2%D9%A6-01-01",
     ],
 )
 @pytest.mark.parametrize("page", ["jobs", "dead"])
@@ -60,13 +67,22 @@ async def test_a_hostile_filter(client: httpx.AsyncClient, query: str, page: str
         assert "Traceback" not in shown.text
 
 
-async def test_what_a_page_does_not_know_is_let_be(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/jobs?utm=x&status=&queue=&limit=")).status_code == 200
+async def test_what_is_empty_is_as_if_it_were_not_given(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/jobs?status=&queue=&since=&until=&limit=")).status_code == 200
+
+
+async def test_what_htmx_adds_to_a_url_is_let_be(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/jobs?status=failed&org.htmx.cache-buster=list")).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path",
     [
+        "/?x=1",
+        "/failures?since=x",
+        "/failures?hours=1&hours=24",
+        "/audit?queue=mail",
+        "/events?page=none&page=none",
         "/failures?hours=2",
         "/tasks?hours=x",
         "/events?page=x",
@@ -110,6 +126,10 @@ async def test_methods_that_no_page_takes(client: httpx.AsyncClient) -> None:
         {"verb": "retry", "job": "<b>"},
         {"verb": "retry", "job": "a" * 129},
         {"verb": "pause"},
+        {"verb": "pause", "queue": "mail", "bogus": "1"},
+        [("verb", "pause"), ("queue", "mail"), ("queue", "default")],
+        [("verb", "retry"), ("verb", "cancel"), ("job", "x")],
+        {"verb": "retry", "scope": "all", "since": "1h", "until": "2h"},
         {"verb": "pause", "queue": "a b"},
         {"verb": "requeue", "job": "x", "to": "no such/queue"},
         {"verb": "retry", "scope": "all", "status": "dead"},

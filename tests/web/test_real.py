@@ -237,6 +237,8 @@ async def test_a_user_who_may_only_look_can_do_nothing(app: App, namespace: str)
             for path in PAGES:
                 if path != "/queues/evil":
                     assert (await client.get(path)).status_code == 200, path
+            async with App(server.url, namespace=namespace) as sender:
+                await sender.task(queue="mail", name="waits")(lambda: None).delay()
             acted = await post(client, "/act", {"verb": "pause", "queue": "mail"})
             assert acted.status_code == 503
             assert "aiotq_" in acted.text or "NOPERM" in acted.text or "may not" in acted.text
