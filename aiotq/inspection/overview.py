@@ -208,18 +208,20 @@ async def _misspelt(
     known: they are told of already.
     """
     unserved = {queue.name for queue in queues if queue.waiting and not queue.workers}
+    told = {*known, *desk.core.registry.names}
     found: dict[str, list[str]] = {}
     for one in house.heads:
         doc = None if one.record is None else one.record.doc
-        if one.summary.queue in unserved and doc is not None and doc.task not in (*known, *desk.core.registry.names):
+        if one.summary.queue in unserved and doc is not None and doc.task not in told:
             found.setdefault(doc.task, []).append(one.summary.id)
     if not found:
         return ()
     ran = await tallies.succeeded(desk.operator, now_ms=house.now_ms)
     ran |= {task.name for task in tasks if task.succeeded}
-    strangers = [
-        Stranger(task=task, count=len(ids), job_id=ids[0], nearest=near[0])
-        for task, ids in found.items()
-        if task not in ran and (near := nearest(task, ran))
-    ]
-    return tuple(sorted(strangers, key=lambda one: (-one.count, one.task)))
+    # Who can enqueue can make names up, and to compare one takes milliseconds.
+    rows = sorted((-len(ids), task) for task, ids in found.items() if task not in ran)[:SUSPECTS]
+    return tuple(
+        Stranger(task=task, count=-less, job_id=found[task][0], nearest=near[0])
+        for less, task in rows
+        if (near := nearest(task, ran))
+    )

@@ -10,6 +10,7 @@ import pytest
 
 from aiotq import JobStatus
 from aiotq.inspection import JobFilter, Period, Purged, Severity
+from aiotq.inspection import overview as overviews
 from aiotq.inspection.lines import MORE_HEADS
 from aiotq.inspection.overview import overview
 from aiotq.store.contract import WorkerCard
@@ -246,6 +247,29 @@ async def test_a_mistyped_task_in_a_queue_that_nobody_serves_is_told_beside_that
     assert told.hint.endswith("then: aiotq cancel --all --task shop:sned_mail")
     for job in jobs:
         await job.cancel()
+    await shop._core.client().store.retire("w1")
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_of_very_many_names_that_nobody_knows_few_are_compared(
+    shop: App, look: Inspector, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def t(number: int) -> None: ...
+
+    made_up = [shop.task(t, name=f"shop:sned_{number}", queue="orphan") for number in range(30)]
+    jobs = await shop.enqueue_many([task.options(priority=at % 10).s(at) for at, task in enumerate(made_up)])
+    await card(shop, "w1", "mail")
+    shop.registry._tasks.clear()
+    await put(raw, f"{prefix}stats:m:{await now_ms(raw) // MINUTE_MS}", {"t:s:shop:send_1": 3})
+    compared: list[str] = []
+    nearest = overviews.nearest
+    monkeypatch.setattr(overviews, "nearest", lambda name, names: compared.append(name) or nearest(name, names))
+
+    assert "task_misspelt" in {finding.code for finding in (await look.overview()).findings}
+
+    assert len(compared) == overviews.SUSPECTS
+    await shop.inspect.cancel_all(JobFilter())
+    assert {await job.status() for job in jobs} == {JobStatus.CANCELLED}
     await shop._core.client().store.retire("w1")
 
 
