@@ -24,7 +24,14 @@ WORD = re.compile(r"[^\s\x00-\x1f\x7f]{1,255}")
 def shown(value: object) -> str:
     """A value as a message shows it: its repr, cut to a line."""
     text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    if len(text) <= 80:
+        return text
+    if not isinstance(value, str):
+        return text[:77] + "..."
+    begun = value[:75]
+    while len(repr(begun)) > 77:
+        begun = begun[:-1]
+    return repr(begun) + "..."  # its quotes are closed: where it ends can be told
 
 
 def milliseconds(parameter: str, value: object, *, zero: bool = False) -> int:

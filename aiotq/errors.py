@@ -32,7 +32,21 @@ All carry their facts as attributes; a message says what happened, what was expe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+# What stands in quotes, a person's text or a command, is one piece. None opens within a word ("can't").
+_BETWEEN = re.compile(r"""(?<![\w\\])(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)|(; )""", re.DOTALL)
+
+
+def parts(message: str) -> list[str]:
+    """What a message consists of: what happened, what was expected, what to do. Between them is "; ".
+
+    One inside quotes is not between them. There is one part at least.
+    """
+    cuts = [found.span() for found in _BETWEEN.finditer(message) if found[1]]
+    starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(message)]
+    return [message[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 class AiotqError(Exception):

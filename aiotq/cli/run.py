@@ -28,7 +28,7 @@ from aiotq.cli.seat import Seated
 from aiotq.cli.signals import two_steps
 from aiotq.cli.text import duration, printable, reason
 from aiotq.cli.traces import user_traceback
-from aiotq.errors import StoreError, StoreUnavailable, UsageError
+from aiotq.errors import StoreError, StoreUnavailable, UsageError, parts
 from aiotq.frames import full_traceback
 from aiotq.settings import AppSettings
 from aiotq.supervisor.words import Broken
@@ -187,7 +187,7 @@ class _Process:
                 exit_code=EXIT_FAILURE,
             ) from error
         except StoreError as error:
-            said = printable(str(error)).split("; ")
+            said = parts(printable(str(error)))
             raise Mistake(*said, source_text(self.app.source()), exit_code=EXIT_FAILURE) from error
         except UsageError:
             raise

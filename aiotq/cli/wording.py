@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from aiotq.errors import parts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,7 +24,7 @@ _SAID = (
 
 def in_options(error: str, options: Mapping[str, str]) -> list[str]:
     """The lines of a UsageError. options: by the parameter that each one sets: {"job_id": "--id"}."""
-    what, *advice = error.split("; ")
+    what, *advice = parts(error)
     what = _PARAMETER.sub(lambda found: _named(found, options), what)
     for said, ours in _SAID:
         advice = [line.replace(said, ours) for line in advice]

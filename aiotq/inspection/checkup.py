@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aiotq.errors import StoreError
+from aiotq.errors import StoreError, parts
 from aiotq.inspection import words
 from aiotq.inspection.machine import persistence, refusal
 from aiotq.inspection.values import Check, Severity
@@ -268,13 +268,13 @@ async def _rights(desk: Desk, cli: str) -> Check:
         )
     late = [line for line in facts.warnings if "may not" in line]
     if late:
-        return _check("rights", late[0].partition("; ")[0], _grant(late[0], cli))
+        return _check("rights", parts(late[0])[0], _grant(late[0], cli))
     return _check("rights", "this user may do all that a worker does")
 
 
 def _grant(said: str, cli: str) -> str:
     """The line that gives the right that an error or a warning says is missing."""
-    cure = said.rpartition("; ")[2].removeprefix("run ").replace("<user>", "USER")
+    cure = parts(said)[-1].removeprefix("run ").replace("<user>", "USER")
     return f"{cli} {cure}" if cure.startswith("ACL ") else cure
 
 

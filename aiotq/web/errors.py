@@ -6,7 +6,15 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 
-from aiotq.errors import InvalidRecord, JobNotFound, StoreError, StoreRefused, StoreUnavailable, UsageError
+from aiotq.errors import (
+    InvalidRecord,
+    JobNotFound,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+    UsageError,
+    parts,
+)
 
 STATUS = {JobNotFound: 404, StoreError: 503, UsageError: 400, InvalidRecord: 422}
 BUILT_IN = "embedded://"
@@ -69,7 +77,8 @@ def what_of(error: StoreError) -> str:
 
 
 def _parts(error: Exception) -> tuple[str, str]:
-    what, _, hint = str(error).partition("; ")
+    what, *hints = parts(str(error))
+    hint = "; ".join(hints)
     if isinstance(error, StoreUnavailable):
         what = what.removeprefix(f"{error.verb}: ")
         hint = AWAY_HINT if BUILT_IN in hint else hint  # which is for who writes a program, and has none yet

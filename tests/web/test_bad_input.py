@@ -67,6 +67,11 @@ async def test_a_hostile_filter(client: httpx.AsyncClient, query: str, page: str
         assert "Traceback" not in shown.text
 
 
+async def test_what_was_given_is_shown_whole(client: httpx.AsyncClient) -> None:
+    shown = await client.get("/jobs/" + quote("'; DROP", safe=""))
+    assert "<h1>job=&#34;&#39;; DROP&#34; is no id of a job</h1>" in shown.text
+
+
 async def test_what_is_empty_is_as_if_it_were_not_given(client: httpx.AsyncClient) -> None:
     assert (await client.get("/jobs?status=&queue=&since=&until=&limit=")).status_code == 200
 

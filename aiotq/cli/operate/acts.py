@@ -15,7 +15,7 @@ from aiotq.cli.operate.choice import chosen, nowhere, one_id, unknown, words
 from aiotq.cli.operate.parts import told
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json, shown_id
 from aiotq.cli.text import count
-from aiotq.errors import InvalidRecord, JobNotFound
+from aiotq.errors import InvalidRecord, JobNotFound, parts
 from aiotq.inspection.acts import Act
 from aiotq.job import JobStatus
 
@@ -169,7 +169,7 @@ async def _act_on(order: _Order, inspector: Inspector, given: Sequence[str]) -> 
                 raise nowhere(text) from error
             done.append(Done(id=whole, done=False, came_to="there is no such job"))
         except InvalidRecord as error:
-            done.append(Done(id=whole, done=False, came_to=str(error).partition("; ")[0]))
+            done.append(Done(id=whole, done=False, came_to=parts(str(error))[0]))
         else:
             done.append(Done(id=whole, done=came.done, came_to=came.what))
     asked = [one.id for one in done if one.came_to == stopping.TOLD]

@@ -29,6 +29,7 @@ from aiotq.errors import (
     SerializationError,
     StoreError,
     UsageError,
+    parts,
 )
 from aiotq.inspector import Inspector
 from aiotq.job import JobStatus
@@ -167,7 +168,7 @@ def _send(where: Where, call: Call[..., Any], given: dict[str, Any], *, wait_s: 
     except StoreError as error:
         raise away(where, lost(error, source)) from error
     except (SerializationError, PayloadTooLarge) as error:
-        raise Mistake(*printable(str(error)).split("; ")) from error
+        raise Mistake(*parts(printable(str(error)))) from error
     except (Mistake, UsageError):
         raise
     except Exception as error:  # a middleware of the user's may raise anything
@@ -230,7 +231,7 @@ def _not_succeeded(where: Where, job: Job[Any], error: JobError, wait_s: float, 
     status = (
         "failed" if isinstance(error, JobFailed) else "waiting" if isinstance(error, ResultTimeout) else "cancelled"
     )
-    lines = printable(str(error)).split("; ")
+    lines = parts(printable(str(error)))
     if paused is not None:
         lines = [f"job {shown_id(where, job.id)} has waited {wait_s:g} s, and its queue {paused} is paused"]
     if where.as_json:

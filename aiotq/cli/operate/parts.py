@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotq import errors
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.table import Column, cells, cut, table
 from aiotq.cli.text import WHOLE_ID, count, duration, printable, short_id, without_passwords
@@ -119,7 +120,7 @@ def finding_lines(finding: Finding, sheet: Sheet) -> list[Line]:
 def steps(hint: str, room: int | None) -> list[str]:
     """What to do, a line a step; a command that has no room beside its words stands below them, whole: to be pasted."""
     rows: list[str] = []
-    for step in hint.split("; "):
+    for step in errors.parts(hint):
         before, colon, command = step.rpartition(": ")
         if room is None or cells(step) <= room or (not colon and command.startswith(PROGRAMS)):
             rows.append(step)

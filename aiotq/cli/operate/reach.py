@@ -22,7 +22,7 @@ from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FAILURE, Mistake
 from aiotq.cli.operate.table import Sheet
 from aiotq.cli.text import WHOLE_ID, printable, reason, short_id, without_passwords
-from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError
+from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError, parts
 from aiotq.source import none_runs
 from aiotq.store import embedded_runs
 from aiotq.store.inspection import REFUSED_S
@@ -142,7 +142,7 @@ def away(where: Where, line: str) -> Mistake:
     """Ends the command as it can't be done; with `--json` the reason is said on stdout too."""
     if where.as_json:
         say_json({"error": without_passwords(line)})
-    return Mistake(*line.split("; "), exit_code=EXIT_FAILURE)
+    return Mistake(*parts(line), exit_code=EXIT_FAILURE)
 
 
 def signature() -> str:
