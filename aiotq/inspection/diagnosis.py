@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from aiotq.ids import short
-from aiotq.inspection import faults, words
+from aiotq.inspection import crew, faults, words
 from aiotq.inspection.faults import finding
 from aiotq.inspection.signs import LATELY_MIN
 from aiotq.inspection.values import Finding, Severity
+from aiotq.inspection.vitals import stands
 
 if TYPE_CHECKING:
     from aiotq.inspection.signs import Signs
-    from aiotq.inspection.values import JobSummary, QueueInfo, TaskInfo, WorkerInfo
+    from aiotq.inspection.values import JobSummary, QueueInfo, TaskInfo
 
 OVERDUE_S = 30.0
 LONG_S = 60.0  # for which a job has run in a queue that is backed up, to be named
 HANGS_S = 300.0  # ... to be taken for one that hangs, where nothing ends
 STANDS_S = 30.0  # for which a job has waited beside free slots
-BLOCKED_S = 5.0
 LEAST_FAILED = 5  # attempts, for a task to be told of
 MOSTLY = 0.5  # of its attempts
 MANY_DEAD = 10  # lately
 EACH = 3  # of a kind that are told one by one
+MOST_NAMED = 5  # ... by their names alone
 
 _ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.NOTE: 2, Severity.OK: 3}
 
@@ -40,97 +41,14 @@ def worst(findings: Iterable[Finding]) -> Severity:
     return min((one.severity for one in findings), key=lambda one: _ORDER[one], default=Severity.OK)
 
 
-# --- workers ----------------------------------------------------------------------------------------------------
-
-
-def nobody_works(signs: Signs) -> Iterator[Finding]:
-    """No worker is alive."""
-    if signs.live:
-        return
-    todo = [f"{signs.waiting:,} wait{'s' * (signs.waiting == 1)}"] if signs.waiting else []
-    if signs.scheduled:
-        todo.append(f"{signs.scheduled:,} {'is' if signs.scheduled == 1 else 'are'} scheduled")
-    what = "no worker is alive" + (f", and {' and '.join(todo)}" if todo else "; nothing waits")
-    queues = [queue.name for queue in signs.queues if queue.waiting and not queue.leftovers and not queue.paused]
-    hint = "python -m aiotq MODULE:APP" + (f" -q {','.join(queues[:5])}" if len(queues) in range(1, 6) else "")
-    yield finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, hint)
-
-
-def workers_are_late(signs: Signs) -> Iterator[Finding]:
-    """Their lease has ended."""
-    for worker in signs.workers:
-        if worker.state in {"late", "gone"}:
-            since = "" if worker.last_seen_s is None else f" for {words.time(worker.last_seen_s)}"
-            fate = "others have begun to take its jobs back" if worker.state == "gone" else "its lease has ended"
-            held = f"; it holds {words.jobs(worker.used)}" if worker.used else ""
-            hint = f"on {_host(worker)}: ps -p {worker.pid}; if it hangs, {_kill(worker, 'KILL')}"
-            if not signs.live:
-                hint += "; then start another one, which takes its jobs back: python -m aiotq MODULE:APP"
-            what = f"worker {worker.label} has not been heard of{since}: {fate}{held}"
-            yield finding(Severity.WARNING, "worker_late", what, hint, subject=worker.label, kind="worker")
-
-
-def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
-    """Their event loop stands still."""
-    for worker in signs.live:
-        if worker.blocked_s < BLOCKED_S:
-            continue
-        stands = f"has stood still for {words.time(worker.blocked_s)}: none of its jobs moves"
-        what = f"the event loop of worker {worker.label} {stands}"
-        hint = "its log names the line"
-        if worker.jobs:
-            job = max(worker.jobs, key=lambda one: one.started_at)
-            runs = "; it runs " if len(worker.jobs) == 1 else f"; of its {words.jobs(len(worker.jobs))} it began last "
-            what += f"{runs}{job.task} ({short(job.id)})"
-            hint = f"aiotq job {shlex.quote(short(job.id))}"
-        cure = "write that task as a plain def, which runs in a thread"
-        hint += f"; {cure}; to free the worker's jobs, {_kill(worker, 'KILL')}"
-        yield finding(Severity.CRITICAL, "worker_blocked", what, hint, subject=worker.label, kind="worker")
-
-
-def slots_are_stuck(signs: Signs) -> Iterator[Finding]:
-    """Jobs that can't be ended hold slots."""
-    for worker in signs.live:
-        if not worker.stuck:
-            continue
-        every = worker.slots is not None and worker.stuck >= worker.slots
-        of = f" of its {worker.slots} slots" if worker.slots else " of its slots"
-        what = f"worker {worker.label}: {worker.stuck:,}{of} hold{'s' * (worker.stuck == 1)} a job that can't be ended"
-        what += ", so it takes no more" if every else ""
-        hint = f"start it anew, and its jobs go back to their queues: {_kill(worker, 'TERM')}"
-        severity = Severity.CRITICAL if every else Severity.WARNING
-        yield finding(severity, "worker_stuck", what, hint, subject=worker.label, kind="worker")
-
-
-def _host(worker: WorkerInfo) -> str:
-    return f"host {worker.host}" if worker.host else "its host"
-
-
-def _kill(worker: WorkerInfo, signal: str) -> str:
-    """Where to end it, and by which command. In a container, whose first process it is, nothing outside has its pid."""
-    if worker.pid == 1:
-        return f"restart its container ({worker.host or 'its host'})"
-    return f"on {_host(worker)}: kill -{signal} {worker.pid}"
-
-
-def workers_vanish(signs: Signs) -> Iterator[Finding]:
-    """Jobs lost their workers lately."""
-    lost = sum(minute.lost for minute in signs.minutes[-LATELY_MIN:])
-    if lost and not signs.poison:  # else it is told of which jobs they died
-        whose = "its" if lost == 1 else "their"
-        what = f"{words.jobs(lost)} lost {whose} worker in the last {LATELY_MIN} minutes (killed, or out of memory)"
-        hint = "aiotq workers; on their hosts: journalctl -k | grep -i 'killed process'"
-        yield finding(Severity.WARNING, "workers_vanish", what, hint)
-
-
 # --- queues -----------------------------------------------------------------------------------------------------
 
 
 def queues_are_paused(signs: Signs) -> Iterator[Finding]:
-    """Somebody has paused them."""
+    """Somebody has paused them. Where nobody serves one either, `queues_are_unserved` tells of both."""
     for queue in signs.queues:
-        if queue.paused:
-            waits = queue.waiting and not queue.leftovers
+        waits = queue.waiting and not queue.leftovers
+        if queue.paused and not (waits and signs.live and not queue.workers):
             what = f"queue {queue.name} is paused" + (f", and {_wait(queue)}" if waits else "; nothing waits in it")
             severity = Severity.WARNING if waits else Severity.NOTE
             hint = f"aiotq resume {queue.name}"
@@ -138,15 +56,31 @@ def queues_are_paused(signs: Signs) -> Iterator[Finding]:
 
 
 def queues_are_unserved(signs: Signs) -> Iterator[Finding]:
-    """No worker serves them."""
+    """No worker serves them: one is told with all that is known, several by their names."""
     live = len(signs.live)
-    for queue in signs.queues:
-        if live and queue.waiting and not queue.leftovers and not queue.workers:
-            what = (
-                f"no live worker serves queue {queue.name} ({live} serve{'s' * (live == 1)} others), and {_wait(queue)}"
-            )
-            hint = f"python -m aiotq MODULE:APP -q {queue.name}"
-            yield finding(Severity.CRITICAL, "queue_unserved", what, hint, subject=queue.name, kind="queue")
+    found = [queue for queue in signs.queues if queue.waiting and not queue.leftovers and not queue.workers]
+    if not live or not found:
+        return
+    others = f"({live} serve{'s' * (live == 1)} others)"
+    if len(found) == 1:
+        [queue] = found
+        paused = ", which is paused besides" if queue.paused else ""
+        what = f"no live worker serves queue {queue.name}{paused} {others}, and {_wait(queue)}"
+        subject, kind = queue.name, "queue"
+    else:
+        what = f"no live worker serves {len(found):,} queues {others}, and jobs wait in them: {_each(found)}"
+        subject = kind = None
+    named = found[:MOST_NAMED]
+    steps = [f"python -m aiotq MODULE:APP -q {','.join(queue.name for queue in named)}"]
+    steps += [f"aiotq resume {queue.name}" for queue in named if queue.paused]
+    steps[1:2] = [f"then: {step}" for step in steps[1:2]]
+    yield finding(Severity.CRITICAL, "queue_unserved", what, "; ".join(steps), subject=subject, kind=kind)
+
+
+def _each(queues: Sequence[QueueInfo]) -> str:
+    """As "mail (3, paused), sms (12) and 2 more"."""
+    named = [f"{queue.name} ({queue.waiting:,}{', paused' if queue.paused else ''})" for queue in queues[:MOST_NAMED]]
+    return words.and_more(named, len(queues))
 
 
 def tickets_are_left(signs: Signs) -> Iterator[Finding]:
@@ -202,10 +136,10 @@ def queues_stand(signs: Signs) -> Iterator[Finding]:
     """Jobs wait beside free slots."""
     for queue in signs.queues:
         serving = [worker for worker in signs.live if queue.name in worker.queues]
-        well = [worker for worker in serving if worker.state == "working" and worker.blocked_s < BLOCKED_S]
+        well = [worker for worker in serving if worker.state == "working" and not stands(worker)]
         free = [worker for worker in well if worker.slots is None or worker.used < worker.slots]
-        stands = queue.waiting > queue.suspects and (queue.oldest_age_s or 0) >= STANDS_S
-        if free and stands and not queue.paused and not queue.ended_a_minute:
+        stays = queue.waiting > queue.suspects and (queue.oldest_age_s or 0) >= STANDS_S
+        if free and stays and not queue.paused and not queue.ended_a_minute:
             what = f"queue {queue.name} does not move though {len(free)} of its workers have free slots: {_wait(queue)}"
             hint = f"look at the log of {free[0].label}; then: aiotq workers; and: aiotq doctor"
             yield finding(Severity.WARNING, "queue_stands", what, hint, subject=queue.name, kind="queue")
@@ -275,10 +209,10 @@ def tasks_are_unknown(signs: Signs) -> Iterator[Finding]:
 
 
 def tasks_are_misspelt(signs: Signs) -> Iterator[Finding]:
-    """Where nobody serves the queue, no worker could say that it does not know the task."""
+    """Where nobody serves the queue, or who does stands still, no worker could say that it does not know the task."""
     for stranger in signs.misspelt[:EACH]:
         names = f"{stranger.count:,} job{'s' * (stranger.count > 1)}"
-        front = f"{names} at the front of a queue that no live worker serves"
+        front = f"{names} at the front of a queue from which nobody takes any"
         what = f"{front} name{'s' * (stranger.count == 1)} the task {stranger.task[:200]!r}, which has not run of late"
         what += f"; {stranger.nearest!r}, which has, looks like it"
         cancel = f"aiotq cancel --all --task {shlex.quote(stranger.task[:200])}"
@@ -336,10 +270,10 @@ def keys_were_put_aside(signs: Signs) -> Iterator[Finding]:
 Rule = Callable[["Signs"], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     faults.server_refuses,
-    nobody_works,
+    crew.nobody_works,
     tasks_are_unknown,
-    workers_are_blocked,
-    slots_are_stuck,
+    crew.workers_are_blocked,
+    crew.slots_are_stuck,
     queues_are_unserved,
     nobody_promotes,
     queues_are_paused,
@@ -348,10 +282,10 @@ RULES: tuple[Rule, ...] = (
     poison,
     queues_back_up,
     tasks_fail,
-    workers_are_late,
+    crew.workers_are_late,
     queues_stand,
     dead_letters_grow,
-    workers_vanish,
+    crew.workers_vanish,
     faults.server_fills,
     faults.server_ails,
     faults.server_evicts,

@@ -12,7 +12,7 @@ from aiotq.inspection import tallies
 from aiotq.inspection.listing import look
 from aiotq.inspection.places import Entry, ticket_of
 from aiotq.inspection.values import QueueInfo, RunningJob, WorkerInfo
-from aiotq.inspection.vitals import number, vitals
+from aiotq.inspection.vitals import number, stands, vitals
 from aiotq.job import SUSPECT, JobStatus
 from aiotq.shown import instant
 
@@ -69,6 +69,12 @@ class House:
         oldest = _oldest(lines, fronts)
         rates = await tallies.rates(operator, self.names, now_ms=self.now_ms)
         serving = Counter(name for card in self.cards if is_live(card, self.now_ms) for name in set(_queues(card)))
+        standing = Counter(
+            name
+            for card in self.cards
+            if is_live(card, self.now_ms) and stands(vitals(card))
+            for name in set(_queues(card))
+        )
         stale = _all_stale(lines, fronts)
         by_queue: dict[str, dict[str, int]] = {}
         for line in lines:
@@ -89,6 +95,7 @@ class House:
                     workers=serving[name],
                     enqueued_a_minute=enqueued,
                     ended_a_minute=ended,
+                    standing=standing[name],
                     leftovers=stale.get(name, 0),
                 )
             )

@@ -80,7 +80,7 @@ async def overview(desk: Desk) -> Overview:
         dead_lately=await operator.number("dead", str(since_ms), "+inf"),
         poison=await _poison(desk, house, dead_seen),
         strangers=strangers,
-        misspelt=await _misspelt(desk, house, queues, tasks, known={one.task for one in strangers}),
+        misspelt=await _misspelt(desk, house, _untaken(queues), tasks, known={one.task for one in strangers}),
         aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
     )
     return _told(signs, diagnose(signs), at=instant(house.now_ms))
@@ -200,19 +200,23 @@ def _nearest(registry: Registry, task: str, said: FailureGroup | None) -> str | 
     return known[0] if known else guess[1] if guess is not None else None
 
 
+def _untaken(queues: Iterable[QueueInfo]) -> set[str]:
+    """Queues where jobs wait that nobody takes: nobody serves them, or all who do stand still."""
+    return {queue.name for queue in queues if queue.held_up or (queue.waiting and not queue.workers)}
+
+
 async def _misspelt(
-    desk: Desk, house: House, queues: Iterable[QueueInfo], tasks: Iterable[TaskInfo], *, known: Collection[str]
+    desk: Desk, house: House, untaken: Collection[str], tasks: Iterable[TaskInfo], *, known: Collection[str]
 ) -> tuple[Stranger, ...]:
-    """Tasks of jobs at the front of queues that nobody serves, which look like others that have run.
+    """Tasks of jobs at the front of these queues, from which nobody takes any, which look like others that have run.
 
     known: they are told of already.
     """
-    unserved = {queue.name for queue in queues if queue.waiting and not queue.workers}
     told = {*known, *desk.core.registry.names}
     found: dict[str, list[str]] = {}
     for one in house.heads:
         doc = None if one.record is None else one.record.doc
-        if one.summary.queue in unserved and doc is not None and doc.task not in told:
+        if one.summary.queue in untaken and doc is not None and doc.task not in told:
             found.setdefault(doc.task, []).append(one.summary.id)
     if not found:
         return ()

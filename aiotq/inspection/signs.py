@@ -38,13 +38,18 @@ class Signs:
     dead_lately: int = 0
     poison: tuple[JobSummary, ...] = ()  # whose workers vanished twice or more: those that wait or run, and dead ones
     strangers: tuple[Stranger, ...] = ()
-    misspelt: tuple[Stranger, ...] = ()  # perhaps: at the front of queues that nobody serves
+    misspelt: tuple[Stranger, ...] = ()  # perhaps: at the front of queues from which nobody takes any
     aside: tuple[str, ...] = ()  # keys
 
     @property
     def live(self) -> tuple[WorkerInfo, ...]:
         """The workers whose lease holds."""
         return tuple(worker for worker in self.workers if worker.state not in {"late", "gone"})
+
+    @property
+    def held_up(self) -> tuple[QueueInfo, ...]:
+        """Queues where jobs wait and all that serve them stand still."""
+        return tuple(queue for queue in self.queues if queue.held_up)
 
     @property
     def waiting(self) -> int:

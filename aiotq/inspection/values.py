@@ -122,6 +122,12 @@ class QueueInfo:
     # Of `waiting`, how many were looked at if all of these were tickets of jobs that are gone (cancelled, or requeued
     # elsewhere): those at the front of each line, at most 100. 0: there are jobs, or nothing at all.
     leftovers: int = 0
+    standing: int = 0  # of `workers`, those that take nothing: their loop stands still, or all their slots are stuck
+
+    @property
+    def held_up(self) -> bool:
+        """Whether jobs wait, and all that serve it stand still."""
+        return bool(self.waiting and not self.leftovers and self.workers and self.standing >= self.workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import msgspec
 from aiotq.document import Count
 
 if TYPE_CHECKING:
+    from aiotq.inspection.values import WorkerInfo
     from aiotq.store.inspection import Card
 
 
@@ -33,6 +34,14 @@ class Vitals(msgspec.Struct, frozen=True):
     blocked_s: float = 0.0
     stopping: bool = False
     jobs: tuple[HeldJob, ...] = ()
+
+
+BLOCKED_S = 5.0  # for which a loop has stood still, to be told of
+
+
+def stands(worker: WorkerInfo | Vitals) -> bool:
+    """Whether it takes nothing, nor says of what it took that it can't run it."""
+    return worker.blocked_s >= BLOCKED_S or (worker.slots is not None and worker.stuck >= worker.slots > 0)
 
 
 NOTHING = Vitals()

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def jobs(many: int) -> str:
     """As "1 job" or "3 jobs", with its number."""
     return f"{many:,} job{'s' * (many != 1)}"
+
+
+def and_more(named: Sequence[str], many: int) -> str:
+    """As "mail, sms and 2 more". many: of these there are in all."""
+    if many > len(named):
+        return f"{', '.join(named)} and {many - len(named):,} more"
+    return " and ".join(filter(None, (", ".join(named[:-1]), *named[-1:])))
 
 
 def time(seconds: float) -> str:

@@ -208,7 +208,7 @@ class Life:
             self._loop.call_later(grace_s, self._grace_over),
             self._loop.call_later(grace_s + STUCK_AFTER_S + LAST_WORDS_S, self.abandon),
         ]
-        running = 0 if self.exhausted else len(self.runner.running)  # those are waited for no more
+        running = len(self.runner.running - self.runner.stuck)  # what is stuck has its outcome: nobody waits for that
         said = "stopping: %d jobs still running, waiting up to %g s"
         say(logging.INFO, "stopping", said, running, grace_s, running=running, grace_s=grace_s)
 

@@ -241,7 +241,7 @@ async def test_a_mistyped_task_in_a_queue_that_nobody_serves_is_told_beside_that
     assert {"queue_unserved", "task_misspelt"} <= found.keys()
     told = found["task_misspelt"]
     assert told.what == (
-        "2 jobs at the front of a queue that no live worker serves name the task 'shop:sned_mail', which has not run "
+        "2 jobs at the front of a queue from which nobody takes any name the task 'shop:sned_mail', which has not run "
         "of late; 'shop:send_mail', which has, looks like it"
     )
     assert told.hint.endswith("then: aiotq cancel --all --task shop:sned_mail")
@@ -271,6 +271,33 @@ async def test_of_very_many_names_that_nobody_knows_few_are_compared(
     await shop.inspect.cancel_all(JobFilter())
     assert {await job.status() for job in jobs} == {JobStatus.CANCELLED}
     await shop._core.client().store.retire("w1")
+
+
+async def test_a_mistyped_task_behind_a_worker_that_stands_still_is_told_beside_that(
+    shop: App, look: Inspector, raw: Any, prefix: str
+) -> None:
+    @shop.task(name="shop:sned_mail", queue="mail")
+    async def wrong() -> None: ...
+
+    await card(shop, "w1", "mail")
+    await raw.hset(f"{prefix}worker:w1", "vitals", json.dumps({"slots": 1, "used": 1, "blocked_s": 60.0}))
+    job = await wrong.delay()
+    shop.registry._tasks.clear()
+    await put(raw, f"{prefix}stats:m:{await now_ms(raw) // MINUTE_MS}", {"t:s:shop:send_mail": 3})
+
+    overview = await look.overview()
+
+    found = {finding.code: finding for finding in overview.findings}
+    assert "1 job waits in queue mail, and nobody else serves it" in found["worker_blocked"].what
+    assert "'shop:send_mail', which has, looks like it" in found["task_misspelt"].what
+    assert [(one.workers, one.standing, one.held_up) for one in overview.queues] == [(1, 1, True)]
+    await card(shop, "w2", "mail")
+    overview = await look.overview()
+    assert "task_misspelt" not in {finding.code for finding in overview.findings}, "the other one would say so"
+    assert [(one.workers, one.standing, one.held_up) for one in overview.queues] == [(2, 1, False)]
+    await job.cancel()
+    for name in ("w1", "w2"):
+        await shop._core.client().store.retire(name)
 
 
 @pytest.mark.parametrize("act", ["cancel_all", "requeue_all"])

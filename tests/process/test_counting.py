@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections import Counter
 from typing import Any
 
+from aiotq import JobStatus
 from tests.process.ledger import until
 from tests.process.rig import Rig
 from tests.process.team import start
@@ -96,3 +98,27 @@ async def test_a_worker_whose_loop_stands_still_says_so(rig: Rig):
     await until(blocked, "it says that it is blocked")
     await rig.all_ended([sent])
     await rig.stop(worker)
+
+
+async def test_a_job_that_blocks_its_worker_and_is_cancelled_first_does_not_run_again_once_that_is_killed(rig: Rig):
+    await rig.start_server()
+    worker = await rig.worker("--lease", "1")
+    sent = await rig.tasks.block.delay(600.0)
+    behind = await rig.tasks.note.delay()
+
+    async def told() -> bool:
+        return "worker_blocked" in {finding.code for finding in (await rig.app.inspect.overview()).findings}
+
+    await until(told, "it is found to be blocked")
+    found = {finding.code: finding for finding in (await rig.app.inspect.overview()).findings}
+    pid, hint = worker.process.pid, found["worker_blocked"].hint
+    cancel, kill = hint.index(f"aiotq cancel {sent.id[-6:]}"), hint.index(f"kill -KILL {pid}")
+    assert cancel < kill < hint.index("start it again")
+    assert await rig.app.inspect.cancel(sent.id)
+    os.kill(pid, signal.SIGKILL)
+    other = await rig.worker("--lease", "1")
+    await rig.all_ended([sent, behind])
+
+    assert await sent.status() is JobStatus.CANCELLED
+    assert len(rig.ledger.starts(sent)) == 1
+    await rig.stop(other)

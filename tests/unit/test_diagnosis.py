@@ -155,7 +155,19 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
         {"workers": (worker(state="blocked", blocked_s=41.0, used=1, jobs=(running("shop:hash", for_s=41),)),)},
         Severity.CRITICAL, "worker_blocked",
         "the event loop of worker w-1 has stood still for 41 s: none of its jobs moves; it runs shop:hash (a1f9c2)",
-        "to free the worker's jobs, on host box: kill -KILL 77",
+        ("so that it is not run again, first: aiotq cancel a1f9c2; then, on host box: kill -KILL 77; then start "
+        "it again; write that task as a plain def, which runs in a thread"),
+    ),
+    "a blocked loop, with others behind it": (
+        {"workers": (worker(state="blocked", blocked_s=41.0, used=1, jobs=(running(),)), worker(queues=("sms",))),
+         "queues": (queue(waiting=12, standing=1), queue("sms", waiting=3))},
+        Severity.CRITICAL, "worker_blocked",
+        "it runs shop:send (a1f9c2); 12 jobs wait in queue mail, and nobody else serves it", "aiotq cancel a1f9c2",
+    ),
+    "a blocked loop, and another worker": (
+        {"workers": (worker(state="blocked", blocked_s=41.0, used=1, jobs=(running(),)), worker("w-2")),
+         "queues": (queue(waiting=12, workers=2, standing=1),)},
+        Severity.CRITICAL, "worker_blocked", "it runs shop:send (a1f9c2)", "aiotq cancel a1f9c2",
     ),
     "a container's first process": (
         {"workers": (worker(slots=4, used=4, stuck=1, pid=1),)}, Severity.WARNING, "worker_stuck", "1 of its 4 slots",
@@ -164,15 +176,27 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
     "all slots are stuck": (
         {"workers": (worker(slots=4, used=4, stuck=4),)}, Severity.CRITICAL, "worker_stuck",
         "worker w-1: 4 of its 4 slots hold a job that can't be ended, so it takes no more",
-        "their queues: on host box: kill -TERM 77",
+        "start it anew: on host box: kill -TERM 77",
+    ),
+    "all slots are stuck, and jobs wait": (
+        {"workers": (worker(slots=4, used=4, stuck=4, queues=("a", "b")),),
+         "queues": (queue("a", waiting=1, standing=1), queue("b", waiting=2, standing=1))},
+        Severity.CRITICAL, "worker_stuck",
+        "so it takes no more; 3 jobs wait in queues a and b, and nobody else serves them", "kill -TERM 77",
     ),
     "a slot is stuck": (
         {"workers": (worker(slots=4, used=4, stuck=1),)}, Severity.WARNING, "worker_stuck",
-        "1 of its 4 slots holds a job", "kill -TERM 77",
+        "1 of its 4 slots holds a job",
+        "start it anew, and what else it runs goes back to its queue: on host box: kill -TERM 77",
     ),
     "workers vanish": (
         {"minutes": (Counts(start=NOW, lost=9), *[Counts(start=NOW, lost=1)] * 10)}, Severity.WARNING,
         "workers_vanish", "10 jobs lost their worker in the last 10 minutes", "journalctl -k",
+    ),
+    "workers vanished, and no more": (
+        {"minutes": (*[Counts(start=NOW, lost=4)] * 2, *[Counts(start=NOW)] * 3)}, Severity.WARNING, "workers_vanish",
+        ("8 jobs lost their worker in the last 10 minutes (killed, or out of memory), the last one 3 min ago; where no "
+        "more are lost this goes by itself"), "journalctl -k",
     ),
     "a paused queue": (
         {"queues": (queue(waiting=120, paused=True, oldest_age_s=190.0),)}, Severity.WARNING, "queue_paused",
@@ -185,6 +209,18 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
         {"queues": (queue("sms", waiting=12, workers=0),)}, Severity.CRITICAL, "queue_unserved",
         "no live worker serves queue sms (1 serves others), and 12 jobs wait in it",
         "python -m aiotq MODULE:APP -q sms",
+    ),
+    "a queue that nobody serves, paused besides": (
+        {"queues": (queue("sms", waiting=12, workers=0, paused=True),)}, Severity.CRITICAL, "queue_unserved",
+        "no live worker serves queue sms, which is paused besides (1 serves others), and 12 jobs wait in it",
+        "python -m aiotq MODULE:APP -q sms; then: aiotq resume sms",
+    ),
+    "queues that nobody serves": (
+        {"queues": tuple(queue(f"q{i}", waiting=i, workers=0, paused=i == 2) for i in range(1, 8))}, Severity.CRITICAL,
+        "queue_unserved",
+        ("no live worker serves 7 queues (1 serves others), and jobs wait in them: q1 (1), q2 (2, paused), q3 (3), "
+        "q4 (4), q5 (5) and 2 more"),
+        "python -m aiotq MODULE:APP -q q1,q2,q3,q4,q5; then: aiotq resume q2",
     ),
     "a backlog that grows": (
         {"queues": (WAITING,), "workers": (BUSY,)}, Severity.WARNING, "queue_full",
@@ -309,6 +345,14 @@ def test_what_one_finding_explains_is_no_finding_of_its_own() -> None:
     assert [finding.code for finding in diagnose(failing)] == ["task_failing"]
     vanished = signs(poison=(summary(lost=2),), minutes=(Counts(start=NOW, lost=2),))
     assert [finding.code for finding in diagnose(vanished)] == ["poison"]
+
+
+def test_a_queue_that_is_paused_and_served_by_nobody_is_told_once() -> None:
+    for many in (1, 2):
+        both = tuple(queue(f"q{i}", waiting=3, workers=0, paused=True) for i in range(many))
+        assert [finding.code for finding in diagnose(signs(queues=both))] == ["queue_unserved"]
+    nobody = signs(workers=(), queues=(queue(waiting=3, workers=0, paused=True),))
+    assert [finding.code for finding in diagnose(nobody)] == ["no_worker", "queue_paused"]
 
 
 def test_many_poison_jobs_are_summed_up() -> None:

@@ -73,6 +73,26 @@ async def test_a_worker_whose_slots_are_all_stuck_ends_though_work_is_left_to_do
         await stubborn.let_go(worker)
 
 
+async def test_a_worker_that_stops_says_nothing_of_a_stuck_job_which_has_failed_and_does_not_go_back(
+    app: App, events: Events, impatient: None
+) -> None:
+    stubborn = Stubborn(app, timeout=0.05)
+    worker = app.worker(concurrency=2)
+    await worker.start()
+    try:
+        async with within():
+            await stubborn.task()
+            await events.line("stuck")
+
+            worker.stop()
+            await events.line("stopped")
+
+        [line] = events.of("stopping")
+        assert vars(line)["running"] == 0
+    finally:
+        await stubborn.let_go(worker)
+
+
 async def test_a_worker_whose_slots_are_all_stuck_with_jobs_that_are_others_by_now_ends(
     app: App, keys: Keys, events: Events, impatient: None
 ) -> None:

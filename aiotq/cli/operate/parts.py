@@ -228,7 +228,7 @@ def queues(found: Sequence[QueueInfo], sheet: Sheet, *, most: int | None = None,
 
 
 def _concern(queue: QueueInfo) -> tuple[bool, float, str]:
-    stands = queue.waiting > 0 and (queue.paused or not queue.workers)
+    stands = queue.held_up or (queue.waiting > 0 and (queue.paused or not queue.workers))
     return (not stands, -(queue.oldest_age_s or 0), queue.name)
 
 
@@ -236,9 +236,11 @@ def _queue(queue: QueueInfo) -> list[Cell]:
     notes = ["paused"] if queue.paused else []
     if not queue.workers:
         notes.append("no worker")
+    elif queue.held_up:
+        notes.append("its workers stand still" if queue.workers > 1 else "its worker stands still")
     if queue.suspects:
         notes.append(count(queue.suspects, "suspect"))
-    style = "yellow" if queue.paused or (queue.waiting and not queue.workers) else ""
+    style = "yellow" if queue.paused or queue.held_up or (queue.waiting and not queue.workers) else ""
     return [
         (told(queue.name), style or "bold"),
         figure(queue.waiting),
