@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -14,7 +15,10 @@ from starlette.responses import RedirectResponse, Response
 from aiotq import checks
 from aiotq.errors import InvalidRecord, JobNotFound
 from aiotq.inspection.acts import Act
-from aiotq.inspection.values import Bulk, JobFilter
+from aiotq.inspection.audit import plain
+from aiotq.inspection.hand import DONE, TOLD
+from aiotq.inspection.values import Bulk, Came, JobFilter
+from aiotq.inspection.words import jobs as jobs_of
 from aiotq.web import parse
 from aiotq.web.errors import BadInput, NotThere, Refusal
 from aiotq.web.running import Running
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from aiotq.web.visit import Visit
 
 MAX_CHOSEN = 500
+LONGEST_WHY = 200  # characters: it goes into a cookie
 COUNTED_S = 5.0  # a filter on one field has a walk look at every job: some 10,000 a second
 LONG = 5_000  # jobs: an act on more may take longer than a person expects of a page
 QUEUE_VERBS = {"pause": "paused", "resume": "resumed", "purge": "purged"}
@@ -149,7 +154,7 @@ class Acts:
 
 def question(given: Order, number: int | None) -> str:
     """What is asked. number: of jobs; None: more than could be counted."""
-    jobs = "all jobs that match" if number is None else f"{number:,} {'job' if number == 1 else 'jobs'}"
+    jobs = "all jobs that match" if number is None else jobs_of(number)
     to = f" to the {'new ' if given.new else ''}queue {given.to}" if given.to else ""
     if given.queue is not None:
         return f"Purge the queue {given.queue}: cancel the {jobs} that wait in it?"
@@ -167,41 +172,41 @@ async def carry_out(inspector: Inspector, given: Order) -> str:
     first, *others = given.jobs
     if others:
         return told(given.verb, await _on_each(inspector, given))
-    name = short(first)
-    if await _on_one(inspector, given, first):
-        return f"Job {name} was {JOB_VERBS[given.verb]}."
-    return f"Job {name} was not {JOB_VERBS[given.verb]}: it has moved on, or a worker holds it."
+    return _of_one(given.verb, short(first), await inspector.act(Act(given.verb), first, queue=given.to))
+
+
+def _of_one(verb: str, name: str, came: Came) -> str:
+    """What one came to. Of a job that runs it is not known yet."""
+    if came == TOLD:
+        return f"The worker of job {name} was asked to stop it."
+    if came == DONE:
+        return f"Job {name} was {JOB_VERBS[verb]}."
+    why = plain(came.what, most=LONGEST_WHY)
+    return f"Job {name}: {why}." if came.done else f"Job {name} was not {JOB_VERBS[verb]}: {why}."
 
 
 def told(verb: str, bulk: Bulk) -> str:
     """What many came to."""
-    done = f"{bulk.done:,} {'job was' if bulk.done == 1 else 'jobs were'} {JOB_VERBS[verb]}"
-    return f"{done}; {bulk.skipped:,} had moved on, or are held by a worker." if bulk.skipped else f"{done}."
+    parts: list[str] = []
+    over = bulk.done - bulk.told
+    if over or not bulk.told:
+        parts.append(f"{over:,} {'job was' if over == 1 else 'jobs were'} {JOB_VERBS[verb]}")
+    if bulk.told:
+        parts.append(f"workers were asked to stop {jobs_of(bulk.told)}")
+    if bulk.skipped:
+        parts.append(f"{bulk.skipped:,} had moved on, or are held by a worker")
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}."
 
 
 async def _on_each(inspector: Inspector, given: Order) -> Bulk:
     """On those that were ticked; one that has gone meanwhile, or can't be read, keeps nobody from the others."""
-    done = 0
+    done = asked = 0
     for job_id in given.jobs:
-        try:
-            done += await _on_one(inspector, given, job_id)
-        except (JobNotFound, InvalidRecord):
-            continue
-    return Bulk(done=done, skipped=len(given.jobs) - done, looked=len(given.jobs))
-
-
-async def _on_one(inspector: Inspector, given: Order, job_id: str) -> bool:
-    match given.verb:
-        case "retry":
-            return await inspector.retry(job_id)
-        case "cancel":
-            return await inspector.cancel(job_id)
-        case "discard":
-            return await inspector.discard(job_id)
-        case "promote":
-            return await inspector.promote(job_id)
-        case _:
-            return await inspector.requeue(job_id, queue=given.to)
+        with suppress(JobNotFound, InvalidRecord):
+            came = await inspector.act(Act(given.verb), job_id, queue=given.to)
+            done, asked = done + came.done, asked + (came == TOLD)
+    return Bulk(done=done, skipped=len(given.jobs) - done, looked=len(given.jobs), told=asked)
 
 
 async def _on_all(inspector: Inspector, given: Order, every: JobFilter) -> Bulk:
@@ -217,7 +222,9 @@ async def _on_queue(inspector: Inspector, given: Order, queue: str) -> str:
         case _:
             purged = await inspector.purge(queue, as_of=given.as_of)
             jobs = f"{purged.ended:,} {'job was' if purged.ended == 1 else 'jobs were'} cancelled"
-            left = f", {purged.cleared:,} leftover tickets cleared" if purged.cleared else ""
+            left = (
+                f", {purged.cleared:,} leftover ticket{'s' * (purged.cleared != 1)} cleared" if purged.cleared else ""
+            )
             return f"The queue {queue} was purged: {jobs}{left}."
     return f"The queue {queue} was {QUEUE_VERBS[given.verb]}{'' if changed else ' already'}."
 

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiotq.errors import Frame, JobNotFound, StoreUnavailable
+from aiotq.inspection.acts import Act
+from aiotq.inspection.hand import DONE
 from aiotq.inspection.values import (
     AuditEntry,
     Bulk,
+    Came,
     Check,
     Counts,
     FailureGroup,
@@ -191,6 +194,8 @@ class Inspector:
     cursor: str | None = "next-1"
     asked: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     by: str = ""
+    came: Came = DONE
+    bulk: Bulk = field(default_factory=lambda: Bulk(done=40, skipped=1, looked=41))
 
     def acting(self, by: str) -> Inspector:
         self.by = by
@@ -267,8 +272,12 @@ class Inspector:
     async def now(self) -> datetime:
         return NOW
 
+    async def act(self, act: Act, job_id: str, *, queue: str | None = None) -> Came:
+        self._note(act.value, job_id, *[queue] * (act is Act.REQUEUE))
+        return self.came
+
     def __getattr__(self, name: str) -> Any:
-        """The acts."""
+        """The acts on many, and on queues."""
         if name.startswith("_"):
             raise AttributeError(name)
 
@@ -276,7 +285,7 @@ class Inspector:
             self._note(name, *args, *more.values())
             if name == "purge":
                 return Purged(ended=1204, cleared=0)
-            return Bulk(done=40, skipped=1, looked=41) if name.endswith("_all") else True
+            return self.bulk if name.endswith("_all") else True
 
         return act
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiotq.inspection.values import JobFilter
+from aiotq.inspection.hand import TOLD
+from aiotq.inspection.values import Bulk, Came, JobFilter
 from aiotq.job import JobStatus
 from aiotq.web import acts
 from tests.web import sample
@@ -41,6 +42,33 @@ async def test_an_act_on_a_job_is_done_and_told(
     after = await client.get(f"/jobs/{sample.JOB}")
     assert "Job a1f9c2 was " in after.text
     assert "Job a1f9c2 was " not in (await client.get("/jobs")).text  # it is told once
+
+
+@pytest.mark.parametrize(
+    ("verb", "came", "said"),
+    [
+        ("cancel", TOLD, "The worker of job a1f9c2 was asked to stop it."),
+        ("cancel", Came(done=True, what="cancelled already"), "Job a1f9c2: cancelled already."),
+        ("retry", Came(done=False, what="it has not failed"), "Job a1f9c2 was not retried: it has not failed."),
+    ],
+)
+async def test_what_came_of_an_act_is_told_as_it_is(
+    client: httpx.AsyncClient, inspector: Any, verb: str, came: Came, said: str
+) -> None:
+    inspector.came = came
+    await post(client, "/act", {"verb": verb, "job": sample.JOB, "confirmed": "yes"})
+    assert said in (await client.get("/jobs")).text
+
+
+async def test_of_many_jobs_it_is_told_how_many_run(client: httpx.AsyncClient, inspector: Any) -> None:
+    inspector.came = TOLD
+    two = [("verb", "cancel"), ("job", sample.JOB), ("job", OTHER), ("confirmed", "yes")]
+    await post(client, "/act", two)
+    assert "Workers were asked to stop 2 jobs." in (await client.get("/jobs")).text
+    inspector.bulk = Bulk(done=40, skipped=1, looked=41, told=1)
+    await post(client, "/act", {"verb": "cancel", "scope": "all", "confirmed": "yes"})
+    said = "39 jobs were cancelled; workers were asked to stop 1 job; 1 had moved on, or are held by a worker."
+    assert said in (await client.get("/jobs")).text
 
 
 @pytest.mark.parametrize(
@@ -181,12 +209,11 @@ async def test_an_act_leads_back_into_the_dashboard(client: httpx.AsyncClient, n
 async def test_a_store_that_goes_away_in_the_middle_is_said(client: httpx.AsyncClient, inspector: Any) -> None:
     await client.get("/jobs")
 
-    async def broken(_job_id: str) -> bool:
+    async def broken(*_given: Any, **_named: Any) -> Any:
         inspector.away = True
         inspector._note("retry")
-        return True
 
-    inspector.retry = broken
+    inspector.act = broken
     acted = await post(client, "/act", {"verb": "retry", "job": sample.JOB})
     assert acted.status_code == 503
     assert "no answer from redis" in acted.text
