@@ -157,7 +157,7 @@ def test_a_jobs_page_has_all_that_is_known():
         "progress   3 of 10 (30 %), rows, 4 s ago",
         "kept for   10 m",
         '    "to": "ada"',
-        "(cut: the whole is larger than what is shown)",
+        "(cut: --json has all of it, in a record of ",
         "attempt 1 failed",
         "  ValueError: no Bobs\n    a.py:3 in greet\n      raise ValueError",
         "warning: two\n    rows",
@@ -169,6 +169,19 @@ def test_long_arguments_are_cut_and_verbose_has_them_all():
     detail = a_detail(info=an_info(), arguments="\n".join(map(str, range(100))))
     assert "(80 more lines: -v shows them)" in text(job.lines(detail, PIPE, NOW))
     assert "\n  99" in text(job.lines(detail, VERBOSE, NOW))
+
+
+def test_of_large_arguments_and_results_little_is_shown_and_where_the_whole_is():
+    detail = a_detail(
+        summary=a_summary(size=1 << 20), info=an_info(), arguments="x" * 60_000, arguments_cut=True, result="y" * 3_000
+    )
+    said = text(job.lines(detail, PIPE, NOW))
+    assert (said.count("x" * 2_048), said.count("y" * 2_048)) == (1, 1)
+    assert len(said) < 5_000
+    assert said.count("(cut: -v shows more, --json has all of it, in a record of 1 MiB)") == 2
+    said = text(job.lines(detail, VERBOSE, NOW))
+    assert said.count("x" * 60_000) == said.count("y" * 3_000) == 1
+    assert said.count("(cut: --json has all of it, in a record of 1 MiB)") == 1
 
 
 def test_a_long_row_goes_on_below_and_nothing_of_it_is_lost():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aiotq.inspector import Inspector
 
 MOST_ROWS, MOST_LOGS = 20, 20  # of arguments and of a result; of what it logged: the rest with -v
+MOST_TEXT = 2 << 10  # characters of arguments, and of a result
 
 HELP = """\
 aiotq job ID [options]
@@ -102,14 +103,15 @@ def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
     )
     shown: list[Line] = [head]
     shown += [((f"  {label:<11}", "dim"), (text, "")) for label, text in _facts(found, now) if text]
+    whole = f"--json has all of it, in a record of {parts.size(summary.size)}"
     if not summary.readable or found.info is None:
         shown += _section("raw", _raw(found), sheet, note="its record is of a newer version, or broken; its bytes:")
     else:
-        shown += _section("arguments", found.arguments, sheet, cut=found.arguments_cut)
+        shown += _section("arguments", found.arguments, sheet, whole=whole, cut=found.arguments_cut)
     shown += _timeline(found.timeline, sheet, now)
     shown += _error(found, sheet)
     if found.result is not None:
-        shown += _section("result", found.result, sheet, cut=found.result_cut)
+        shown += _section("result", found.result, sheet, whole=whole, cut=found.result_cut)
     return shown + _logs(found.logs, sheet, now)
 
 
@@ -136,19 +138,22 @@ def _raw(found: JobDetail) -> str:
 
 
 def _section(
-    title: str, text: str, sheet: Sheet, *, cut: bool = False, note: str = "", most: int = MOST_ROWS
+    title: str, text: str, sheet: Sheet, *, whole: str = "", cut: bool = False, note: str = ""
 ) -> list[Line]:
+    """cut: the text is not all there is. whole: where that is."""
     if not text:
         return []
-    all_rows = rows(without_passwords(text))
-    shown = all_rows if sheet.look.verbose else all_rows[:most]
+    long = not sheet.look.verbose and len(text) > MOST_TEXT
+    all_rows = rows(without_passwords(text[:MOST_TEXT] if long else text))
+    shown = all_rows if sheet.look.verbose else all_rows[:MOST_ROWS]
     said: list[Line] = [((title, "bold"), (f"  {note}" if note else "", "dim"))]
     room = parts.narrower_than(sheet, 2)
     said += [(("  ", ""), (row, "")) for one in shown for row in parts.pieces(one, room)]
-    if len(shown) < len(all_rows):
+    if long or cut:
+        where = [*(["-v shows more"] if long else []), *([whole] if whole else [])]
+        said.append(((f"  (cut: {', '.join(where)})", "dim"),))
+    elif len(shown) < len(all_rows):
         said.append(((f"  ({count(len(all_rows) - len(shown), 'more line')}: -v shows them)", "dim"),))
-    if cut:
-        said.append((("  (cut: the whole is larger than what is shown)", "dim"),))
     return said
 
 
