@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, Mistake
 from aiotq.cli.server import server_app
 from aiotq.cli.stdout import watched
+from aiotq.cli.text import printable
 from aiotq.cli.wording import in_options
 from aiotq.errors import UsageError
 from aiotq.version import __version__
@@ -39,6 +41,14 @@ COMMANDS: Mapping[str, str] = {
 }
 
 _ASKS = {"-h", "--help", "--version"}
+_NAMING = {
+    "--url",
+    "--namespace",
+    "--app",
+    "--name",
+    "--queues",
+    "-q",
+}  # options whose value may be named like a command
 
 # The parent of everything that a command line can get wrong: click's, or that of the copy which newer typers hold.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -123,6 +133,8 @@ def worker(
     if target is None:
         found = near.any_app() or "hello:app"
         raise Mistake("no module was named; -h shows what there is", f"run: python -m aiotq {found}")
+    if near.find(target) is None:
+        refuse_options_before_a_command()
     refuse_what_looks_like_a_command(target)
     from aiotq.cli.supervise import run_processes  # noqa: PLC0415  --version and --help do without what a worker loads
 
@@ -140,6 +152,19 @@ def refuse_what_looks_like_a_command(target: str) -> None:
         and near.nearest_module(target) is None
     ):
         raise Mistake(f"there is no command {target!r}, and no module of that name", f"did you mean aiotq {close[0]}?")
+
+
+def refuse_options_before_a_command() -> None:
+    """Raise Mistake for `aiotq --url URL status`: without a command as its first word, it would be a worker's."""
+    words = sys.argv[1:]
+    if not words or not words[0].startswith("-"):
+        return
+    for before, word in enumerate(words[1:]):
+        if (word in COMMANDS or word == "server") and words[before] not in _NAMING:
+            line = ["aiotq", word, *words[: before + 1], *words[before + 2 :]]
+            raise Mistake(
+                f"{word!r} is a command, and its options come after it", f"run: {printable(shlex.join(line))}"
+            )
 
 
 def with_command(words: list[str]) -> list[str]:
@@ -185,5 +210,6 @@ def _run(words: list[str]) -> int:
         options = {one.name: max(one.opts, key=len) for one in parameters if one.param_type_name == "option"}
         raise Mistake(*in_options(str(error), options)) from error
     except _CommandLineError as error:
+        refuse_options_before_a_command()
         said = str(getattr(error, "format_message", error.__str__)()).rstrip(".")
         raise Mistake(said[:1].lower() + said[1:], f"what there is: aiotq {words[0]} -h") from error

@@ -96,6 +96,28 @@ def test_a_first_word_that_is_a_command_is_that_command(run):
     assert run("worker", "worker")[1] == [WorkerOptions(target="worker")]
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--url", "redis://h", "status"], "aiotq status --url redis://h"),
+        (["--json", "status", "-v"], "aiotq status --json -v"),
+        (["--namespace", "jobs", "job", "a b"], "aiotq job --namespace jobs 'a b'"),
+        (["-v", "server", "stop"], "aiotq server -v stop"),
+    ],
+)
+def test_options_before_a_command_are_said_to_come_after_it(run, capsys, words, line):
+    assert run(*words) == (2, [])
+    said = capsys.readouterr().err
+    assert "options come after it" in said
+    assert f"run: {line}\n" in said
+
+
+def test_a_module_that_is_named_like_a_command_is_run_all_the_same(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "status.py").touch()
+    assert run("-c", "100", "status") == (0, [WorkerOptions(target="status")])
+
+
 def test_every_option_but_the_url_is_read_from_the_environment(run, monkeypatch):
     values = {"QUEUES": "a,b", "CONCURRENCY": "7", "THREADS": "2", "GRACE": "1.5", "LEASE": "3", "UNTIL_EMPTY": "1"}
     values |= {"PROCESSES": "3", "MAX_JOBS": "1000", "MAX_MEMORY": "512MiB", "UVLOOP": "1"}

@@ -137,9 +137,7 @@ def _raw(found: JobDetail) -> str:
     return (found.raw or b"").decode(errors="backslashreplace")
 
 
-def _section(
-    title: str, text: str, sheet: Sheet, *, whole: str = "", cut: bool = False, note: str = ""
-) -> list[Line]:
+def _section(title: str, text: str, sheet: Sheet, *, whole: str = "", cut: bool = False, note: str = "") -> list[Line]:
     """cut: the text is not all there is. whole: where that is."""
     if not text:
         return []
