@@ -46,7 +46,7 @@ async def own(request: pytest.FixtureRequest, server_folder: Path) -> AsyncItera
     if servers.find(request.param) is None:
         pytest.skip(f"no {request.param} server here")
     with servers.running(request.param, server_folder) as server:
-        raw: Any = Redis.from_url(server.url)
+        raw: Any = Redis.from_url(server.url, socket_timeout=60)  # a reload takes longer than the usual 5 s
         made = _Own(server.url, raw)
         yield made
         await raw.aclose()

@@ -101,7 +101,7 @@ def test_the_url_is_taken_from_the_option_then_the_environment_then_the_default(
         (["stop", "--url", "redis://localhost"], "does not begin with embedded://"),
         (["status", "--nonsense"], "no such option"),
         (["nonsense"], "nonsense"),
-        ([], "run: aiotq server status, or aiotq server stop"),
+        ([], "run: aiotq server status\nor: aiotq server stop"),
     ],
 )
 def test_wrong_use_is_exit_code_2(folder, words, said):
