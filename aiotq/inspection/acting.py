@@ -41,7 +41,7 @@ class Acts:
         return (await self.act(Act.CANCEL, job_id)).done
 
     async def discard(self, job_id: str) -> bool:
-        """Throw a dead letter away, or any other job that has ended. False if it has not ended.
+        """Throw a dead letter away, any other job that has ended, or one that waits and can't be read here. Else False.
 
         It is not shown any more. For a minute something short is left, for late repeats of what enqueued it.
         """

@@ -16,6 +16,7 @@ from aiotq.store.contract import Replacement
 from aiotq.store.inspection import Discarding
 
 if TYPE_CHECKING:
+    from aiotq.inspection.places import Entry
     from aiotq.record import Record
     from aiotq.store.contract import Place
 
@@ -160,17 +161,34 @@ def _discard(wish: Wish, found: Record) -> Decision:
     )
 
 
-def discard_unread(wish: Wish, job_id: str, data: bytes) -> Decision:
-    """... of a record that can't be read: newer, broken, or of a stranger. Its header tells whether it has ended."""
+def discard_unread(wish: Wish, job_id: str, data: bytes, entry: Entry | None = None) -> Decision:
+    """... of a record that can't be read: newer, broken, or of a stranger. Its header tells whether it has ended.
+
+    entry: where its ticket is, if it waits; None: it was not found.
+    """
     try:
         _, state, generation, enqueued_ms = records.header(data)
     except InvalidRecord:
         return Nothing(done=False, why="it is no record of a job")
-    if state == records.WAITING:
-        return Nothing(done=False, why="it has not ended, and can't be read; purge its queue, or leave it to a worker")
+    if state == records.WAITING and (entry is None or entry.queue is None or entry.place is None):
+        return Nothing(done=False, why="it has not ended, can't be read, and was found in no queue")
+    if entry is not None and entry.status is JobStatus.RUNNING:
+        return Nothing(done=False, why=f"it is running on {entry.worker}; let it end, or end that worker")
     if wish.signer is None and looks_signed(data):
         raise unsigned(job_id)
-    return _discarding(wish, job_id, state + generation, enqueued_ms, task_of(data), DEFAULT_QUEUE, DEFAULT_PRIORITY)
+    queue = DEFAULT_QUEUE if entry is None or entry.queue is None else entry.queue
+    put = _discarding(wish, job_id, state + generation, enqueued_ms, task_of(data), queue, DEFAULT_PRIORITY)
+    if state != records.WAITING or entry is None:
+        return put
+    # No worker holds it only if none has the ticket in hand: as it lies there, or as that of a suspect.
+    return Replacement(
+        job_id=job_id,
+        generation=generation,
+        lines=(f"{queue}:{entry.place}", f"{queue}:{SUSPECT}"),
+        record=put.record,
+        new_generation=put.new_generation,
+        ttl_ms=put.ttl_ms,
+    )
 
 
 def _discarding(

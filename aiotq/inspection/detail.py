@@ -15,8 +15,9 @@ from aiotq.inspection.seen import bare, summary
 from aiotq.inspection.timeline import timeline
 from aiotq.inspection.values import JobDetail
 from aiotq.inspection.vitals import vitals
+from aiotq.inspection.whereabouts import anywhere, whereabouts
 from aiotq.job import JobStatus, lines
-from aiotq.record import HEADER, STATES, header, hidden_from_ms
+from aiotq.record import HEADER, STATES, WAITING, header, hidden_from_ms
 from aiotq.store.inspection import Peek
 
 if TYPE_CHECKING:
@@ -106,11 +107,14 @@ async def _unreadable(desk: Desk, job_id: str, data: bytes) -> JobDetail:
     except InvalidRecord:
         head = None
     status = STATES.get(head[1], JobStatus.QUEUED) if head else JobStatus.QUEUED
-    entry = Entry(at=(), job_id=job_id, status=status)
-    one = bare(entry, Peek(data, len(data)), header=head)
+    waits = head is None or head[1] == WAITING
+    entry = None
+    if waits:
+        entry = await (anywhere(desk, job_id) if head is None else whereabouts(desk, job_id, head[2]))
+    one = bare(entry or Entry(at=(), job_id=job_id, status=status), Peek(data, len(data)), header=head)
     since_ms = head[3] if head else 0
     return JobDetail(
-        summary=replace(one, lost=beside.lost),
+        summary=replace(one, lost=beside.lost, placed=entry is not None or not waits),
         info=None,
         # Of bytes that nobody can read a hook can't say what is to be hidden: then the header alone is shown.
         raw=data[:MOST_RAW] if desk.hook is None else data[:HEADER],

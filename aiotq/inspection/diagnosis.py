@@ -220,6 +220,21 @@ def tasks_are_misspelt(signs: Signs) -> Iterator[Finding]:
         yield finding(Severity.WARNING, "task_misspelt", what, hint, subject=stranger.task, kind="task")
 
 
+def records_are_newer(signs: Signs) -> Iterator[Finding]:
+    """Workers put jobs back that they can't read."""
+    if signs.newer:
+        many = len(signs.newer)
+        whose, it = ("its record is", "it") if many == 1 else ("their records are", "them")
+        back = f"{words.jobs(many)} {'is' if many == 1 else 'are'} put back again and again"
+        what = f"{back}: {whose} of a newer version of aiotq than the workers that take {it}"
+        first = shlex.quote(short(signs.newer[0].id))
+        hint = f"start workers of that version, which run {it}; or throw {'it' if many == 1 else 'one'} away: "
+        subject, kind = (signs.newer[0].id, "job") if many == 1 else (None, None)
+        yield finding(
+            Severity.WARNING, "record_newer", what, f"{hint}aiotq discard {first}", subject=subject, kind=kind
+        )
+
+
 def tasks_fail(signs: Signs) -> Iterator[Finding]:
     """Most attempts at a task failed lately."""
     strangers = {stranger.task for stranger in signs.strangers}
@@ -281,6 +296,7 @@ RULES: tuple[Rule, ...] = (
     tasks_are_misspelt,
     poison,
     queues_back_up,
+    records_are_newer,
     tasks_fail,
     crew.workers_are_late,
     queues_stand,

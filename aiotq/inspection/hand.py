@@ -12,6 +12,7 @@ from aiotq.inspection import acts, audit
 from aiotq.inspection.acts import Act, Nothing, Stop, Wish
 from aiotq.inspection.desk import kept_ms
 from aiotq.inspection.values import Came
+from aiotq.inspection.whereabouts import whereabouts
 from aiotq.job import lines
 from aiotq.record import ENQUEUED_AT
 from aiotq.store.contract import Place, Replaced, Replacement
@@ -19,6 +20,7 @@ from aiotq.store.contract import Place, Replaced, Replacement
 if TYPE_CHECKING:
     from aiotq.inspection.acts import Decision
     from aiotq.inspection.desk import Desk
+    from aiotq.inspection.places import Entry
     from aiotq.record import Record
 
 TRIES = 20  # how often a job is looked at again that changed between two looks
@@ -110,8 +112,8 @@ async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | 
     except InvalidRecord:
         if kind is not Act.DISCARD:
             raise
-        now_ms = await desk.operator.now_ms()
-        return acts.discard_unread(_wish(desk, kind, generation, now_ms), job_id, data)
+        unread = _wish(desk, kind, generation, await desk.operator.now_ms())
+        return acts.discard_unread(unread, job_id, data, await _ticket(desk, job_id, data))
     if found.status is None:
         place = await desk.store.locate(
             job_id, generation=found.generation, lines=lines(found.doc.queue, found.doc.priority)
@@ -126,6 +128,15 @@ async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | 
     if hidden_ms is not None and hidden_ms <= place.now_ms and not (isinstance(decision, Nothing) and decision.done):
         raise JobNotFound(job_id=job_id)
     return decision
+
+
+async def _ticket(desk: Desk, job_id: str, data: bytes) -> Entry | None:
+    """Of a record that can't be read: where its job waits, or runs. None: it has ended, or was not found."""
+    try:
+        _, state, generation, _ = records.header(data)
+    except InvalidRecord:
+        return None
+    return await whereabouts(desk, job_id, generation) if state == records.WAITING else None
 
 
 def _wish(

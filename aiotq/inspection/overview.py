@@ -19,7 +19,7 @@ from aiotq.inspection.signs import LATELY_MIN, Signs, Stranger
 from aiotq.inspection.values import Overview, Period
 from aiotq.inspection.vitals import vitals
 from aiotq.job import SUSPECT_FROM, JobStatus
-from aiotq.record import WAITING, header
+from aiotq.record import VERSION, WAITING, header
 from aiotq.registry import nearest
 from aiotq.shown import instant
 
@@ -37,7 +37,7 @@ MINUTES = 60
 MOST_ASIDE = 100  # queues whose keys are looked for
 SUSPECTS = 20  # that are looked at
 LOST, UNKNOWN = "lost", "unknown task"  # reasons
-UNKNOWN_ERROR = "UnknownTask"
+UNKNOWN_ERROR, NEWER_ERROR = "UnknownTask", "NewerRecord"
 PUT_BACK_MS = 90_000  # a job of an unknown task is put back for a minute at most
 HOUR_MS = 3_600_000
 _GUESS = re.compile(r"; did you mean (.+?)(?: or |\?)")
@@ -80,6 +80,7 @@ async def overview(desk: Desk) -> Overview:
         dead_lately=await operator.number("dead", str(since_ms), "+inf"),
         poison=await _poison(desk, house, dead_seen),
         strangers=strangers,
+        newer=_newer([*house.heads, *next_up], groups, house.now_ms),
         misspelt=await _misspelt(desk, house, _untaken(queues), tasks, known={one.task for one in strangers}),
         aside=tuple(await operator.aside(house.names[:MOST_ASIDE])),
     )
@@ -161,6 +162,14 @@ async def _put_back(desk: Desk, failures: Iterable[FailureGroup], now_ms: int) -
     said = [one for one in said if checks.JOB_ID.fullmatch(one.job_id)]
     peeks = await desk.operator.peek([one.job_id for one in said])
     return {one.task for one, peek in zip(said, peeks, strict=True) if _waits(peek)}
+
+
+def _newer(seen: Iterable[Seen], failures: Iterable[FailureGroup], now_ms: int) -> tuple[JobSummary, ...]:
+    """Jobs whose records are of a newer version, if a worker has put one of these back lately."""
+    since = instant(now_ms - PUT_BACK_MS)
+    if not any(one.error == NEWER_ERROR and one.last_at >= since for one in failures):
+        return ()
+    return tuple(one.summary for one in seen if one.header is not None and one.header[0] > VERSION)
 
 
 def _waits(peek: Peek | None) -> bool:

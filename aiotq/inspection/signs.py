@@ -39,6 +39,9 @@ class Signs:
     poison: tuple[JobSummary, ...] = ()  # whose workers vanished twice or more: those that wait or run, and dead ones
     strangers: tuple[Stranger, ...] = ()
     misspelt: tuple[Stranger, ...] = ()  # perhaps: at the front of queues from which nobody takes any
+    newer: tuple[
+        JobSummary, ...
+    ] = ()  # put back lately, since their records are of a newer version: those that were seen
     aside: tuple[str, ...] = ()  # keys
 
     @property

@@ -183,6 +183,7 @@ class JobSummary:
     lost: int = 0
     size: int = 0  # bytes of the record
     readable: bool = True  # False: of a newer version, or broken: only what its header and ticket say
+    placed: bool = True  # False: it was looked for, and is in no queue, whatever `status` says: nobody will run it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -197,6 +197,29 @@ def test_a_record_that_cannot_be_read_is_shown_raw():
     assert "9w\\xff\\x1b{}" in said.replace("\\\\", "\\")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"status": JobStatus.SCHEDULED}, ["discard"]),
+        ({"status": JobStatus.QUEUED}, ["discard"]),
+        ({"status": JobStatus.RUNNING}, []),
+        ({"status": JobStatus.QUEUED, "placed": False}, []),
+        ({"status": JobStatus.QUEUED, "enqueued_at": None}, []),
+        ({"status": JobStatus.FAILED}, ["discard"]),
+    ],
+)
+def test_of_a_record_that_cannot_be_read_no_more_is_advised_than_works(given: dict[str, Any], said: list[str]):
+    advised = job.advice(a_summary(readable=False, **given), Where())
+    assert [line.rpartition("aiotq ")[2] for line in advised] == [f"{verb} a1f9c2" for verb in said]
+
+
+def test_a_record_without_a_ticket_is_said_to_be_in_no_queue():
+    seen = a_summary(readable=False, placed=False, status=JobStatus.QUEUED)
+    said = text(job.lines(a_detail(summary=seen, raw=b"9w{}"), PIPE, NOW))
+    assert "queued" not in said
+    assert "no worker will take it" in said
+
+
 def test_a_result_and_many_log_lines():
     logs = tuple(LogLine(at=ago(n), level="info", text=f"line {n}", attempt=1) for n in range(50))
     said = text(job.lines(a_detail(info=an_info(), result='"sent"', logs=logs), PIPE, NOW))

@@ -257,6 +257,11 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
         {"strangers": (Stranger(task="crm:sync", count=1, job_id=ID),)}, Severity.CRITICAL, "task_unknown",
         "1 job names the task 'crm:sync'", "start a worker on the module that has it",
     ),
+    "a record that no worker can read": (
+        {"newer": (summary(readable=False),)}, Severity.WARNING, "record_newer",
+        "1 job is put back again and again: its record is of a newer version of aiotq than the workers that take it",
+        "start workers of that version, which run it; or throw it away: aiotq discard a1f9c2",
+    ),
     "a task that fails": (
         {"tasks": (task(failed=30, retried=8, succeeded=2),), "failures": (
             FailureGroup(

@@ -85,8 +85,19 @@ NEXT: Mapping[JobStatus, tuple[tuple[str, str], ...]] = {
 
 
 def advice(job: JobSummary, where: Where) -> list[str]:
-    """What is mostly done next, a line each."""
-    return [f"{what}: {where.command(verb, shown_id(where, job.id))}" for what, verb in NEXT.get(job.status, ())]
+    """What is mostly done next, a line each. A record that can't be read is discarded, or left to a worker that can."""
+    if job.readable:
+        steps = NEXT.get(job.status, ())
+    elif job.status.ended:
+        steps = (("throw it away", "discard"),)
+    else:
+        steps = (("a worker of the version that wrote it runs it; throw it away", "discard"),) if _discards(job) else ()
+    return [f"{what}: {where.command(verb, shown_id(where, job.id))}" for what, verb in steps]
+
+
+def _discards(job: JobSummary) -> bool:
+    """Whether one that can't be read and has not ended can be thrown away."""
+    return job.placed and job.enqueued_at is not None and job.status is not JobStatus.RUNNING
 
 
 # --- lines ----------------------------------------------------------------------------------------------------------
@@ -99,7 +110,7 @@ def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
     head: Line = (
         (parts.told(summary.task) or "?", "bold"),
         (f"  {parts.told(summary.id)}  ", ""),
-        (f"{summary.status.value}{reason}", STYLES[summary.status]),
+        (f"{summary.status.value}{reason}" if summary.placed else "in no queue", STYLES[summary.status]),
     )
     shown: list[Line] = [head]
     shown += [((f"  {label:<11}", "dim"), (text, "")) for label, text in _facts(found, now) if text]
@@ -117,7 +128,10 @@ def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
 
 def _facts(found: JobDetail, now: datetime) -> Iterable[tuple[str, str]]:
     summary, progress = found.summary, found.progress
-    yield "queue", f"{parts.told(summary.queue)}, priority {summary.priority}"
+    if summary.placed:
+        yield "queue", f"{parts.told(summary.queue)}, priority {summary.priority}"
+    else:
+        yield "queue", "none: no ticket of it was found, so no worker will take it"
     if summary.attempt or summary.lost:
         vanished = f", {count(summary.lost, 'worker')} vanished with it" if summary.lost else ""
         yield "attempt", f"{summary.attempt}{vanished}"

@@ -1,0 +1,140 @@
+"""Jobs whose records can't be read: where they lie, what is said of them, and how a person gets rid of one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiotq import JobStatus
+from aiotq.errors import JobNotFound
+from aiotq.inspection import Severity
+from aiotq.job import parse_ticket
+from tests.inspection.kit import kept
+from tests.inspection.test_overview import card, now_ms, put
+
+if TYPE_CHECKING:
+    from aiotq import App, Inspector, Job
+
+
+async def unread(shop: App, raw: Any, prefix: str, *, version: bytes = b"9", **options: Any) -> Job[Any]:
+    """A job in the queue `mail`, of a version that nobody has."""
+
+    async def t() -> None: ...
+
+    job = await shop.task(t, name=f"t{len(shop.registry.names)}", queue="mail").options(**options).delay()
+    data = await raw.get(f"{prefix}job:{job.id}")
+    await raw.set(f"{prefix}job:{job.id}", version + data[1:19] + b"\x00 not json", keepttl=True)
+    return job
+
+
+async def claimed(shop: App, worker_id: str) -> list[str]:
+    reply = await shop._core.client().store.exchange(worker_id, [], queues=["mail"], limit=10)
+    return [parse_ticket(one.ticket).job_id for one in reply.claimed]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "priority"),
+    [
+        ({"priority": 7}, JobStatus.QUEUED, 7),
+        ({"priority": 2, "lifo": True}, JobStatus.QUEUED, 2),
+        ({"countdown": 60, "priority": 1}, JobStatus.SCHEDULED, 1),
+    ],
+)
+async def test_one_that_waits_lies_where_its_ticket_does_and_can_be_discarded(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str,
+    options: dict[str, Any], status: JobStatus, priority: int,
+) -> None:  # fmt: skip
+    job = await unread(shop, raw, prefix, **options)
+    detail = await look.job(job.id)
+    seen = detail.summary
+    assert (seen.status, seen.queue, seen.priority, seen.placed) == (status, "mail", priority, True)
+    assert (seen.due_at is not None) == (status is JobStatus.SCHEDULED)
+
+    assert await hand.discard(job.id)
+
+    with pytest.raises(JobNotFound):
+        await look.job(job.id)
+    assert (await look.jobs()).items == ()
+    assert await hand.discard(job.id), "it is so already"
+    assert next(entry for entry in await kept(hand) if entry[0] == "discard") == ("discard", job.id, "done")
+    await card(shop, "w1", "mail")
+    assert await claimed(shop, "w1") == [], "its ticket is stale, and dropped"
+    assert not await raw.exists(f"{prefix}line:mail:{priority}")
+    assert await raw.zcard(f"{prefix}schedule") == 0
+    await shop._core.client().store.retire("w1")
+
+
+async def test_one_that_runs_is_not_discarded_and_its_worker_stores_what_it_comes_to(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix)
+    await card(shop, "w1", "mail")
+    assert await claimed(shop, "w1") == [job.id]
+    seen = (await look.job(job.id)).summary
+    assert (seen.status, seen.queue, seen.worker) == (JobStatus.RUNNING, "mail", "at w1")
+    before = await raw.get(f"{prefix}job:{job.id}")
+
+    assert not await hand.discard(job.id)
+
+    assert await raw.get(f"{prefix}job:{job.id}") == before
+    assert (await kept(hand))[-1] == ("discard", job.id, "it is running on at w1; let it end, or end that worker")
+    await shop._core.client().store.retire("w1")
+    assert await hand.discard(job.id), "it is back in its line"
+    await card(shop, "w1", "mail")
+    assert await claimed(shop, "w1") == []
+    await shop._core.client().store.retire("w1")
+
+
+async def test_a_suspect_that_can_not_be_read_is_discarded_as_well(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix)
+    store = shop._core.client().store
+    for name in ("w1", "w2"):
+        await card(shop, name, "mail", lease_ms=1_000)
+        await store.exchange(name, [], queues=["mail"], limit=1)
+        end_ms = await store.lease_end(name)
+        assert end_ms is not None
+        await store.reclaim(name, seen_ms=end_ms, now_ms=end_ms)
+    assert await raw.llen(f"{prefix}line:mail:s") == 1
+
+    assert await hand.discard(job.id)
+
+    assert not await raw.hexists(f"{prefix}lost", job.id)
+    await hand.purge("mail")
+
+
+async def test_a_record_without_a_ticket_is_in_no_queue_and_a_stranger_beside_it_too(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    newer, bare = await unread(shop, raw, prefix), await unread(shop, raw, prefix, version=b"?")
+    await raw.set(f"{prefix}job:{bare.id}", "<script>", ex=600)
+    assert (await look.job(bare.id)).summary.placed
+    assert (await look.job(bare.id)).summary.queue == "mail"
+    await raw.delete(f"{prefix}line:mail:5", f"{prefix}lines:mail")
+
+    for job in (newer, bare):
+        assert not (await look.job(job.id)).summary.placed
+        assert not await hand.discard(job.id)
+
+    await raw.delete(*(f"{prefix}job:{job.id}" for job in (newer, bare)))
+
+
+async def test_jobs_that_workers_put_back_since_they_are_newer_are_found_and_what_helps(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix, countdown=30)
+    codes = {finding.code for finding in (await look.overview()).findings}
+    assert "record_newer" not in codes, "a worker that can read it may take it when it is due"
+    now = await now_ms(raw)
+    failure = {"n": 0, "at": now, "id": job.id, "message": "newer", "dead": False, "hours": {str(now // 3_600_000): 0}}
+    await put(raw, f"{prefix}failures", {"(unreadable)\0NewerRecord": json.dumps(failure)})
+
+    [found] = [finding for finding in (await look.overview()).findings if finding.code == "record_newer"]
+
+    assert (found.severity, found.subject, found.kind) == (Severity.WARNING, job.id, "job")
+    assert found.hint.endswith(f"aiotq discard {job.id[-6:]}")
+    assert await hand.discard(job.id)
+    assert "record_newer" not in {finding.code for finding in (await look.overview()).findings}
