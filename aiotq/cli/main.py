@@ -48,7 +48,7 @@ _NAMING = {
     "--name",
     "--queues",
     "-q",
-}  # options whose value may be named like a command
+}  # whose value may be a command's name
 
 # The parent of everything that a command line can get wrong: click's, or that of the copy which newer typers hold.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aiotq.app import App, default_app
 from aiotq.cli import near
 from aiotq.cli.mistake import Mistake
-from aiotq.cli.text import count, listed, printable
+from aiotq.cli.text import count, listed
 from aiotq.cli.traces import innermost, user_traceback
 from aiotq.store import redact
 
@@ -75,7 +75,7 @@ def _named(module: ModuleType, attribute: str, apps: dict[str, App]) -> App:
         for part in attribute.split("."):
             value = getattr(value, part)
     except AttributeError:
-        told, nor = f"{name!r} has no {printable(attribute)!r}", "no App at all"
+        told, nor = f"{name!r} has no {attribute!r}", "no App at all"
     else:
         if isinstance(value, App):
             return value
@@ -103,10 +103,10 @@ def _refuse_path(module: str, attribute: str) -> None:
             if name and near.find(name)
             else "run: python -m aiotq hello:app"
         )
-        raise Mistake(f"{printable(module)!r} is a file's path; the name of a module is expected, as in import", there)
+        raise Mistake(f"{module!r} is a file's path; the name of a module is expected, as in import", there)
     if not all(part.isidentifier() for part in module.split(".")):
         raise Mistake(
-            f"{printable(module)!r} can't be the name of a module",
+            f"{module!r} can't be the name of a module",
             "the app in hello.py: python -m aiotq hello:app",
         )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from aiotq.ids import short
 from aiotq.store import cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WHOLE_ID = 16  # characters of an id that is shown whole
-SHORT_ID = 6  # the first digits of a UUIDv7 are the clock, the same for all jobs of a minute; the last are random
+LONGEST_ID = 24  # characters that are shown of an id which a caller has given
 
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _PASSWORDS = (
@@ -48,8 +48,8 @@ def listed(words: Sequence[str], limit: int = 12) -> str:
 
 
 def short_id(job_id: str) -> str:
-    """The part of a job's id that tells it from its neighbours."""
-    return printable(job_id[-SHORT_ID:])
+    """By what a person tells a job from its neighbours, and the commands find it; of a long given id its end."""
+    return printable(short(job_id)[-LONGEST_ID:])
 
 
 def printable(text: str) -> str:
@@ -62,6 +62,8 @@ def printable(text: str) -> str:
 def _escaped(char: str) -> str:
     if char in "\t\xa0":
         return " "
+    if "\udc80" <= char <= "\udcff":  # a byte of the command line that is no text
+        return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape").decode("ascii")
 
 

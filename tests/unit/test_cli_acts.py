@@ -149,6 +149,7 @@ def test_only_what_moves_jobs_takes_a_queue_to_go_to(run):
         (("--queue", "nosuch"), "there is no queue 'nosuch'; there are: mail, empty\n"),
         (("--task", "send_mial"), "no job of a task 'send_mial' was found; did you mean send_mail?\n"),
         (("--task", "send_mail"), ""),
+        (("--task", "a\nb"), "no job of a task 'a\\nb' was found\n"),
         (("--queue", "mail", "--task", "xyz"), "no job of a task 'xyz' was found\n"),
     ],
 )
@@ -292,6 +293,12 @@ def test_a_state_that_the_act_can_not_have_is_a_mistake(run):
     assert err == "error: --state queued: no such job can be retried\nit has to be failed\n"
 
 
+def test_a_time_is_said_as_it_was_given(run):
+    code, _, err = run("retry", "--all", "--since", "1h", "--until", "30m", typed="n\n")
+    assert code == 1
+    assert "retry 41 jobs (--state failed --since 1h --until 30m)?" in err
+
+
 def test_none_that_match_is_exit_code_1(run, inspector):
     inspector.numbers[JobStatus.FAILED] = 0
     code, out, err = run("retry", "--all", "--task", "x", "--json")
@@ -314,6 +321,8 @@ def test_none_that_match_is_exit_code_1(run, inspector):
         (("enqueue",), "no task was named"),
         (("top",), "a live screen needs a terminal"),
         (("jobs", "--since", "x"), "'x' is no time, as in 10m"),
+        (("jobs", "--since", "\u0661h"), "'\u0661h' is no time, as in 10m"),
+        (("job", "\udcff"), "ID='\\xff' is no id of a job"),
         (("jobs", "--state", "x"), "'x' is not one of scheduled, queued"),
         (("jobs", "--limit", "0"), "'0' is no number of rows"),
         (("top", "--every", "0"), "'0' is no time to wait"),

@@ -44,7 +44,22 @@ def test_an_instant_is_that_of_its_zone_or_of_the_readers(said, at):
 
 
 @pytest.mark.parametrize(
-    "said", ["", "x", "10", "10x", "m", "-5m", "99999999d", "9999-99-99", "1h x", "0001-01-01", "\x1b[2J"]
+    "said",
+    [
+        "",
+        "x",
+        "10",
+        "10x",
+        "m",
+        "-5m",
+        "99999999d",
+        "9999-99-99",
+        "1h x",
+        "\u0661h",
+        "\u0662026-01-31",
+        "0001-01-01",
+        "\x1b[2J",
+    ],
 )
 def test_what_is_neither_is_refused_in_words(said):
     with pytest.raises(ValueError, match="is no time, as in 10m"):

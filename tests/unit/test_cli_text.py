@@ -45,6 +45,8 @@ def test_a_long_list_says_how_much_is_left_out():
 def test_the_end_of_an_id_is_shown_as_its_beginning_is_the_clock():
     assert short_id("0193a1b2c3d47e6f8a9b0c1d2ea1f9c2") == "a1f9c2"
     assert short_id("o-1") == "o-1"
+    assert short_id("order:2026-11-27:17") == "order:2026-11-27:17"
+    assert short_id("a" * 100) == "a" * 24
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from aiotq import checks
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.operate import a_queue, options, stopping
 from aiotq.cli.operate.choice import chosen, nowhere, one_id, unknown, words
+from aiotq.cli.operate.moments import Moment
 from aiotq.cli.operate.parts import told
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json, shown_id
 from aiotq.cli.text import count
@@ -67,6 +68,8 @@ class _Order:
     where: Where
     yes: bool
     goal: str | None  # the queue to go to
+    since: Moment | None = None  # as they were given
+    until: Moment | None = None
 
 
 To = Annotated[str | None, options.option("--to", group="How it acts", takes="QUEUE", text="To this queue.")]
@@ -101,7 +104,7 @@ def function(command: Command) -> Callable[..., int]:
         if to is not None and not new:
             goal = checks.queue("to", to)
             ask(where, lambda inspector: a_queue.existing(inspector, goal, or_else="to a new one: --new"))
-        order = _Order(command=command, where=where, yes=yes, goal=to)
+        order = _Order(command=command, where=where, yes=yes, goal=to, since=since, until=until)
         return _perform(order, ids or (), which, everything=everything)
 
     if not command.moves:
@@ -188,7 +191,8 @@ def _all(order: _Order, which: JobFilter) -> int:
         which = replace(which, status=states[0])
     numbers, slip, as_of = ask(where, lambda inspector: _counted(inspector, which, states))
     number = sum(numbers.values())
-    which_ones = f" ({' '.join(words(which))})" if words(which) else ""
+    given = words(which, since=order.since, until=order.until)
+    which_ones = f" ({told(' '.join(given))})" if given else ""
     if not number:
         return _nothing(where, f"no {_among(command, states)} job matches{which_ones}: nothing {command.done}", slip)
     confirm(f"{command.verb} {count(number, 'job')}{_note(command, numbers)}{which_ones}?", yes=order.yes)

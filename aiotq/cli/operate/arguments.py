@@ -23,9 +23,7 @@ def together(task: RegisteredTask, pairs: Sequence[str], whole: str | None) -> d
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise Mistake(
-                f"--arg {printable(pair)!r} is no NAME=VALUE", "write --arg NAME=VALUE, once for each argument"
-            )
+            raise Mistake(f"--arg {pair!r} is no NAME=VALUE", "write --arg NAME=VALUE, once for each argument")
         if name in given:
             raise Mistake(f"the argument {name!r} was given twice", "give it once")
         given[name] = value_of(task, name, text)

@@ -54,17 +54,26 @@ def chosen(
     )
 
 
-def words(which: JobFilter) -> list[str]:
-    """The options that say it, instants spelt out: the same jobs, whenever it is asked again."""
+def words(which: JobFilter, *, since: Moment | None = None, until: Moment | None = None) -> list[str]:
+    """The options that say it, instants spelt out: the same jobs, whenever it is asked again.
+
+    since, until: what was given, to have that said instead.
+    """
     given = {
         "--state": None if which.status is None else which.status.value,
         "--queue": which.queue,
         "--task": which.task,
         "--error": which.error,
-        "--since": None if which.since is None else which.since.isoformat(timespec="milliseconds"),
-        "--until": None if which.until is None else which.until.isoformat(timespec="milliseconds"),
+        "--since": _said(which.since, since),
+        "--until": _said(which.until, until),
     }
     return [word for name, value in given.items() if value is not None for word in (name, value)]
+
+
+def _said(at: datetime | None, given: Moment | None) -> str | None:
+    if given is not None and given.text:
+        return given.text
+    return None if at is None else at.isoformat(timespec="milliseconds")
 
 
 async def unknown(inspector: Inspector, which: JobFilter) -> str | None:
@@ -78,7 +87,7 @@ async def unknown(inspector: Inspector, which: JobFilter) -> str | None:
         return None
     close = get_close_matches(which.task, sorted(names), n=1, cutoff=0.6)
     meant = f"; did you mean {told(close[0])}?" if close else ""
-    return f"no job of a task {told(which.task)!r} was found{meant}"
+    return f"no job of a task {told(repr(which.task))} was found{meant}"
 
 
 async def one_id(inspector: Inspector, text: str) -> str:
@@ -105,7 +114,7 @@ async def one_id(inspector: Inspector, text: str) -> str:
 def nowhere(text: str) -> Mistake:
     """That there is no such job, and where it was looked for."""
     return Mistake(
-        f"there is no job {printable(text)!r}",
+        f"there is no job {text!r}",
         f"looked {LOOKED}; a job that ended is kept as long as its result_ttl says (failure_ttl if it failed)",
         exit_code=EXIT_FAILURE,
     )

@@ -25,7 +25,7 @@ def task_of(where: Where, name: str) -> Task[..., Any]:
     module, colon, path = name.partition(":")
     if not colon or not path:
         raise Mistake(
-            f"{printable(name)!r} does not say in which module the task is",
+            f"{name!r} does not say in which module the task is",
             f"name its module: aiotq enqueue MODULE:{printable(name)}",
             f"or its app: aiotq enqueue {printable(name)} --app MODULE:APP",
         )
@@ -53,9 +53,7 @@ def _named(app: App, name: str) -> Task[..., Any]:
     if len(ends) == 1:
         return ends[0]
     if ends:
-        raise Mistake(
-            f"{len(ends)} tasks are named {printable(name)!r}", f"there are: {listed([t.name for t in ends])}"
-        )
+        raise Mistake(f"{len(ends)} tasks are named {name!r}", f"there are: {listed([t.name for t in ends])}")
     raise _none(name, list(app.tasks), "this app")
 
 
@@ -63,4 +61,4 @@ def _none(name: str, known: list[str], place: str) -> Mistake:
     close = get_close_matches(name, known, n=1)
     shown = listed([*map(printable, dict.fromkeys(known))]) or "none"
     there = f"did you mean {printable(close[0])}?" if close else f"its tasks: {shown}"
-    return Mistake(f"there is no task {printable(name)!r} in {printable(place)}", there)
+    return Mistake(f"there is no task {name!r} in {printable(place)}", there)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from aiotq.cli.text import duration
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d|w)", re.IGNORECASE)
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|min|m|h|d|w)", re.IGNORECASE)
 _LONGEST_S = 100 * 366 * 86_400.0
 
 
@@ -19,6 +19,7 @@ class Moment:
 
     at: datetime | None = None
     before: timedelta | None = None
+    text: str = field(default="", compare=False)  # as it was given
 
 
 def parse(text: str) -> Moment:
@@ -31,10 +32,11 @@ def parse(text: str) -> Moment:
     if parts and not _PART.sub("", text).strip():
         seconds = sum(float(number) * _UNITS[unit.lower()] for number, unit in parts)
         if seconds <= _LONGEST_S:
-            return Moment(before=timedelta(seconds=seconds))
+            return Moment(before=timedelta(seconds=seconds), text=text)
     else:
         try:
-            return Moment(at=datetime.fromisoformat(text).astimezone(UTC))
+            if text.isascii():  # digits of other scripts are digits to Python
+                return Moment(at=datetime.fromisoformat(text).astimezone(UTC), text=text)
         except (ValueError, OverflowError):
             pass
     raise ValueError(f"{text[:60]!r} is no time, as in 10m, 2h30m, 3d, 2026-01-31 or 2026-01-31T12:00")

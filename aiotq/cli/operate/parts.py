@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiotq import errors
 from aiotq.cli.operate.moments import ago
 from aiotq.cli.operate.table import Column, cells, cut, table
-from aiotq.cli.text import WHOLE_ID, count, duration, printable, short_id, without_passwords
+from aiotq.cli.text import count, duration, printable, short_id, without_passwords
 from aiotq.inspection import words
 from aiotq.inspection.values import Histogram, Severity
 
@@ -36,8 +36,8 @@ def told(text: str) -> str:
 
 
 def id_of(job_id: str, sheet: Sheet) -> str:
-    """A job's id as it is told from its neighbours: the end of one that aiotq made; a short one whole."""
-    return told(job_id) if sheet.look.verbose or len(job_id) <= WHOLE_ID else short_id(job_id)
+    """A job's id as it is told from its neighbours: the end of one of aiotq's; a given one whole, if not long."""
+    return told(job_id if sheet.look.verbose else short_id(job_id))
 
 
 def mark(severity: Severity, sheet: Sheet, *, width: int = 0) -> Span:

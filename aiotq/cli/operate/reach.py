@@ -21,7 +21,7 @@ from aiotq.app import App
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FAILURE, Mistake
 from aiotq.cli.operate.table import Sheet
-from aiotq.cli.text import WHOLE_ID, printable, reason, short_id, without_passwords
+from aiotq.cli.text import printable, reason, short_id, without_passwords
 from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError, parts
 from aiotq.source import none_runs
 from aiotq.store import embedded_runs
@@ -174,8 +174,8 @@ def say(where: Where, made: Callable[[Sheet], Iterable[Line]]) -> None:
 
 
 def shown_id(where: Where, job_id: str) -> str:
-    """A job's id by which the commands find it: whole if it is short, or with `-v`."""
-    return printable(job_id) if where.verbose or len(job_id) <= WHOLE_ID else short_id(job_id)
+    """A job's id by which the commands find it; whole with `-v`."""
+    return printable(job_id) if where.verbose else short_id(job_id)
 
 
 def hint(text: str) -> None:
