@@ -37,6 +37,7 @@ async def act_on_all(
     kept = Kept(desk, f"{act} all", described(wanted) + ("" if queue is None else f" to {queue}"))
     done = skipped = looked = told = 0
     try:
+        await kept.begin()
         async for chunk in walk(desk, act, wanted, as_of_ms=as_of_ms):
             looked += chunk.looked
             where = await _places(desk, chunk)

@@ -62,6 +62,10 @@ class Kept:
         by = self._desk.signature
         return audit.entry(by=by, action=self._action, subject=self._subject, came_to=came_to, stamp=self._stamp)
 
+    async def begin(self) -> None:
+        """Leave in the audit that it has begun, until it is kept what it came to: who acts may be killed before."""
+        await self.keep(audit.BEGUN)
+
     async def keep(self, came_to: str) -> bool:
         """Leave it in the audit. False: a script has left another one."""
         return await self._desk.operator.keep(self.entry(came_to))

@@ -35,6 +35,7 @@ async def purge(desk: Desk, queue: str, *, as_of_ms: int | None = None) -> Purge
     """End what waits in the lines of a queue, and had been enqueued before this moment; None: before this began."""
     purging, kept = _Purging(desk, queue, as_of_ms), Kept(desk, "purge", queue)
     try:
+        await kept.begin()
         await purging.run()
     except AiotqError as error:
         with suppress(StoreError):

@@ -215,6 +215,8 @@ async def test_who_is_killed_in_the_middle_leaves_each_job_whole_and_the_rest_to
     process.kill()
     await process.wait()
 
+    [entry] = (await shop.inspect.audit()).items
+    assert (entry.action, entry.came_to) == (act.replace("_", " "), "begun")
     assert set((await places(bench)).values()) <= {1}
     left = [await came_to(job) for job in jobs].count(before)
     if act == "purge":
@@ -222,4 +224,5 @@ async def test_who_is_killed_in_the_middle_leaves_each_job_whole_and_the_rest_to
     else:
         again = (await getattr(shop.inspect, act)(JobFilter())).done
     assert again == left
+    assert [entry.came_to != "begun" for entry in (await shop.inspect.audit()).items] == [True, False]
     assert {await came_to(job) for job in jobs} == {MANY.get(act, JobStatus.CANCELLED)}
