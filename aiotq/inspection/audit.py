@@ -30,7 +30,8 @@ _decoder = msgspec.json.Decoder(_Entry)
 def entry(*, by: str, action: str, subject: str, came_to: str, stamp: str) -> bytes:
     """An entry without its beginning, which is the time. What is too long is cut.
 
-    stamp: of the act, hex digits; of those with one stamp the store keeps the first that is not BEGUN. It comes last: scripts look there.
+    stamp: of the act, hex digits; of those with one stamp the store keeps the first that is not BEGUN. It comes last:
+    scripts look there.
     """
     most = 400
     while True:
