@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiotq import checks
@@ -184,13 +185,14 @@ def _strangers(
 ) -> tuple[Stranger, ...]:
     """Tasks that jobs name and no worker knew: it has put them back, or they died of it."""
     registry = desk.core.registry
+    looks_known = cache(registry.nearest)  # many jobs may be of one task
     said = {group.task: group for group in failures if group.error == UNKNOWN_ERROR}
     found: dict[str, list[str]] = {}
     for one in seen:
         doc = None if one.record is None else one.record.doc
         if doc is None or doc.task in registry:  # the latter: somebody knows it by now
             continue
-        if doc.unknown is not None or doc.reason == UNKNOWN or registry.nearest(doc.task):
+        if doc.unknown is not None or doc.reason == UNKNOWN or looks_known(doc.task):
             found.setdefault(doc.task, []).append(one.summary.id)
     for task in put_back:
         if task not in registry:
