@@ -57,7 +57,7 @@ def purge(
     if as_json:
         say_json({"queue": name, "purged": purged.ended, "cleared": purged.cleared})
     else:
-        say(where, lambda _sheet: [((_said(purged, told(name)), ""),)])
+        say(where, lambda _sheet: [((_said(purged, told(name), counted=bool(known.waiting)), ""),)])
     return EXIT_OK
 
 
@@ -67,8 +67,10 @@ async def _looked(inspector: Inspector, name: str) -> tuple[QueueInfo, datetime]
     return await a_queue.existing(inspector, name), as_of
 
 
-def _said(purged: Purged, name: str) -> str:
+def _said(purged: Purged, name: str, *, counted: bool) -> str:
     cleared = f"cleared {count(purged.cleared, 'leftover ticket')}"
     if purged.ended:
         return f"cancelled {count(purged.ended, 'job')} of {name}" + (f", {cleared}" if purged.cleared else "")
+    if counted and not purged.cleared:
+        return f"cancelled nothing of {name}: what was counted has been claimed, or is behind jobs that came since"
     return f"{cleared} of {name}, whose jobs were gone" if purged.cleared else f"nothing waits in {name}"
