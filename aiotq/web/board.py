@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiotq.inspector import Inspector
@@ -54,15 +55,18 @@ class Board:
         seen = await self.seen(away_s=AWAY_S)
         return seen.known(), away_text(seen)
 
-    async def seen_job(self, job_id: str) -> Seen:
+    async def seen_job(self, job_id: str, *, away_s: float | None = None) -> Seen:
         """A job, in the same way. Raises JobNotFound, UsageError."""
-        return await self.hub.get(f"job:{job_id}", lambda: self.inspector.job(job_id), fresh_s=JOB_EVERY_S)
+        read = partial(self.inspector.job, job_id)
+        return await self.hub.get(f"job:{job_id}", read, fresh_s=JOB_EVERY_S, away_s=away_s)
 
     async def job(self, job_id: str) -> tuple[JobDetail, str | None]:
         """A job, and why it is old, if it is."""
-        if self.hub.last(f"job:{job_id}") is None:
-            self.expect_server()
-        seen = await self.seen_job(job_id)
+        last, away = self.hub.last(f"job:{job_id}"), self.hub.away("overview", within_s=AWAY_S)
+        if away is not None and last is not None:  # what was known of it, at once
+            return last, what_of(away)
+        self.expect_server()
+        seen = await self.seen_job(job_id, away_s=AWAY_S)
         return seen.known(), away_text(seen)
 
 

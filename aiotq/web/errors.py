@@ -60,7 +60,9 @@ def refusal_of(error: Exception, *, acting: bool = False) -> Refusal | None:
     if isinstance(error, HTTPException):  # the router's
         if error.status_code == HTTPStatus.NOT_FOUND:
             return NotThere("there is no such page", "the navigation has all there are")
-        return Refusal(error.status_code, "that is nothing that this page takes", "use the pages of this dashboard")
+        if "GET" in (error.headers or {}).get("Allow", ""):
+            return Refusal(error.status_code, "this page is only looked at", "acts are sent by the forms on the pages")
+        return Refusal(error.status_code, "there is nothing to see here", "acts come here from the forms on the pages")
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
     passes = isinstance(error, StoreUnavailable | StoreRefused)
     if status is None:

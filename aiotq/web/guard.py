@@ -128,7 +128,9 @@ class Guard:
             if scope["method"] in READS and "text/html" in headers.get("accept", ""):
                 asked = path + (f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else "")
                 return RedirectResponse(f"{visit.base}/login?next={quote(asked, safe='/')}", status_code=303)
-            raise Refusal(401, "nobody has said who he is", "log in, or send the header Authorization: Bearer TOKEN")
+            raise Refusal(
+                401, "log in", "on the page /login with the token, or send the header Authorization: Bearer TOKEN"
+            )
         user = access.user(authorization) if access.basic else await access.ask_hook(scope)
         if user is None and access.basic:
             raise Refusal(401, "nobody here has that name and password", "log in as one of the users of --basic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -9,7 +10,7 @@ from urllib.parse import quote, urlencode
 from starlette.responses import RedirectResponse, Response
 
 from aiotq import checks
-from aiotq.errors import StoreError
+from aiotq.errors import JobNotFound, StoreError
 from aiotq.inspection.values import JobFilter
 from aiotq.job import JobStatus
 from aiotq.web import charts, parse
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from aiotq.inspector import Inspector
     from aiotq.web.parse import Listing
 
-LONGEST_FIND = 128
+WHOLE = re.compile(r"[0-9a-f]{32}")  # an id that aiotq has made
 
 
 class Pages:
@@ -91,7 +92,13 @@ class Pages:
     async def job(self, request: Request) -> Response:
         """One job."""
         job_id = checks.job_id("job", request.path_params["job_id"])
-        job, away = await self._board.job(job_id)
+        try:
+            job, away = await self._board.job(job_id)
+        except JobNotFound:
+            others = () if WHOLE.fullmatch(job_id) else await self._inspector.find(job_id)
+            if set(others) <= {job_id}:  # it is still in a list, and has gone
+                raise
+            return self._found(request, job_id, others)
         return self._page(
             request,
             "job.html",
@@ -104,10 +111,12 @@ class Pages:
 
     async def find(self, request: Request) -> Response:
         """The job whose id is, or ends with, what was typed."""
-        text = request.query_params.get("q", "").strip()
-        checks.job_id("q", text)
+        text = checks.job_id("q", request.query_params.get("q", "").strip())
+        return self._found(request, text, await self._inspector.find(text))
+
+    def _found(self, request: Request, text: str, found: tuple[str, ...]) -> Response:
+        """Where the one job is whose id is so, or ends so; which there are; or that there is none."""
         base = request.scope["aiotq.visit"].base
-        found = await self._inspector.find(text)
         if len(found) == 1:
             return RedirectResponse(f"{base}/jobs/{quote(found[0], safe=':')}", status_code=303)
         if not found:

@@ -235,7 +235,7 @@ class Inspector:
 
     async def job(self, job_id: str) -> JobDetail:
         self._note("job", job_id)
-        if job_id == "none":
+        if job_id in {"none", "a1f9c2", "two"}:
             raise JobNotFound(job_id=job_id)
         return self.job_detail or detail(text=self.text, status=self.status)
 

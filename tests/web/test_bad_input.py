@@ -116,7 +116,10 @@ async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
 
 
 async def test_methods_that_no_page_takes(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/act")).status_code == 405
+    nothing = await client.get("/act")
+    assert (nothing.status_code, "there is nothing to see here" in nothing.text) == (405, True)
+    posted = await post(client, "/jobs", {"verb": "retry"})
+    assert (posted.status_code, "this page is only looked at" in posted.text) == (405, True)
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "BREW"):
         assert (await client.request(method, "/jobs")).status_code == 405
     assert (await client.head("/jobs")).status_code == 200

@@ -164,6 +164,40 @@ async def test_the_end_of_an_id_leads_to_the_job(client: httpx.AsyncClient) -> N
     assert none.status_code == 404
 
 
+async def test_a_job_is_found_by_the_end_of_its_id_in_the_path_too(client: httpx.AsyncClient) -> None:
+    found = await client.get("/jobs/a1f9c2")
+    assert (found.status_code, found.headers["location"]) == (303, f"/jobs/{sample.JOB}")
+    assert "2 jobs have an id like two" in (await client.get("/jobs/two")).text
+    assert (await client.get("/jobs/none")).status_code == 404
+
+
+async def test_an_id_that_is_in_a_list_still_and_whose_job_has_gone_leads_nowhere(
+    client: httpx.AsyncClient, inspector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find(text: str) -> tuple[str, ...]:
+        return (text,)
+
+    monkeypatch.setattr(inspector, "find", find)
+    assert (await client.get("/jobs/none")).status_code == 404
+
+
+async def test_a_job_that_is_known_is_shown_at_once_while_the_server_is_known_to_be_away(
+    client: httpx.AsyncClient, inspector: Any, dashboard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(_job_id: str) -> Any:
+        raise AssertionError("it was asked for, and that takes seconds")
+
+    await client.get("/")
+    await client.get(f"/jobs/{sample.JOB}")
+    inspector.away = True
+    dashboard.hub.forget()
+    await client.get("/")
+    monkeypatch.setattr(inspector, "job", hangs)
+    shown = await client.get(f"/jobs/{sample.JOB}")
+    assert shown.status_code == 200
+    assert "no answer from redis://localhost:6379" in shown.text
+
+
 async def test_a_server_that_is_away_leaves_what_was_known(
     client: httpx.AsyncClient, inspector: Any, dashboard: Any
 ) -> None:
