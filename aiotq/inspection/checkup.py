@@ -78,7 +78,7 @@ def look(told: Told, url: str) -> Iterator[Check]:
         yield Check(severity=Severity.NOTE, name="info", what=what, fix=f"{told.cli} ACL SETUSER USER +info")
     yield from _policy(told)
     yield from _memory(told)
-    yield from _disk(told)
+    yield from _disk(told, url)
     yield from _clients(told)
     yield from _latency(told)
     yield from _encodings(told)
@@ -154,7 +154,7 @@ def _in_use(told: Told) -> str:
     return f"{_mib(used)} of {_mib(limit)} in use" + (f", {used / limit:.0%}" if limit else "")
 
 
-def _disk(told: Told) -> Iterator[Check]:
+def _disk(told: Told, url: str) -> Iterator[Check]:
     info, config = told.info, told.config
     kept = persistence(told)
     appends = f"{told.cli} CONFIG SET appendonly yes; and for good, in its configuration file: appendonly yes"
@@ -167,6 +167,9 @@ def _disk(told: Told) -> Iterator[Check]:
     elif kept == "snapshots":
         what = f"snapshots only (save {config['save']}): a crash loses what came since the last one"
         yield _check("persistence", what, appends)
+    elif config.get("appendfsync") == "no" and url.startswith("embedded:"):  # as its guardian has set it
+        what = "append-only file, which the built-in server's guardian brings to the disk once a second"
+        yield _check("persistence", what, None, Severity.NOTE)
     elif config.get("appendfsync") == "no":
         what = "append-only file, written to the disk when the system likes (appendfsync no)"
         yield _check("persistence", what, f"{told.cli} CONFIG SET appendfsync everysec")

@@ -70,6 +70,11 @@ def test_a_fault_comes_with_the_line_that_mends_it(said: Told, name: str, severi
     assert found.fix is None if fix is None else fix in (found.fix or "")
 
 
+def test_what_aiotq_itself_has_set_at_the_built_in_server_is_no_fault() -> None:
+    found = named(look(told(None, {"appendfsync": "no"}), "embedded:///home/ada/.aiotq"), "persistence")
+    assert (found.severity, found.fix) == (Severity.NOTE, None)
+
+
 def test_a_clock_that_is_far_off_is_told() -> None:
     [fine] = clock(100.0, before_s=99.9, after_s=100.1)
     [ahead] = clock(200.0, before_s=99.9, after_s=100.1)
