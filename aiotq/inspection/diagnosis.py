@@ -249,7 +249,7 @@ def tasks_fail(signs: Signs) -> Iterator[Finding]:
         if mostly is not None:
             said = f": {mostly.message}" if mostly.message else ""
             what += f", mostly with {mostly.error}{said}"
-            hint = f"aiotq job {shlex.quote(short(mostly.job_id))}"
+            hint = f"aiotq job {shlex.quote(short(mostly.job_id))}" if mostly.job_id else hint
         severity = Severity.WARNING if task.succeeded else Severity.CRITICAL
         yield finding(severity, "task_failing", what, hint, subject=task.name, kind="task")
 

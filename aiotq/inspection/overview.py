@@ -54,7 +54,7 @@ async def overview(desk: Desk) -> Overview:
     queues, workers = await house.queues(), house.workers()
     minutes = await tallies.counts(desk, Period.MINUTE, last=MINUTES)
     groups = await tallies.groups(desk, hours=1)
-    failures = tuple(group for group in groups if group.count)
+    failures = await tallies.failed(desk, groups)
     scheduled, dead = await operator.number("schedule"), await operator.number("dead")
     next_up, dead_seen = await _first(desk, Scheduled(operator), house), await _first(desk, Dead(operator), house)
     since_ms = house.now_ms - LATELY_MIN * tallies.MINUTE_MS
@@ -160,9 +160,9 @@ async def _put_back(desk: Desk, failures: Iterable[FailureGroup], now_ms: int) -
     """Tasks of which a worker has put a job back lately that still waits: it may be too far back in the schedule."""
     since = instant(now_ms - PUT_BACK_MS)
     said = [one for one in failures if one.error == UNKNOWN_ERROR and one.last_at >= since][:SUSPECTS]
-    said = [one for one in said if checks.JOB_ID.fullmatch(one.job_id)]
-    peeks = await desk.operator.peek([one.job_id for one in said])
-    return {one.task for one, peek in zip(said, peeks, strict=True) if _waits(peek)}
+    tasks = {one.job_id: one.task for one in said if one.job_id and checks.JOB_ID.fullmatch(one.job_id)}
+    peeks = await desk.operator.peek(list(tasks))
+    return {task for task, peek in zip(tasks.values(), peeks, strict=True) if _waits(peek)}
 
 
 def _newer(seen: Iterable[Seen], failures: Iterable[FailureGroup], now_ms: int) -> tuple[JobSummary, ...]:
@@ -196,7 +196,7 @@ def _strangers(
             found.setdefault(doc.task, []).append(one.summary.id)
     for task in put_back:
         if task not in registry:
-            found.setdefault(task, [said[task].job_id])
+            found.setdefault(task, [said[task].job_id or ""])
     strangers = [
         Stranger(task=task, count=len(ids), job_id=ids[0], nearest=_nearest(registry, task, said.get(task)))
         for task, ids in found.items()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from aiotq import checks
 from aiotq.document import Count
-from aiotq.errors import UsageError
+from aiotq.errors import InvalidRecord, UsageError
 from aiotq.inspection.values import BOUNDS_MS, Counts, FailureGroup, Histogram, Period, TaskInfo
 from aiotq.inspection.vitals import number as whole
+from aiotq.record import hidden_from_ms
 from aiotq.shown import instant
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ FOLDED = "folded"  # a minute's mark: it is counted in its hour and its day
 OTHER = "(other)"  # the fields that there was no room for
 MOST_HOURS = 192
 MOST_MESSAGE = 200
+MOST_LOOKED = 30  # groups of failures whose last job is looked for
 
 
 class _Failure(msgspec.Struct, frozen=True, gc=False):
@@ -157,7 +161,34 @@ def of_tasks(desk: Desk, rows: Sequence[Mapping[str, int]]) -> tuple[TaskInfo, .
 
 async def failures(desk: Desk, *, hours: int) -> tuple[FailureGroup, ...]:
     """By task and error, the most frequent first; without jobs that were put back and have not failed."""
-    return tuple(group for group in await groups(desk, hours=hours) if group.count)
+    return await failed(desk, await groups(desk, hours=hours))
+
+
+async def failed(desk: Desk, found: Sequence[FailureGroup]) -> tuple[FailureGroup, ...]:
+    """Of `groups`, those of which an attempt has failed: each with its last job, if that is still there."""
+    counted = [group for group in found if group.count]
+    ids = [group.job_id or "" for group in counted]
+    there = await _there(desk, [job_id for job_id in ids[:MOST_LOOKED] if checks.JOB_ID.fullmatch(job_id)])
+    return tuple(
+        group if at >= MOST_LOOKED or group.job_id in there else replace(group, job_id=None)
+        for at, group in enumerate(counted)
+    )
+
+
+async def _there(desk: Desk, ids: Sequence[str]) -> set[str]:
+    """Those that can be shown: of one that was discarded a short record is left for a while."""
+    operator, found = desk.operator, set[str]()
+    now_ms = await operator.now_ms()
+    for job_id, peek in zip(ids, await operator.peek(ids), strict=True):
+        if peek is None:
+            continue
+        found.add(job_id)
+        if peek.whole:
+            with suppress(InvalidRecord):
+                until_ms = hidden_from_ms(desk.decoded(job_id, peek.data))
+                if until_ms is not None and until_ms <= now_ms:
+                    found.discard(job_id)
+    return found
 
 
 async def groups(desk: Desk, *, hours: int) -> tuple[FailureGroup, ...]:

@@ -266,7 +266,7 @@ class FailureGroup:
     message: str  # of the last one, cut at 200 characters
     count: int  # in the hours that were asked for
     last_at: datetime
-    job_id: str  # of the last one
+    job_id: str | None  # of the last one; None: it is gone
     dead: bool  # whether the last one was a job's last attempt
 
 

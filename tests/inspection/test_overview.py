@@ -169,11 +169,31 @@ async def test_tasks_and_failures_are_those_of_the_hours_asked_for(
     await put(raw, f"{prefix}failures", rows)
     [one] = await look.failures()
     assert (one.task, one.error, one.message, one.count, one.job_id, one.dead) == (
-        "shop:send", "ValueError", "no", 4, "j1", True,
-    )  # fmt: skip
+        "shop:send", "ValueError", "no", 4, None, True,
+    ), "and no job j1"  # fmt: skip
     assert [group.error for group in await look.failures(hours=24)] == ["ValueError", "KeyError"]
     failing = [finding for finding in (await look.overview()).findings if finding.code == "task_failing"]
     assert "mostly with ValueError: no" in failing[0].what
+
+
+async def test_the_last_job_that_failed_is_named_for_as_long_as_it_is_there(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    @shop.task(name="t")
+    async def t() -> None: ...
+
+    job = await t.delay()
+    await job.cancel()
+    now = await now_ms(raw)
+    failure = {"n": 1, "at": now, "id": job.id, "message": "no", "dead": True, "hours": {str(now // HOUR_MS): 1}}
+    await put(raw, f"{prefix}failures", {"t\0ValueError": json.dumps(failure)})
+    assert [group.job_id for group in await look.failures()] == [job.id]
+
+    assert await hand.discard(job.id)
+
+    assert [group.job_id for group in await look.failures()] == [None]
+    assert [group.job_id for group in (await look.overview()).failures] == [None]
+    await hand.purge("default")
 
 
 async def test_the_audit_comes_the_newest_first(look: Inspector, raw: Any, prefix: str) -> None:

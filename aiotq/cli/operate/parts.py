@@ -322,7 +322,7 @@ def failures(
             told(short_task(group.task)),
             told(f"{group.error}: {group.message}" if group.message else group.error),
             ago(group.last_at, now),
-            (id_of(group.job_id, sheet), "bold red" if group.dead else ""),
+            (id_of(group.job_id or "", sheet), "bold red" if group.dead else ""),
         ]
         for group in shown
     ]
