@@ -54,6 +54,8 @@ class Inspector:
         return self.serving
 
     async def job(self, job_id):
+        if job_id == GONE:
+            raise JobNotFound(job_id=GONE)
         return a_detail(summary=a_summary(id=job_id, status=JobStatus.RUNNING, worker="anna"))
 
     async def tasks(self, *, hours):
@@ -234,6 +236,11 @@ def test_a_job_that_is_not_there_says_where_was_looked(run):
         code, out, err = run("retry", name)
         assert (code, out) == (1, "")
         assert err.startswith(f"error: there is no job {name!r}\nlooked among ")
+
+
+def test_nobody_is_asked_about_a_job_that_there_is_not(run):
+    code, _, err = run("discard", GONE, typed="y\n")
+    assert (code, err.splitlines()[0]) == (1, f"error: there is no job {GONE!r}")
 
 
 def test_a_short_id_that_leads_nowhere_keeps_all_from_being_done_and_a_whole_one_is_told_by_itself(run, inspector):

@@ -133,7 +133,7 @@ def _perform(order: _Order, given: Sequence[str], which: JobFilter, *, everythin
 def _each(order: _Order, given: Sequence[str]) -> int:
     command, where = order.command, order.where
     if command.asks:
-        whole = ask(where, lambda inspector: _resolved(inspector, given))
+        whole = ask(where, lambda inspector: _named(order, inspector, given))
         named = f"job {told(whole[0])}" if len(whole) == 1 else count(len(whole), "job")
         confirm(f"{command.verb} {named}?", yes=order.yes)
         given = whole
@@ -159,6 +159,17 @@ def _line(command: Command, name: str, one: Done) -> str:
 
 async def _resolved(inspector: Inspector, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([await one_id(inspector, text) for text in given]))
+
+
+async def _named(order: _Order, inspector: Inspector, given: Sequence[str]) -> list[str]:
+    """What is asked about. Raises Mistake for the one job that there is not: nobody shall be asked in vain."""
+    whole = await _resolved(inspector, given)
+    if len(whole) == 1 and not order.yes:
+        try:
+            await inspector.job(whole[0])
+        except JobNotFound as error:
+            raise nowhere(given[0]) from error
+    return whole
 
 
 async def _act_on(order: _Order, inspector: Inspector, given: Sequence[str]) -> tuple[list[Done], list[str]]:
