@@ -62,10 +62,12 @@ class Board:
 
     async def job(self, job_id: str) -> tuple[JobDetail, str | None]:
         """A job, and why it is old, if it is."""
-        last, away = self.hub.last(f"job:{job_id}"), self.hub.away("overview", within_s=AWAY_S)
-        if away is not None and last is not None:  # what was known of it, at once
+        # A look notices in half a second that nobody listens, where a read of a job would wait for seconds.
+        away, last = (await self.seen(away_s=AWAY_S)).away, self.hub.last(f"job:{job_id}")
+        if away is not None:
+            if last is None:
+                raise away
             return last, what_of(away)
-        self.expect_server()
         seen = await self.seen_job(job_id, away_s=AWAY_S)
         return seen.known(), away_text(seen)
 

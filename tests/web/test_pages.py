@@ -181,20 +181,21 @@ async def test_an_id_that_is_in_a_list_still_and_whose_job_has_gone_leads_nowher
     assert (await client.get("/jobs/none")).status_code == 404
 
 
-async def test_a_job_that_is_known_is_shown_at_once_while_the_server_is_known_to_be_away(
-    client: httpx.AsyncClient, inspector: Any, dashboard: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_job_is_not_asked_for_once_the_server_is_away(
+    client: httpx.AsyncClient, inspector: Any, dashboard: Any, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     async def hangs(_job_id: str) -> Any:
         raise AssertionError("it was asked for, and that takes seconds")
 
     await client.get("/")
-    await client.get(f"/jobs/{sample.JOB}")
+    if known:
+        await client.get(f"/jobs/{sample.JOB}")
     inspector.away = True
     dashboard.hub.forget()
-    await client.get("/")
     monkeypatch.setattr(inspector, "job", hangs)
     shown = await client.get(f"/jobs/{sample.JOB}")
-    assert shown.status_code == 200
+    assert shown.status_code == (200 if known else 503)
     assert "no answer from redis://localhost:6379" in shown.text
 
 
