@@ -80,7 +80,10 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
         raise BadInput(f"verb={checks.shown(verb)} is no act", f"there are {', '.join([*JOB_VERBS, *QUEUE_VERBS])}")
     to = checks.queue("to", fields["to"]) if fields.get("to") and verb == "requeue" else None
     new = to is not None and fields.get("new") == "yes"
-    if fields.get("scope") == "all":
+    scope = fields.get("scope") or "chosen"
+    if scope not in ("chosen", "all"):
+        raise BadInput(f"scope={checks.shown(scope)} is none", "chosen or all was expected")
+    if scope == "all":
         listing = parse.listing({name: text for name, text in fields.items() if name in FILTER_FIELDS}, now)
         # What is confirmed is what is done: "15m" ago is another time then.
         bounds = {"since": listing.filter.since, "until": listing.filter.until}

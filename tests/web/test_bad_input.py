@@ -137,6 +137,7 @@ async def test_methods_that_no_page_takes(client: httpx.AsyncClient) -> None:
         {"verb": "pause", "queue": "mail", "bogus": "1"},
         [("verb", "pause"), ("queue", "mail"), ("queue", "default")],
         [("verb", "retry"), ("verb", "cancel"), ("job", "x")],
+        {"verb": "retry", "scope": "al", "job": "x"},
         {"verb": "retry", "scope": "all", "since": "1h", "until": "2h"},
         {"verb": "pause", "queue": "a b"},
         {"verb": "requeue", "job": "x", "to": "no such/queue"},
