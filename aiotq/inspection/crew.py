@@ -29,9 +29,15 @@ def nobody_works(signs: Signs) -> Iterator[Finding]:
     if signs.scheduled:
         todo.append(f"{signs.scheduled:,} {'is' if signs.scheduled == 1 else 'are'} scheduled")
     what = "no worker is alive" + (f", and {' and '.join(todo)}" if todo else "; nothing waits")
-    queues = [queue.name for queue in signs.queues if queue.waiting and not queue.leftovers and not queue.paused]
-    hint = "python -m aiotq MODULE:APP" + (f" -q {','.join(queues[:5])}" if len(queues) in range(1, 6) else "")
-    yield finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, hint)
+    queues = [queue for queue in signs.queues if queue.waiting and not queue.leftovers]
+    paused = [queue.name for queue in queues if queue.paused]
+    named = ",".join(queue.name for queue in queues)
+    steps = ["python -m aiotq MODULE:APP" + (f" -q {named}" if len(queues) in range(1, MOST_NAMED + 1) else "")]
+    if paused:
+        said = words.and_more(paused[:MOST_NAMED], len(paused))
+        what += f"; queue {said} is paused besides" if len(paused) == 1 else f"; queues {said} are paused besides"
+        steps += ["then: " * (at == 0) + f"aiotq resume {name}" for at, name in enumerate(paused[:MOST_NAMED])]
+    yield finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, "; ".join(steps))
 
 
 def workers_are_late(signs: Signs) -> Iterator[Finding]:

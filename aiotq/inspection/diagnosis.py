@@ -45,10 +45,10 @@ def worst(findings: Iterable[Finding]) -> Severity:
 
 
 def queues_are_paused(signs: Signs) -> Iterator[Finding]:
-    """Somebody has paused them. Where nobody serves one either, `queues_are_unserved` tells of both."""
+    """Somebody has paused them. Of one that nobody serves either, what says that nobody does tells both."""
     for queue in signs.queues:
         waits = queue.waiting and not queue.leftovers
-        if queue.paused and not (waits and signs.live and not queue.workers):
+        if queue.paused and not (waits and not queue.workers):
             what = f"queue {queue.name} is paused" + (f", and {_wait(queue)}" if waits else "; nothing waits in it")
             severity = Severity.WARNING if waits else Severity.NOTE
             hint = f"aiotq resume {queue.name}"

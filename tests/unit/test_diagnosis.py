@@ -356,8 +356,11 @@ def test_a_queue_that_is_paused_and_served_by_nobody_is_told_once() -> None:
     for many in (1, 2):
         both = tuple(queue(f"q{i}", waiting=3, workers=0, paused=True) for i in range(many))
         assert [finding.code for finding in diagnose(signs(queues=both))] == ["queue_unserved"]
-    nobody = signs(workers=(), queues=(queue(waiting=3, workers=0, paused=True),))
-    assert [finding.code for finding in diagnose(nobody)] == ["no_worker", "queue_paused"]
+    nobody = diagnose(signs(workers=(), queues=(queue(waiting=3, workers=0, paused=True), queue("sms", workers=0))))
+    assert [(finding.code, finding.what, finding.hint) for finding in nobody] == [(
+        "no_worker", "no worker is alive, and 3 wait; queue mail is paused besides",
+        "python -m aiotq MODULE:APP -q mail; then: aiotq resume mail",
+    )]  # fmt: skip
 
 
 def test_many_poison_jobs_are_summed_up() -> None:
