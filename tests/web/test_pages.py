@@ -115,6 +115,28 @@ async def test_a_record_that_cannot_be_read_is_shown_raw(client: httpx.AsyncClie
     assert "\\xff9{&#34;v&#34;: 9, &#34;&lt;b&gt;&#34;: 1}" in shown.text
 
 
+@pytest.mark.parametrize(
+    ("status", "placed", "offered"),
+    [
+        (JobStatus.QUEUED, True, {"discard"}),
+        (JobStatus.SCHEDULED, True, {"discard"}),
+        (JobStatus.FAILED, True, {"discard"}),
+        (JobStatus.RUNNING, True, set()),
+        (JobStatus.QUEUED, False, set()),
+    ],
+)
+async def test_the_page_of_a_record_that_cannot_be_read_offers_what_works(
+    client: httpx.AsyncClient, inspector: Any, *, status: JobStatus, placed: bool, offered: set[str]
+) -> None:
+    known = sample.detail()
+    seen = replace(known.summary, status=status, readable=False, placed=placed)
+    inspector.job_detail = replace(known, summary=seen, info=None, raw=b"9w", frames=(), result=None, progress=None)
+    shown = Elements((await client.get("/jobs/x")).text)
+    verbs = {given.get("value") for tag, given in shown.found if tag == "input" and given.get("name") == "verb"}
+    assert verbs == offered
+    assert any("in no queue" in text for text in shown.text) is not placed
+
+
 async def test_a_job_with_nothing_but_its_name_has_a_page(client: httpx.AsyncClient, inspector: Any) -> None:
     bare = sample.summary(
         status=JobStatus.QUEUED,
