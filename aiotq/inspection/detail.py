@@ -15,7 +15,7 @@ from aiotq.inspection.seen import bare, summary
 from aiotq.inspection.timeline import timeline
 from aiotq.inspection.values import JobDetail
 from aiotq.inspection.vitals import vitals
-from aiotq.inspection.whereabouts import anywhere, whereabouts
+from aiotq.inspection.whereabouts import anywhere, moved, whereabouts
 from aiotq.job import JobStatus, lines
 from aiotq.record import HEADER, STATES, WAITING, header, hidden_from_ms
 from aiotq.store.inspection import Peek
@@ -41,7 +41,10 @@ async def job(desk: Desk, job_id: str) -> JobDetail:
         try:
             found = desk.decoded(job_id, data)
         except InvalidRecord:  # broken, of a newer version, or signed by nobody
-            return await _unreadable(desk, job_id, data)
+            shown_raw = await _unreadable(desk, job_id, data)
+            if shown_raw.summary.placed or tries == TRIES or not await moved(desk, job_id, data):
+                return shown_raw
+            continue
         place = await _place(desk, found)
         until_ms = hidden_from_ms(found)
         if until_ms is not None and place.now_ms >= until_ms:

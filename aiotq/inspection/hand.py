@@ -12,7 +12,7 @@ from aiotq.inspection import acts, audit
 from aiotq.inspection.acts import Act, Nothing, Stop, Wish
 from aiotq.inspection.desk import kept_ms
 from aiotq.inspection.values import Came
-from aiotq.inspection.whereabouts import whereabouts
+from aiotq.inspection.whereabouts import moved, whereabouts
 from aiotq.job import lines
 from aiotq.record import ENQUEUED_AT
 from aiotq.store.contract import Place, Replaced, Replacement
@@ -117,7 +117,10 @@ async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | 
         if kind is not Act.DISCARD:
             raise
         unread = _wish(desk, kind, generation, await desk.operator.now_ms())
-        return acts.discard_unread(unread, job_id, data, await _ticket(desk, job_id, data))
+        entry = await _ticket(desk, job_id, data)
+        if entry is None and await moved(desk, job_id, data):
+            return None
+        return acts.discard_unread(unread, job_id, data, entry)
     if found.status is None:
         place = await desk.store.locate(
             job_id, generation=found.generation, lines=lines(found.doc.queue, found.doc.priority)

@@ -9,6 +9,7 @@ from aiotq.inspection.lines import House
 from aiotq.inspection.places import Entry, Scheduled, ticket_of
 from aiotq.job import FRONT, SUSPECT, JobStatus
 from aiotq.job import ticket as ticket_text
+from aiotq.record import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,11 @@ async def _queued(desk: Desk, names: Sequence[str], job_id: str, generation: str
         for found in filter(None, tickets):
             return _entry(job_id, found.generation, JobStatus.QUEUED, queue=found.queue, where=found.place)
     return None
+
+
+async def moved(desk: Desk, job_id: str, data: bytes) -> bool:
+    """Whether the record is another one now, and the job may just have been put back."""
+    return (await desk.store.read(job_id, at_most=desk.most + 1) or b"")[:HEADER] != data[:HEADER]
 
 
 def _entry(

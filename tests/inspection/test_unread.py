@@ -9,7 +9,7 @@ import pytest
 
 from aiotq import JobStatus
 from aiotq.errors import JobNotFound
-from aiotq.inspection import Severity
+from aiotq.inspection import Severity, whereabouts
 from aiotq.job import parse_ticket
 from tests.inspection.kit import kept
 from tests.inspection.test_overview import card, now_ms, put
@@ -104,6 +104,37 @@ async def test_a_suspect_that_can_not_be_read_is_discarded_as_well(
 
     assert not await raw.hexists(f"{prefix}lost", job.id)
     await hand.purge("mail")
+
+
+async def test_one_that_is_put_back_while_it_is_looked_for_is_looked_for_again(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await unread(shop, raw, prefix)
+    key, schedule = f"{prefix}job:{job.id}", f"{prefix}schedule"
+    data, due_ms = await raw.get(key), await now_ms(raw) + 60_000
+    generations = iter(("AAA1", "AAA2"))
+
+    async def put_back(*_: Any) -> None:
+        for generation in generations:
+            await raw.delete(f"{prefix}line:mail:5", f"{prefix}lines:mail", schedule)
+            await raw.set(key, data[:2] + generation.encode() + data[6:])
+            await raw.zadd(schedule, {f"mail:5:{generation}:{job.id}": due_ms})
+            return
+
+    first_look = whereabouts._soon
+
+    async def late(desk: Any, job_id: str, generation: str | None) -> Any:
+        await put_back()
+        return await first_look(desk, job_id, generation)
+
+    monkeypatch.setattr(whereabouts, "_soon", late)
+
+    seen = (await look.job(job.id)).summary
+
+    assert (seen.placed, seen.status) == (True, JobStatus.SCHEDULED)
+    generations = iter(("AAA3",))
+    assert await hand.discard(job.id)
+    await raw.delete(schedule)
 
 
 async def test_a_record_without_a_ticket_is_in_no_queue_and_a_stranger_beside_it_too(
