@@ -62,13 +62,17 @@ def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
         stands = f"has stood still for {words.time(worker.blocked_s)}: none of its jobs moves"
         what = f"the event loop of worker {worker.label} {stands}"
         steps = ["its log names the line"]
-        if worker.jobs:
-            job = max(worker.jobs, key=lambda one: one.started_at)
-            runs = "; it runs " if len(worker.jobs) == 1 else f"; of its {words.jobs(len(worker.jobs))} it began last "
-            what += f"{runs}{job.task} ({short(job.id)})"
+        if len(worker.jobs) == 1:
+            [job] = worker.jobs
+            what += f"; it runs {job.task} ({short(job.id)})"
             steps = [f"so that it is not run again, first: aiotq cancel {shlex.quote(short(job.id))}"]
-            if len(worker.jobs) > 1:
-                steps.insert(0, "its log names the line, and so the job that blocks")
+        elif worker.jobs:  # which of them it is, only its log says: they may have begun in the same moment
+            what += f"; one of its {words.jobs(len(worker.jobs))} blocks it"
+            steps = [
+                "its log names the task that blocks",
+                "the ids of its jobs: aiotq workers",
+                "so that it is not run again, first: aiotq cancel ID",
+            ]
         steps += [
             f"then, {_kill(worker, 'KILL')}",
             "then start it again",

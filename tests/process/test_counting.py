@@ -104,12 +104,12 @@ async def test_a_job_that_blocks_its_worker_and_is_cancelled_first_does_not_run_
     await rig.start_server()
     worker = await rig.worker("--lease", "1")
     sent = await rig.tasks.block.delay(600.0)
-    behind = await rig.tasks.note.delay()
 
     async def told() -> bool:
         return "worker_blocked" in {finding.code for finding in (await rig.app.inspect.overview()).findings}
 
     await until(told, "it is found to be blocked")
+    behind = await rig.tasks.note.delay()
     found = {finding.code: finding for finding in (await rig.app.inspect.overview()).findings}
     pid, hint = worker.process.pid, found["worker_blocked"].hint
     cancel, kill = hint.index(f"aiotq cancel {sent.id[-6:]}"), hint.index(f"kill -KILL {pid}")

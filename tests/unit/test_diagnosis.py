@@ -158,6 +158,12 @@ CASES: dict[str, tuple[dict[str, Any], Severity, str, str, str]] = {
         ("so that it is not run again, first: aiotq cancel a1f9c2; then, on host box: kill -KILL 77; then start "
         "it again; write that task as a plain def, which runs in a thread"),
     ),
+    "a blocked loop, with several jobs": (
+        {"workers": (worker(state="blocked", blocked_s=41.0, used=2, jobs=(running(), running("shop:hash"))),)},
+        Severity.CRITICAL, "worker_blocked", "none of its jobs moves; one of its 2 jobs blocks it",
+        ("its log names the task that blocks; the ids of its jobs: aiotq workers; so that it is not run again, first: "
+         "aiotq cancel ID; then, on host box: kill -KILL 77"),
+    ),
     "a blocked loop, with others behind it": (
         {"workers": (worker(state="blocked", blocked_s=41.0, used=1, jobs=(running(),)), worker(queues=("sms",))),
          "queues": (queue(waiting=12, standing=1), queue("sms", waiting=3))},
