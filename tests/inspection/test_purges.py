@@ -132,11 +132,11 @@ async def test_what_came_after_the_queue_was_counted_stays(shop: App, hand: Insp
 # --- what can't be read, or must not be written
 
 
-async def test_a_newer_record_is_left_alone_but_for_a_purge_and_its_end(
+async def test_a_newer_record_is_left_alone_but_for_a_purge_a_discard_and_its_end(
     shop: App, hand: Inspector, raw: Any, prefix: str
 ) -> None:
     flaky = Flaky(shop, fails=0)
-    jobs = [await flaky.task.delay(), await flaky.task.delay()]
+    jobs = [await flaky.task.delay() for _ in range(3)]
     for job in jobs:
         await raw.setrange(f"{prefix}job:{job.id}", 0, b"9")
     newer = await records(shop, jobs[0])
@@ -144,9 +144,10 @@ async def test_a_newer_record_is_left_alone_but_for_a_purge_and_its_end(
     for act in (hand.retry, hand.cancel, hand.promote, hand.requeue):
         with pytest.raises(NewerRecord):
             await act(jobs[0].id)
-    assert not await hand.discard(jobs[0].id)
     assert await records(shop, jobs[0]) == newer
-    assert (await hand.purge("default")).ended == 2
+    assert await hand.discard(jobs[2].id)
+    purged = await hand.purge("default")
+    assert (purged.ended, purged.cleared) == (2, 1)
     assert (await jobs[0].info()).reason == "purged"
 
 
