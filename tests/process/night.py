@@ -79,10 +79,11 @@ async def prepare(rig: Rig) -> Night:
         async def told() -> bool:
             workers = (await aiotq(rig, "workers", "--json")).json
             alive = {worker["label"]: worker["stuck"] for worker in workers}
-            scheduled = await rig.raw.zcard(f"{rig.prefix}schedule")
-            return alive.get("anna") == 1 and len(alive) == 2 and scheduled == 1
+            findings = (await aiotq(rig, "status", "--json")).json["findings"]
+            guessed = any("looks like" in one["what"] for one in findings if one["code"] == "task_unknown")
+            return alive.get("anna") == 1 and len(alive) == 2 and guessed
 
-        await until(told, "both workers have said how they do, and the mistyped job was put back", within_s=150)
+        await until(told, "both workers have said how they do, and anna what the mistyped task may be", within_s=150)
     await rig.raw.config_set("maxmemory", "1mb")
     return Night(anna=anna, bob=bob, stuck=stuck, poison=poison, mails=mails, mistyped=mistyped)
 
