@@ -48,8 +48,8 @@ def _heading(results: Results) -> str:
         f"{run.get('server', '?')} and everything else on one machine of {machine}; aiotq at "
         f"{run.get('commit') or 'no commit'}; {results.rounds} rounds, peers in random order in each. Each figure is a "
         f"median with, in brackets, the lowest and the highest. Such a machine differs from another, and from itself "
-        f"an hour later: only ratios within one run count. Remade by `make bench`. What the protections against faults "
-        f"cost is in [price.md](price.md).{ended}"
+        f"an hour later: only ratios within one run count. Remade by `make bench`. What the protections "
+        f"against faults and the inspector cost is in [price.md](price.md).{ended}"
     )
 
 
