@@ -111,17 +111,21 @@ class Sender(Generic[A]):
         refused_s: for how long it is tried again where nobody listens.
         """
         refused_until = self._loop.time() + refused_s
+        failed: StoreError | None = None
         while not self._opened:
             try:
                 await self._store.open(timeout_s=max(0.0, until - self._loop.time()))
                 self._opened = True
             except (StoreUnavailable, StoreRefused) as error:
-                if isinstance(error, StoreUnavailable) and error.refused:
-                    until = min(until, refused_until)
+                last, failed = failed, error
+                if isinstance(error, StoreUnavailable):
+                    if error.refused:
+                        until = min(until, refused_until)
+                    elif last is not None and not error.sent and self._loop.time() >= until:
+                        failed = last  # this try was cut off before it learned anything: what is known was said before
+                    error.sent = False  # no job was: it has only been looked at
                 if self._loop.time() + OPEN_AGAIN_S >= until:
-                    if isinstance(error, StoreUnavailable):
-                        error.sent = False  # no job was: it has only been looked at
-                    raise
+                    raise failed from None
                 await asyncio.sleep(OPEN_AGAIN_S)
 
     async def drain(self) -> None:

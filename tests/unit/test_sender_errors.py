@@ -194,3 +194,19 @@ async def test_a_server_that_cannot_serve_is_asked_once(store: FakeStore, sender
     with pytest.raises(StoreUnusable, match="too old"):
         await sender.send(a_job("1"))
     assert (store.opened, store.batches) == (1, [])
+
+
+async def test_a_try_that_was_cut_off_does_not_hide_that_nobody_listens() -> None:
+    class Refuses(FakeStore):
+        async def open(self, *, timeout_s: float) -> None:
+            self.opened += 1
+            if self.opened == 1:
+                raise StoreUnavailable("refused", verb="connect", url=URL, sent=False, refused=True)
+            await asyncio.sleep(timeout_s)
+            raise unavailable(sent=False)
+
+    store = Refuses()
+    sender = Sender(store, timeout_s=5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(StoreUnavailable, match="refused"):
+        await sender.open(asyncio.get_running_loop().time() + 5, refused_s=1.5 * OPEN_AGAIN_S)
+    assert store.opened == 2
