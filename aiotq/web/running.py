@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiotq.errors import AiotqError
+from aiotq.inspection.audit import plain
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
+log = logging.getLogger("aiotq.web")
+LONGEST = 1_000  # of a reason, in characters
 
 
 class Running:
@@ -22,7 +28,11 @@ class Running:
         task = asyncio.get_running_loop().create_task(act)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_alone)
+            raise
 
     async def end(self) -> None:
         """Stop them all, as the process does: between two of their steps, with an entry in the audit."""
@@ -30,3 +40,12 @@ class Running:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _alone(task: asyncio.Task[Any]) -> None:
+    """An act has ended after who asked for it had gone: that it failed is told here, and to nobody else."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, AiotqError):
+        log.warning("an act failed after its page had been closed: %s", plain(str(error), most=LONGEST))
+    elif error is not None:
+        log.error("an act failed, by a mistake in aiotq; please report it", exc_info=error)

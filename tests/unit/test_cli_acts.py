@@ -105,7 +105,8 @@ def run(inspector, monkeypatch, capsys):
 
     def run(*words, typed=None):
         monkeypatch.setattr(sys, "argv", ["aiotq", *words, "--url", "redis://nowhere"])
-        monkeypatch.setattr(sys, "stdin", io.StringIO() if typed is None else Terminal(typed))
+        keyboard = typed if isinstance(typed, Terminal) else io.StringIO() if typed is None else Terminal(typed)
+        monkeypatch.setattr(sys, "stdin", keyboard)
         code = command_line.main()
         return code, *capsys.readouterr()
 
@@ -270,6 +271,17 @@ def test_what_destroys_asks_and_without_a_terminal_needs_yes(run, inspector, wor
     assert len(acts(inspector)) == 2
 
 
+def test_what_was_confirmed_is_acted_on_though_its_name_means_another_job_by_now(run, inspector):
+    class Answers(Terminal):
+        def readline(self, *_):
+            inspector.known = {"mail-7": ("other-mail-7",)}
+            return "y\n"
+
+    inspector.known = {"mail-7": ("mail-7",)}
+    assert run("discard", "mail-7", typed=Answers())[0] == 0
+    assert acts(inspector) == [("discard", "mail-7", None)]
+
+
 def test_end_of_input_is_no_yes(run, inspector):
     assert run("discard", "a1f9c2", typed="")[0] == 1
     assert not acts(inspector)
@@ -319,6 +331,8 @@ def test_none_that_match_is_exit_code_1(run, inspector):
         (("retry",), "no job was named"),
         (("retry", "x", "--all"), "ids and --all exclude each other"),
         (("cancel", "x", "--queue", "q"), "--queue goes with --all, and jobs were named"),
+        (("requeue", "--to", "nosuch"), "no job was named"),
+        (("requeue", "--all", "--state", "succeeded", "--to", "nosuch"), "no such job can be requeued"),
         (("jobs", "--since", "1h", "--until", "2h"), "nothing is between them"),
         (("cancel", "--all", "--since", "1h", "--until", "2h"), "nothing is between them"),
         (("purge",), "no queue was named"),

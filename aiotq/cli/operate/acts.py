@@ -101,11 +101,12 @@ def function(command: Command) -> Callable[..., int]:
     ) -> int:
         where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
         which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
+        order = _Order(command=command, where=where, yes=yes, goal=to, since=since, until=until)
+        _meant(command, ids or (), which, everything=everything)
         if to is not None and not new:
             goal = checks.queue("to", to)
             ask(where, lambda inspector: a_queue.existing(inspector, goal, or_else="to a new one: --new"))
-        order = _Order(command=command, where=where, yes=yes, goal=to, since=since, until=until)
-        return _perform(order, ids or (), which, everything=everything)
+        return _all(order, which) if everything else _each(order, list(dict.fromkeys(ids or ())))
 
     if not command.moves:
         whole = inspect.signature(run, eval_str=True)
@@ -114,17 +115,16 @@ def function(command: Command) -> Callable[..., int]:
     return run
 
 
-def _perform(order: _Order, given: Sequence[str], which: JobFilter, *, everything: bool) -> int:
-    """Act on the jobs named, or with `--all` on all that match. Returns the exit code; raises Mistake."""
-    verb = order.command.verb
+def _meant(command: Command, given: Sequence[str], which: JobFilter, *, everything: bool) -> None:
+    """Raise Mistake for what can't be meant, before a server is asked anything."""
+    verb = command.verb
     if everything == bool(given):
         why = "ids and --all exclude each other" if given else "no job was named"
         raise Mistake(why, f"name them: aiotq {verb} ID...", f"or what they share: aiotq {verb} --all --queue QUEUE")
-    if everything:
-        return _all(order, which)
-    if words(which):
+    if not everything and words(which):
         raise Mistake(f"{words(which)[0]} goes with --all, and jobs were named", "name jobs, or use --all; not both")
-    return _each(order, list(dict.fromkeys(given)))
+    if which.status is not None and which.status not in command.states:
+        raise Mistake(f"--state {which.status}: no such job can be {command.done}", f"it has to be {_among(command)}")
 
 
 # --- jobs by their ids ----------------------------------------------------------------------------------------------
@@ -132,12 +132,12 @@ def _perform(order: _Order, given: Sequence[str], which: JobFilter, *, everythin
 
 def _each(order: _Order, given: Sequence[str]) -> int:
     command, where = order.command, order.where
+    meant: Mapping[str, str] = {}
     if command.asks:
-        whole = ask(where, lambda inspector: _named(order, inspector, given))
-        named = f"job {told(whole[0])}" if len(whole) == 1 else count(len(whole), "job")
+        meant = ask(where, lambda inspector: _named(order, inspector, given))
+        named = f"job {told(next(iter(meant)))}" if len(meant) == 1 else count(len(meant), "job")
         confirm(f"{command.verb} {named}?", yes=order.yes)
-        given = whole
-    done, advice = ask(where, lambda inspector: _act_on(order, inspector, given))
+    done, advice = ask(where, lambda inspector: _act_on(order, inspector, given, meant))
     if where.as_json:
         say_json(done)
     else:
@@ -157,25 +157,32 @@ def _line(command: Command, name: str, one: Done) -> str:
     return f"{name}: {told(one.came_to)}" if one.done else f"{name}: not {command.done}: {told(one.came_to)}"
 
 
-async def _resolved(inspector: Inspector, given: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys([await one_id(inspector, text) for text in given]))
+async def _resolved(inspector: Inspector, given: Sequence[str]) -> dict[str, str]:
+    """Each job that is meant once, by its whole id: as it was given."""
+    return {await one_id(inspector, text): text for text in given}
 
 
-async def _named(order: _Order, inspector: Inspector, given: Sequence[str]) -> list[str]:
+async def _named(order: _Order, inspector: Inspector, given: Sequence[str]) -> dict[str, str]:
     """What is asked about. Raises Mistake for the one job that there is not: nobody shall be asked in vain."""
-    whole = await _resolved(inspector, given)
-    if len(whole) == 1 and not order.yes:
+    meant = await _resolved(inspector, given)
+    if len(meant) == 1 and not order.yes:
+        [(whole, text)] = meant.items()
         try:
-            await inspector.job(whole[0])
+            await inspector.job(whole)
         except JobNotFound as error:
-            raise nowhere(given[0]) from error
-    return whole
+            raise nowhere(text) from error
+    return meant
 
 
-async def _act_on(order: _Order, inspector: Inspector, given: Sequence[str]) -> tuple[list[Done], list[str]]:
-    """What came of each, and what to do next. All must be found before one is touched: no slip does half of it."""
+async def _act_on(
+    order: _Order, inspector: Inspector, given: Sequence[str], meant: Mapping[str, str]
+) -> tuple[list[Done], list[str]]:
+    """What came of each, and what to do next. All must be found before one is touched: no slip does half of it.
+
+    meant: what a person has confirmed, found before; a name that has come to mean another job since does not count.
+    """
     done: list[Done] = []
-    for whole, text in zip(await _resolved(inspector, given), given, strict=False):
+    for whole, text in (meant or await _resolved(inspector, given)).items():
         try:
             came: Came = await inspector.act(order.command.act, whole, queue=order.goal)
         except JobNotFound as error:
@@ -195,8 +202,6 @@ async def _act_on(order: _Order, inspector: Inspector, given: Sequence[str]) -> 
 
 def _all(order: _Order, which: JobFilter) -> int:
     command, where = order.command, order.where
-    if which.status is not None and which.status not in command.states:
-        raise Mistake(f"--state {which.status}: no such job can be {command.done}", f"it has to be {_among(command)}")
     states = command.usual or command.states if which.status is None else (which.status,)
     if len(states) == 1:
         which = replace(which, status=states[0])
