@@ -12,7 +12,7 @@ from aiotq.errors import JobNotFound
 from aiotq.inspection import Severity, whereabouts
 from aiotq.job import parse_ticket
 from tests.inspection.kit import kept
-from tests.inspection.test_overview import card, now_ms, put
+from tests.inspection.written import card, now_ms, put
 
 if TYPE_CHECKING:
     from aiotq import App, Inspector, Job

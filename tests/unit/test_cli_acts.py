@@ -1,120 +1,19 @@
-"""Commands that change something: what is asked, what is said, with which exit code."""
+"""Commands that act on jobs: what is asked, what is said, with which exit code."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import sys
-from datetime import UTC, datetime
 
 import pytest
 
-from aiotq.cli import main as command_line
-from aiotq.cli.operate import reach
-from aiotq.errors import JobNotFound
-from aiotq.inspection.hand import DONE, TOLD
-from aiotq.inspection.values import Bulk, Came, JobFilter, Page, Purged, TaskInfo
+from aiotq.inspection.hand import TOLD
+from aiotq.inspection.values import Bulk, Came, JobFilter
 from aiotq.job import JobStatus
-from tests.unit.overviews import a_detail, a_queue, a_summary, a_worker
+from tests.unit.acting import GONE, A, B, Terminal, acts, inspector, run
+from tests.unit.overviews import a_worker
 
-GONE = "0" * 26 + "c1f9c2"
-NOW = datetime(2026, 11, 27, 15, 4, 5, 678_000, tzinfo=UTC)
-A, B = "0" * 26 + "a1f9c2", "0" * 26 + "b1f9c2"
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-class Inspector:
-    """What an inspector does, noted down."""
-
-    def __init__(self):
-        self.did, self.answer, self.known = [], True, {"a1f9c2": (A,), "1f9c2": (A, B)}
-        self.numbers = {JobStatus.SCHEDULED: 3, JobStatus.QUEUED: 20, JobStatus.RUNNING: 2, JobStatus.FAILED: 41}
-        self.came, self.bulk, self.serving = DONE, Bulk(done=40, skipped=1, looked=41), (a_worker(label="anna"),)
-        self.purged = Purged(ended=3, cleared=0)
-
-    def acting(self, by):
-        return self
-
-    async def find(self, text):
-        return self.known.get(text, ())
-
-    async def count(self, which):
-        self.did.append(("count", which))
-        return self.numbers.get(which.status, 999)
-
-    async def jobs(self, which, **_more):
-        return Page(items=(), cursor=None, looked=0)
-
-    async def workers(self):
-        return self.serving
-
-    async def job(self, job_id):
-        if job_id == GONE:
-            raise JobNotFound(job_id=GONE)
-        return a_detail(summary=a_summary(id=job_id, status=JobStatus.RUNNING, worker="anna"))
-
-    async def tasks(self, *, hours):
-        return (
-            TaskInfo(name="shop:send_mail", succeeded=1, failed=0, retried=0, cancelled=0, mean_s=None, known=None),
-        )
-
-    async def queues(self):
-        return (a_queue(name="mail", waiting=3), a_queue(name="empty"))
-
-    def __getattr__(self, name):
-        async def act(*words, **more):
-            self.did.append((name, *words, *more.values()))
-            return self.purged if name == "purge" else self.answer
-
-        return act
-
-    async def act(self, act, job_id, *, queue=None):
-        if job_id == GONE:
-            raise JobNotFound(job_id=GONE)
-        self.did.append((act.value, job_id, queue))
-        return self.came
-
-    async def now(self):
-        return NOW
-
-    async def act_on_all(self, act, which, *, queue=None, as_of=None):
-        assert as_of == NOW, "what comes after it was counted was not confirmed"
-        self.did.append((f"{act.value}_all", which, queue))
-        return self.bulk
-
-
-@pytest.fixture
-def inspector(monkeypatch):
-    made = Inspector()
-
-    async def within(_app, work):
-        return await work(made)
-
-    monkeypatch.setattr(reach, "_within", within)
-    return made
-
-
-@pytest.fixture
-def run(inspector, monkeypatch, capsys):
-    """Runs a command line; the exit code, stdout and stderr."""
-
-    def run(*words, typed=None):
-        monkeypatch.setattr(sys, "argv", ["aiotq", *words, "--url", "redis://nowhere"])
-        keyboard = typed if isinstance(typed, Terminal) else io.StringIO() if typed is None else Terminal(typed)
-        monkeypatch.setattr(sys, "stdin", keyboard)
-        code = command_line.main()
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def acts(inspector):
-    return [did for did in inspector.did if did[0] != "count"]
+__all__ = ["inspector", "run"]  # fixtures
 
 
 @pytest.mark.parametrize(
@@ -371,56 +270,3 @@ def test_a_command_that_is_named_stands_alone_to_be_pasted(run, tmp_path, monkey
     assert named
     for line in named:
         assert re.fullmatch(r"[^:]+: (aiotq|python -m aiotq) [\w. :/=-]+", line), line
-
-
-# --- queues ---------------------------------------------------------------------------------------------------------
-
-
-def test_purge_counts_first(run, inspector):
-    code, out, err = run("purge", "mail", typed="y\n")
-    assert code == 0
-    assert err == "cancel 3 jobs waiting in mail? [y/N] "
-    assert out == "cancelled 3 jobs of mail\n"
-    assert inspector.did == [("purge", "mail", NOW)], "what came after the count stays"
-    code, out, _ = run("purge", "mail", "--yes", "--json")
-    assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3, "cleared": 0})
-
-
-def test_a_purge_says_how_many_tickets_it_cleared_away(run, inspector):
-    async def queues():
-        return (a_queue(name="gone", waiting=7, leftovers=7), a_queue(name="mail", waiting=3))
-
-    inspector.queues, inspector.purged = queues, Purged(ended=0, cleared=7)
-    code, out, err = run("purge", "gone", typed="y\n")
-    assert err == "no job waits in gone; clear 7 leftover tickets of jobs that are gone? [y/N] "
-    assert (code, out) == (0, "cleared 7 leftover tickets of gone, whose jobs were gone\n")
-    inspector.purged = Purged(ended=2, cleared=1)
-    assert run("purge", "mail", "--yes") == (0, "cancelled 2 jobs of mail, cleared 1 leftover ticket\n", "")
-    inspector.purged = Purged(ended=0, cleared=0)
-    nothing = "cancelled nothing of mail: what was counted has been claimed, or is behind jobs that came since\n"
-    assert run("purge", "mail", "--yes") == (0, nothing, "")
-
-
-def test_an_empty_queue_is_as_a_purge_would_leave_it(run, inspector):
-    assert run("purge", "empty") == (0, "nothing waits in empty\n", "")
-    code, out, _ = run("purge", "empty", "--json")
-    assert (code, json.loads(out)) == (0, {"queue": "empty", "purged": 0, "cleared": 0})
-    assert not acts(inspector)
-
-
-@pytest.mark.parametrize("verb", ["pause", "resume", "purge"])
-def test_a_mistyped_queue_is_not_made_but_named(run, inspector, verb):
-    code, _, err = run(verb, "mial")
-    assert (code, err) == (1, "error: there is no queue 'mial'\ndid you mean mail?\n")
-    assert run(verb, "reports")[2].endswith("there are: mail, empty\n")
-    assert not acts(inspector)
-
-
-def test_pause_and_resume_say_what_they_did(run, inspector):
-    assert run("pause", "mail") == (0, "paused mail\n", "")
-    assert run("resume", "mail") == (0, "resumed mail\n", "")
-    inspector.answer = False
-    assert run("pause", "mail") == (0, "mail is paused already\n", "")
-    assert run("resume", "mail") == (0, "mail is not paused\n", "")
-    code, out, _ = run("resume", "mail", "--json")
-    assert (code, json.loads(out)) == (0, {"queue": "mail", "paused": False, "changed": False})
