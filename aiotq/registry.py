@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiotq import checks
 from aiotq.errors import ResultTooLarge, UnknownTask, UsageError
 from aiotq.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from aiotq.likeness import closest
 from aiotq.plain import outgrown
 from aiotq.retry import Duration, RetryPolicy, seconds
 from aiotq.serializers import Codec
@@ -142,12 +142,12 @@ class Registry:
 
 
 def nearest(name: str, names: Collection[str]) -> tuple[str, ...]:
-    """Up to three of some tasks' names that look like `name`, the likeliest first."""
+    """Up to three of some tasks' names that look like `name`, the likeliest first; of one that is too long, none."""
     function = name.rpartition(":")[2]
     if len(name) > checks.LONGEST_TASK:
-        return ()  # it looks like none of them, and to compare it would take long
+        return ()
     moved = [known for known in names if known.rpartition(":")[2] == function]
-    return tuple(dict.fromkeys([*moved, *difflib.get_close_matches(name, names, n=3, cutoff=0.8)]))[:3]
+    return tuple(dict.fromkeys([*moved, *closest(name, names)]))[:3]
 
 
 def declare(target: object, options: TaskOptions, *, default_queue: str = DEFAULT_QUEUE) -> RegisteredTask:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_MISFITS = 1_000
 MOST_WHY = 300  # characters
+MOST_COMPARED = 1_000  # names of tasks that are gone, with those that are there
 MOST_SEEN = 50_000  # scheduled jobs that are remembered: those due next, which may be queued before that is walked
 PLACES = (
     JobStatus.SCHEDULED,
@@ -47,6 +48,7 @@ async def misfitting(desk: Desk, *, queues: Collection[str] | None) -> AsyncIter
     """
     only = None if queues is None else {checks.queue("queues", name) for name in queues}
     seen_ids: set[str] = set()
+    nearest = _Nearest(desk)
     for status in PLACES:
         async for chunk, _ in walk(desk, JobFilter(status=status)):
             ours = [one for one in chunk if only is None or one.summary.queue in only]
@@ -55,7 +57,7 @@ async def misfitting(desk: Desk, *, queues: Collection[str] | None) -> AsyncIter
                 seen_ids.update(one.summary.id for one in fresh)
             bad: list[Misfit] = []
             for one in fresh:
-                why = await _why_not(desk, one)
+                why = await _why_not(desk, one, nearest)
                 if why is not None:
                     bad.append(_misfit(one, why))
             if fresh:
@@ -67,7 +69,21 @@ def _misfit(one: Seen, why: str) -> Misfit:
     return Misfit(id=job.id, task=job.task, queue=job.queue, status=job.status, why=why[:MOST_WHY])
 
 
-async def _why_not(desk: Desk, one: Seen) -> str | None:
+class _Nearest:
+    """What looks like a name that is gone: looked for once, and of MOST_COMPARED names, as anybody can make some up."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._found = desk, dict[str, tuple[str, ...]]()
+
+    def of(self, task: str) -> tuple[str, ...]:
+        """Up to three that are there."""
+        found = self._found.get(task)
+        if found is None and len(self._found) < MOST_COMPARED and len(task) <= checks.LONGEST_TASK:
+            found = self._found[task] = self._desk.core.registry.nearest(task)
+        return found or ()
+
+
+async def _why_not(desk: Desk, one: Seen, nearest: _Nearest) -> str | None:
     """Why a worker of this app would fail it; None: it would not."""
     found = one.record
     if found is None:
@@ -80,7 +96,7 @@ async def _why_not(desk: Desk, one: Seen) -> str | None:
     signer = desk.core.signer
     if signer is not None and found.doc.queue != one.entry.queue:
         return f"signed for the queue {found.doc.queue!r}"
-    return unfit(desk, found)
+    return _unfit(desk, found, nearest)
 
 
 async def _whole(desk: Desk, one: Seen) -> Record | None:
@@ -93,13 +109,13 @@ async def _whole(desk: Desk, one: Seen) -> Record | None:
     return found if found.generation == one.entry.generation else None
 
 
-def unfit(desk: Desk, found: Record) -> str | None:
+def _unfit(desk: Desk, found: Record, nearest: _Nearest) -> str | None:
     """Why its task would not take it."""
     doc, registry, settings = found.doc, desk.core.registry, desk.core.settings
     task = registry.get(doc.task)
     if task is None:
-        nearest = registry.nearest(doc.task)
-        return "unknown task" + (f"; did you mean {' or '.join(nearest)}?" if nearest else "")
+        meant = nearest.of(doc.task)
+        return "unknown task" + (f"; did you mean {' or '.join(meant)}?" if meant else "")
     size = len(memoryview(doc.args)) + len(memoryview(doc.kwargs))
     if size > settings.max_payload or found.size > settings.max_payload + MAX_BESIDE:
         return f"its arguments take {size:,} bytes, and max_payload is {settings.max_payload:,}"

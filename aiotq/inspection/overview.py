@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 from aiotq import checks
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.seen import Seen
     from aiotq.inspection.values import FailureGroup, Finding, JobSummary, QueueInfo, TaskInfo
-    from aiotq.registry import Registry
     from aiotq.store.inspection import Peek, Told
 
 MINUTES = 60
@@ -183,32 +181,36 @@ def _waits(peek: Peek | None) -> bool:
 def _strangers(
     desk: Desk, seen: Iterable[Seen], failures: Iterable[FailureGroup], *, put_back: Iterable[str]
 ) -> tuple[Stranger, ...]:
-    """Tasks that jobs name and no worker knew: it has put them back, or they died of it."""
+    """Tasks that jobs name and no worker knew: it has put them back, they died of it, or the name looks like a slip."""
     registry = desk.core.registry
-    looks_known = cache(registry.nearest)  # many jobs may be of one task
     said = {group.task: group for group in failures if group.error == UNKNOWN_ERROR}
-    found: dict[str, list[str]] = {}
+    named: dict[str, list[str]] = {}  # by task, all its jobs that were seen
+    unknown: dict[str, list[str]] = {}  # ... of which a worker has said so
     for one in seen:
         doc = None if one.record is None else one.record.doc
         if doc is None or doc.task in registry:  # the latter: somebody knows it by now
             continue
-        if doc.unknown is not None or doc.reason == UNKNOWN or looks_known(doc.task):
-            found.setdefault(doc.task, []).append(one.summary.id)
+        named.setdefault(doc.task, []).append(one.summary.id)
+        if doc.unknown is not None or doc.reason == UNKNOWN:
+            unknown.setdefault(doc.task, []).append(one.summary.id)
     for task in put_back:
-        if task not in registry:
-            found.setdefault(task, [said[task].job_id or ""])
-    strangers = [
-        Stranger(task=task, count=len(ids), job_id=ids[0], nearest=_nearest(registry, task, said.get(task)))
-        for task, ids in found.items()
-    ]
+        if task not in registry and task not in unknown:
+            unknown[task] = named.setdefault(task, [said[task].job_id or ""])
+    # As below, few are compared: the many that nobody has met yet are met when they are due.
+    few = sorted(named, key=lambda task: (task not in unknown, -len(named[task]), task))[:SUSPECTS]
+    near = {task: known[0] for task in few if (known := registry.nearest(task))}
+    strangers: list[Stranger] = []
+    for task in {**unknown, **near}:
+        ids = named[task] if task in near else unknown[task]
+        meant = near.get(task) or _guess(said.get(task))
+        strangers.append(Stranger(task=task, count=len(ids), job_id=ids[0], nearest=meant))
     return tuple(sorted(strangers, key=lambda one: (-one.count, one.task)))
 
 
-def _nearest(registry: Registry, task: str, said: FailureGroup | None) -> str | None:
-    """What looks like it: to this app, or to the worker that has said so."""
-    known = registry.nearest(task)
-    guess = None if known or said is None else _GUESS.search(said.message)
-    return known[0] if known else guess[1] if guess is not None else None
+def _guess(said: FailureGroup | None) -> str | None:
+    """What looks like it to the worker that has said so."""
+    guess = None if said is None else _GUESS.search(said.message)
+    return None if guess is None else guess[1]
 
 
 def _untaken(queues: Iterable[QueueInfo]) -> set[str]:
@@ -233,10 +235,11 @@ async def _misspelt(
         return ()
     ran = await tallies.succeeded(desk.operator, now_ms=house.now_ms)
     ran |= {task.name for task in tasks if task.succeeded}
-    # Who can enqueue can make names up, and to compare one takes milliseconds.
+    # Who can enqueue can make names up: each costs CPU, and whoever else shares this loop waits.
     rows = sorted((-len(ids), task) for task, ids in found.items() if task not in ran)[:SUSPECTS]
+    names = sorted(ran)
     return tuple(
         Stranger(task=task, count=-less, job_id=found[task][0], nearest=near[0])
         for less, task in rows
-        if (near := nearest(task, ran))
+        if (near := nearest(task, names))
     )

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from starlette.responses import RedirectResponse, Response
@@ -19,6 +18,7 @@ from aiotq.inspection.audit import plain
 from aiotq.inspection.hand import DONE, TOLD
 from aiotq.inspection.values import Bulk, Came, JobFilter
 from aiotq.inspection.words import jobs as jobs_of
+from aiotq.likeness import closest
 from aiotq.web import parse
 from aiotq.web.errors import BadInput, NotThere, Refusal
 from aiotq.web.running import Running
@@ -249,7 +249,7 @@ async def _missing(inspector: Inspector, given: Order) -> tuple[str, str] | None
     known = [queue.name for queue in await inspector.queues()]
     if name in known:
         return None
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    close = closest(name, known, most=1, cutoff=0.6)
     meant = f"did you mean {close[0]}?" if close else "a queue is there once a job was enqueued in it"
     return f"there is no queue {name!r}", meant
 

@@ -104,6 +104,35 @@ async def test_of_very_many_names_that_nobody_knows_few_are_compared(
     await shop._core.client().store.retire("w1")
 
 
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_of_very_many_scheduled_names_few_are_compared_and_first_those_that_a_worker_has_met(
+    shop: App, look: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def t() -> None: ...
+
+    met = shop.task(t, name="shop:z_send_mail")
+    made_up = [shop.task(t, name=f"shop:send_mial_{number}") for number in range(40)]
+    shop.task(t, name="shop:send_mail")
+    job = await met.delay()
+    for task in [met, *made_up]:
+        del shop.registry._tasks[task.name]
+    async with shop.worker():
+        while (await job.status()) is not JobStatus.SCHEDULED:
+            pass
+    jobs = await shop.enqueue_many([task.options(countdown=60).s() for task in made_up for _ in range(2)])
+    compared: list[str] = []
+    nearest = shop.registry.nearest
+    monkeypatch.setattr(shop.registry, "nearest", lambda name: compared.append(name) or nearest(name))
+
+    found = [finding for finding in (await look.overview()).findings if finding.code == "task_unknown"]
+
+    assert compared[0] == "shop:z_send_mail"
+    assert len(compared) == overviews.SUSPECTS
+    assert {"'shop:send_mail' looks like it" in finding.what for finding in found} == {True}
+    await shop.inspect.cancel_all(JobFilter())
+    assert {await one.status() for one in [job, *jobs]} == {JobStatus.CANCELLED}
+
+
 async def test_a_mistyped_task_behind_a_worker_that_stands_still_is_told_beside_that(
     shop: App, look: Inspector, raw: Any, prefix: str
 ) -> None:

@@ -99,6 +99,30 @@ async def test_a_task_that_is_gone_is_unknown_and_what_looks_like_it_is_named(sh
     assert misfit.why == "unknown task; did you mean shop:send_mails?"
 
 
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_what_looks_like_a_name_is_looked_for_once_and_of_so_many_names_only(
+    shop: App, look: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def t() -> None: ...
+
+    gone = [shop.task(t, name=f"shop:send_{number}") for number in range(5)]
+    jobs = await shop.enqueue_many([task.s() for task in gone for _ in range(3)])
+    for task in gone:
+        del shop.registry._tasks[task.name]
+    shop.task(t, name="shop:send")
+    compared: list[str] = []
+    nearest = shop.registry.nearest
+    monkeypatch.setattr(shop.registry, "nearest", lambda name: compared.append(name) or nearest(name))
+    monkeypatch.setattr(fitting, "MOST_COMPARED", 2)
+
+    whys = [misfit.why for misfit in (await look.fit()).misfits]
+
+    assert len(compared) == len(set(compared)) == 2
+    assert sorted(whys) == ["unknown task"] * 9 + ["unknown task; did you mean shop:send?"] * 6
+    for job in jobs:
+        await job.cancel()
+
+
 async def test_records_that_cannot_be_read_are_misfits_and_stale_places_are_none(
     shop: App, look: Inspector, raw: Any, prefix: str
 ) -> None:

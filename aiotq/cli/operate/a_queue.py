@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from aiotq import checks
@@ -11,6 +10,7 @@ from aiotq.cli.operate import options
 from aiotq.cli.operate.parts import told
 from aiotq.cli.operate.reach import Where, ask, say, say_json
 from aiotq.cli.text import listed, printable
+from aiotq.likeness import closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ async def missing(inspector: Inspector, name: str) -> str | None:
 
 
 def _meant(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    close = closest(name, known, most=1, cutoff=0.6)
     return (
         f"did you mean {printable(close[0])}?" if close else f"there are: {listed([*map(printable, known)]) or 'none'}"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from aiotq import checks
@@ -15,6 +14,7 @@ from aiotq.cli.operate.parts import short_task, told
 from aiotq.cli.text import printable
 from aiotq.inspection.filters import of_task
 from aiotq.inspection.values import JobFilter
+from aiotq.likeness import closest
 
 if TYPE_CHECKING:
     from aiotq.inspector import Inspector
@@ -82,10 +82,11 @@ async def unknown(inspector: Inspector, which: JobFilter) -> str | None:
         return missing
     if which.task is None:
         return None
-    names = {name for task in await inspector.tasks(hours=HOURS) for name in (task.name, short_task(task.name))}
+    ran = await inspector.tasks(hours=HOURS)  # the busiest first
+    names = dict.fromkeys(name for task in ran for name in (task.name, short_task(task.name)))
     if any(of_task(name, which.task) for name in names):
         return None
-    close = get_close_matches(which.task, sorted(names), n=1, cutoff=0.6)
+    close = closest(which.task, names, most=1, cutoff=0.6)
     meant = f"; did you mean {told(close[0])}?" if close else ""
     return f"no job of a task {told(repr(which.task))} was found{meant}"
 
