@@ -75,13 +75,23 @@ Url = Annotated[
     ),
 ]
 Namespace = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--namespace",
         metavar="NAME",
         envvar="AIOTQ_NAMESPACE",
         rich_help_panel="Or all that there is",
         help="What its keys begin with (aiotq).",
+    ),
+]
+AppName = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="MODULE:APP",
+        envvar="AIOTQ_APP",
+        rich_help_panel="Or all that there is",
+        help="The app whose server and namespace count.",
     ),
 ]
 Queues = Annotated[
@@ -123,7 +133,8 @@ def health(
     health_host: HealthHost = LOOPBACK,
     live: Live = False,
     url: Url = None,
-    namespace: Namespace = "aiotq",
+    namespace: Namespace = None,
+    app: AppName = None,
     queues: Queues = None,
     timeout: Timeout = TIMEOUT_S,
     as_json: AsJson = False,
@@ -139,7 +150,10 @@ def health(
         named = [word.strip() for part in queues or () for word in part.split(",") if word.strip()]
         for name in named:
             checks.queue("queues", name)
-        source = choose(override=url, given=None)
+        if app is not None:
+            source, namespace = _whose(app, url=url, namespace=namespace)
+        else:
+            source, namespace = choose(override=url, given=None), "aiotq" if namespace is None else namespace
         asked = ask_store(source, checks.namespace("namespace", namespace), named, timeout_s=timeout)
     said = [json.dumps({"healthy": asked.healthy, **asked.facts})] if as_json else asked.lines
     Paper(sys.stdout, look_of(sys.stdout, os.environ)).write([((printable(line), ""),) for line in said])
@@ -179,6 +193,14 @@ def _get(host: str, number: int, path: str, timeout_s: float) -> tuple[bool, str
 
 
 # --- all that there is --------------------------------------------------------------------------------------------
+
+
+def _whose(target: str, *, url: str | None, namespace: str | None) -> tuple[Source, str]:
+    """The server and the namespace of an app. Raises Mistake where it can't be loaded."""
+    from aiotq.cli.operate import reach  # noqa: PLC0415  100 ms that a probe by its port does not need
+
+    app = reach.app_of(reach.Where(url=url, namespace=namespace, target=target))
+    return app.source(), reach.namespace_of(app)
 
 
 def ask_store(source: Source, namespace: str, named: list[str], *, timeout_s: float) -> Asked:
