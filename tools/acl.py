@@ -43,7 +43,7 @@ NEVER = frozenset({"CONFIG GET", "ROLE"})
 MENDS = frozenset({"RENAME", "PEXPIRE", "ZADD"})
 _NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
 # ... and the operator's side, which may do without CONFIG and SLOWLOG: each shows what is none of aiotq's.
-_OPTIONS = frozenset({"COUNT", "MAXLEN", "RANK", "WITHSCORES", "ERR", "NOPERM", "CONFIG", "SLOWLOG"})
+_OPTIONS = frozenset({"COUNT", "MATCH", "MAXLEN", "RANK", "WITHSCORES", "ERR", "NOPERM", "CONFIG", "SLOWLOG"})
 LOOKING = ("verbs.py", "reading.py", "telling.py")
 _CONTAINERS = frozenset({"CONFIG", "SCRIPT"})
 _WORD = re.compile(r"[A-Z]{3,}")

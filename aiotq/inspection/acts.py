@@ -161,17 +161,22 @@ def _discard(wish: Wish, found: Record) -> Decision:
     )
 
 
-def discard_unread(wish: Wish, job_id: str, data: bytes, entry: Entry | None = None) -> Decision:
+def discard_unread(
+    wish: Wish, job_id: str, data: bytes, entry: Entry | None = None, *, within: str | None = None
+) -> Decision:
     """... of a record that can't be read: newer, broken, or of a stranger. Its header tells whether it has ended.
 
-    entry: where its ticket is, if it waits; None: it was not found.
+    entry: where its ticket is, if it waits; None: not found. within: then, where it was looked for; None: everywhere.
     """
     try:
         _, state, generation, enqueued_ms = records.header(data)
     except InvalidRecord:
         return Nothing(done=False, why="it is no record of a job")
     if state == records.WAITING and (entry is None or entry.queue is None or entry.place is None):
-        return Nothing(done=False, why="it has not ended, can't be read, and was found in no queue")
+        if within is None:
+            return Nothing(done=False, why="it has not ended, can't be read, and was found in no queue")
+        why = f"it has not ended, can't be read, and was not found in {within}"
+        return Nothing(done=False, why=f"{why}; start a worker of the version that wrote it, or purge its queue")
     if entry is not None and entry.status is JobStatus.RUNNING:
         return Nothing(done=False, why=f"it is running on {entry.worker}; let it end, or end that worker")
     if wish.signer is None and looks_signed(data):

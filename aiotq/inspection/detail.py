@@ -15,7 +15,7 @@ from aiotq.inspection.seen import bare, summary
 from aiotq.inspection.timeline import timeline
 from aiotq.inspection.values import JobDetail
 from aiotq.inspection.vitals import vitals
-from aiotq.inspection.whereabouts import anywhere, moved, whereabouts
+from aiotq.inspection.whereabouts import Search, moved, whereabouts
 from aiotq.job import JobStatus, lines
 from aiotq.record import HEADER, STATES, WAITING, header, hidden_from_ms
 from aiotq.store.inspection import Peek
@@ -111,13 +111,12 @@ async def _unreadable(desk: Desk, job_id: str, data: bytes) -> JobDetail:
         head = None
     status = STATES.get(head[1], JobStatus.QUEUED) if head else JobStatus.QUEUED
     waits = head is None or head[1] == WAITING
-    entry = None
-    if waits:
-        entry = await (anywhere(desk, job_id) if head is None else whereabouts(desk, job_id, head[2]))
-    one = bare(entry or Entry(at=(), job_id=job_id, status=status), Peek(data, len(data)), header=head)
+    sought = await whereabouts(desk, job_id, head and head[2]) if waits else Search()
+    placed = True if sought.entry is not None or not waits else None if sought.within else False
+    one = bare(sought.entry or Entry(at=(), job_id=job_id, status=status), Peek(data, len(data)), header=head)
     since_ms = head[3] if head else 0
     return JobDetail(
-        summary=replace(one, lost=beside.lost, placed=entry is not None or not waits),
+        summary=replace(one, lost=beside.lost, placed=placed),
         info=None,
         # Of bytes that nobody can read a hook can't say what is to be hidden: then the header alone is shown.
         raw=data[:MOST_RAW] if desk.hook is None else data[:HEADER],
@@ -130,4 +129,5 @@ async def _unreadable(desk: Desk, job_id: str, data: bytes) -> JobDetail:
         progress=progress(beside.progress, since_ms=since_ms),
         frames=(),
         expires_s=None if beside.ttl_ms is None else beside.ttl_ms / 1000,
+        searched=sought.within,
     )

@@ -12,7 +12,7 @@ from aiotq.inspection import acts, audit
 from aiotq.inspection.acts import Act, Nothing, Stop, Wish
 from aiotq.inspection.desk import kept_ms
 from aiotq.inspection.values import Came
-from aiotq.inspection.whereabouts import moved, whereabouts
+from aiotq.inspection.whereabouts import Search, moved, whereabouts
 from aiotq.job import lines
 from aiotq.record import ENQUEUED_AT
 from aiotq.store.contract import Place, Replaced, Replacement
@@ -20,7 +20,6 @@ from aiotq.store.contract import Place, Replaced, Replacement
 if TYPE_CHECKING:
     from aiotq.inspection.acts import Decision
     from aiotq.inspection.desk import Desk
-    from aiotq.inspection.places import Entry
     from aiotq.record import Record
 
 TRIES = 20  # how often a job is looked at again that changed between two looks
@@ -117,10 +116,10 @@ async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | 
         if kind is not Act.DISCARD:
             raise
         unread = _wish(desk, kind, generation, await desk.operator.now_ms())
-        entry = await _ticket(desk, job_id, data)
-        if entry is None and await moved(desk, job_id, data):
+        sought = await _sought(desk, job_id, data)
+        if sought.entry is None and await moved(desk, job_id, data):
             return None
-        return acts.discard_unread(unread, job_id, data, entry)
+        return acts.discard_unread(unread, job_id, data, sought.entry, within=sought.within)
     if found.status is None:
         place = await desk.store.locate(
             job_id, generation=found.generation, lines=lines(found.doc.queue, found.doc.priority)
@@ -137,13 +136,13 @@ async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | 
     return decision
 
 
-async def _ticket(desk: Desk, job_id: str, data: bytes) -> Entry | None:
-    """Of a record that can't be read: where its job waits, or runs. None: it has ended, or was not found."""
+async def _sought(desk: Desk, job_id: str, data: bytes) -> Search:
+    """Of a record that can't be read: where its job waits, or runs. One that has ended is not looked for."""
     try:
         _, state, generation, _ = records.header(data)
     except InvalidRecord:
-        return None
-    return await whereabouts(desk, job_id, generation) if state == records.WAITING else None
+        return Search()
+    return await whereabouts(desk, job_id, generation) if state == records.WAITING else Search()
 
 
 def _wish(

@@ -15,6 +15,7 @@ from aiotq.inspection.values import QueueInfo, RunningJob, WorkerInfo
 from aiotq.inspection.vitals import number, stands, vitals
 from aiotq.job import SUSPECT, JobStatus
 from aiotq.shown import instant
+from aiotq.store.inspection import MOST_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +35,11 @@ MOST_NAMES = 1_000  # of queues
 class House:
     """What is read of all queues and workers at once, for whatever is to be said of them."""
 
-    def __init__(self, desk: Desk, *, now_ms: int, names: Sequence[str], cards: Sequence[Card]) -> None:
-        """names: of queues."""
-        self.desk, self.now_ms, self.names, self.cards = desk, now_ms, names, cards
+    def __init__(
+        self, desk: Desk, *, now_ms: int, names: Sequence[str], cards: Sequence[Card], more: bool = False
+    ) -> None:
+        """names: of queues. more: whether there may be queues beside these, since there are so many."""
+        self.desk, self.now_ms, self.names, self.cards, self.more = desk, now_ms, names, cards, more
         self.heads: list[Seen] = []  # of the lines, as they were seen
 
     @classmethod
@@ -47,9 +50,11 @@ class House:
         if queue is not None:
             return cls(desk, now_ms=now_ms, names=[checks.queue("queue", queue)], cards=cards)
         served = {name for card in cards for name in _queues(card) if checks.QUEUE.fullmatch(name)}
-        names = {*await operator.queue_names(), *await operator.paused(), *served}
+        known = await operator.queue_names()
+        names = {*known, *await operator.paused(), *served}
         ours = sorted(name for name in names if checks.QUEUE.fullmatch(name))
-        return cls(desk, now_ms=now_ms, names=ours[:MOST_NAMES], cards=cards)
+        more = len(known) >= MOST_QUEUES or len(ours) > MOST_NAMES
+        return cls(desk, now_ms=now_ms, names=ours[:MOST_NAMES], cards=cards, more=more)
 
     # --- workers
 

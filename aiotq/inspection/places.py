@@ -268,7 +268,8 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _ms(score: float) -> int:
+def due_of(score: float) -> int:
+    """When a job of that score in the schedule is due."""
     return int(max(0.0, min(score, 1 << 53)))
 
 
@@ -280,7 +281,7 @@ class Scheduled(_Sorted):
 
     def _entry(self, member: str, score: float, rank: int) -> Entry:
         at = (repr(score), member if ticket_of(member) else "", rank)
-        return waiting(member, at, JobStatus.SCHEDULED, due_ms=_ms(score))
+        return waiting(member, at, JobStatus.SCHEDULED, due_ms=due_of(score))
 
 
 class Dead(_Sorted):

@@ -183,7 +183,9 @@ class JobSummary:
     lost: int = 0
     size: int = 0  # bytes of the record
     readable: bool = True  # False: of a newer version, or broken: only what its header and ticket say
-    placed: bool = True  # False: it was looked for, and is in no queue, whatever `status` says: nobody will run it
+    # Whether it lies where `status` and `queue` say. False: all places were looked through, and it is in none: nobody
+    # will run it. None: it was not found, and not all could be looked through: `JobDetail.searched`.
+    placed: bool | None = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +257,7 @@ class JobDetail:
     progress: Progress | None
     frames: tuple[Frame, ...]
     expires_s: float | None  # how long its record is kept; None: it has not ended
+    searched: str | None = None  # where a job was looked for in vain whose place is unknown: "the schedule, ..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ MOST_QUEUES = 1_000
 MOST_WORKERS = 1_000
 MOST_HELD = 2_000  # tickets of one worker
 MOST_FIELDS = 1_000  # of a hash that anybody may have filled
+LOOK = 10_000  # tickets at either end of a line among which one is looked for
 RING = 12_000  # entries of `ended`, its slack counted in
 MAX_TAKEN = 100  # jobs that one script ends
 MAX_LEFT = 300  # tickets before these, that stay
@@ -154,8 +155,20 @@ class Reading(Protocol):
         """Tickets of a line, as LRANGE counts them; at most WINDOW and one."""
         ...
 
-    async def line_index(self, queue: str, place: str, ticket: str) -> int | None:
-        """Where in a line a ticket is, looked for among the last 10,000."""
+    async def held_ending(self, worker_id: str, end: str) -> Sequence[str] | None:
+        """Tickets in a worker's hands that end so: no "*", "?", "[" or backslash. None: too many to look through."""
+        ...
+
+    async def scheduled_ending(self, end: str) -> Sequence[tuple[str, float]] | None:
+        """Members of the schedule that end so, each with its score. None: as above."""
+        ...
+
+    async def scheduled_at(self, tickets: Sequence[Sequence[str]]) -> Sequence[tuple[str, float]]:
+        """Those that are in the schedule, each with its score. tickets: some at once, for each command."""
+        ...
+
+    async def line_index(self, queue: str, place: str, ticket: str, *, from_front: bool = False) -> int | None:
+        """Where in a line a ticket is, looked for among the last LOOK, or the first."""
         ...
 
     async def scored(self, key: Scored, first: int, last: int, *, latest_first: bool) -> Sequence[tuple[str, float]]:

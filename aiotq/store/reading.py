@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiotq.store.inspection import (
     HEAD,
+    LOOK,
     MOST_FIELDS,
     MOST_HELD,
     MOST_QUEUES,
@@ -32,7 +33,7 @@ _CARD = ("label", "host", "pid", "queues", "started", "lease_ms", "vitals")
 _MOST_FIELD = 64 << 10  # bytes of one of them; vitals are the longest
 _MGET = 64  # records of at most SHOWN: 1 MiB
 _LISTED = 512  # fields up to which a server keeps a hash as a list (hash-max-listpack-entries)
-_LOOK_BACK = 10_000  # tickets of a line among which one is looked for
+_SCANNED, _SCANS = 1_000, 40  # members of a set that one command looks through, and how many do at most
 _SHARED = ("schedule", "dead", "workers", "queues", "paused", "lost", "cancels", "poller", "waits", "fence", "ended")
 _PLACES = ("s", *map(str, range(10)))
 
@@ -112,9 +113,42 @@ class ReadingVerbs(Verbs):
     async def line(self, queue: str, place: str, first: int, last: int) -> Sequence[str]:
         return words(await self._send("LRANGE", self._key(f"line:{queue}:{place}"), first, last) or ())
 
-    async def line_index(self, queue: str, place: str, ticket: str) -> int | None:
+    async def held_ending(self, worker_id: str, end: str) -> Sequence[str] | None:
+        found = await self._ending("SSCAN", self._key(f"active:{worker_id}"), end)
+        return None if found is None else words(found)
+
+    async def scheduled_ending(self, end: str) -> Sequence[tuple[str, float]] | None:
+        name = self._key("schedule")
+        if (await self._send("ZCARD", name) or 0) > _SCANNED * _SCANS // 2:  # its table may be twice as large
+            return None
+        rows = await self._ending("ZSCAN", name, end)
+        return None if rows is None else _scored(rows)
+
+    async def _ending(self, scan: str, key: str, end: str) -> list[bytes] | None:
+        cursor, found = b"0", list[bytes]()
+        for _ in range(_SCANS):
+            reply = await self._send(scan, key, cursor, "MATCH", f"*{end}", "COUNT", _SCANNED)
+            if reply is None:
+                return []
+            cursor, some = reply
+            found += some  # on to the end: an id may end as another one does
+            if int(cursor) == 0:
+                return found
+        return None
+
+    async def scheduled_at(self, tickets: Sequence[Sequence[str]]) -> Sequence[tuple[str, float]]:
+        name = self._key("schedule")
+        scores = await self._send_all(("ZMSCORE", name, *some) for some in tickets)
+        return [
+            (ticket, float(score))
+            for some, row in zip(tickets, scores, strict=True)
+            for ticket, score in zip(some, row or (), strict=False)
+            if score is not None
+        ]
+
+    async def line_index(self, queue: str, place: str, ticket: str, *, from_front: bool = False) -> int | None:
         key = self._key(f"line:{queue}:{place}")
-        return await self._send("LPOS", key, ticket, "RANK", -1, "MAXLEN", _LOOK_BACK)
+        return await self._send("LPOS", key, ticket, "RANK", 1 if from_front else -1, "MAXLEN", LOOK)
 
     async def scored(self, key: Scored, first: int, last: int, *, latest_first: bool) -> Sequence[tuple[str, float]]:
         name = self._key(key)
@@ -122,7 +156,7 @@ class ReadingVerbs(Verbs):
             rows: list[bytes] = await self._send("ZREVRANGE", name, first, last, "WITHSCORES") or []
         else:
             rows = await self._send("ZRANGE", name, first, last, "WITHSCORES") or []
-        return [(word(member), float(score)) for member, score in zip(rows[::2], rows[1::2], strict=True)]
+        return _scored(rows)
 
     async def rank(self, key: Scored, member: str, *, latest_first: bool) -> tuple[int, float] | None:
         name = self._key(key)
@@ -243,6 +277,11 @@ class ReadingVerbs(Verbs):
             return []
         there = await self._send_all(("EXISTS", self._key(f"aside:{name}")) for name in names)
         return [f"aside:{name}" for name, one in zip(names, there, strict=True) if one]
+
+
+def _scored(rows: Sequence[bytes]) -> list[tuple[str, float]]:
+    """Members of a sorted set, each before its score."""
+    return [(word(member), float(score)) for member, score in zip(rows[::2], rows[1::2], strict=True)]
 
 
 def _picked(row: Mapping[bytes, bytes | None], names: Sequence[str], wanted: Sequence[bytes]) -> Mapping[str, int]:

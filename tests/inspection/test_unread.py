@@ -123,9 +123,9 @@ async def test_one_that_is_put_back_while_it_is_looked_for_is_looked_for_again(
 
     first_look = whereabouts._soon
 
-    async def late(desk: Any, job_id: str, generation: str | None) -> Any:
+    async def late(desk: Any) -> Any:
         await put_back()
-        return await first_look(desk, job_id, generation)
+        return await first_look(desk)
 
     monkeypatch.setattr(whereabouts, "_soon", late)
 
@@ -135,6 +135,24 @@ async def test_one_that_is_put_back_while_it_is_looked_for_is_looked_for_again(
     generations = iter(("AAA3",))
     assert await hand.discard(job.id)
     await raw.delete(schedule)
+
+
+async def test_one_that_its_worker_leaves_in_its_line_while_it_is_looked_for_is_found(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await unread(shop, raw, prefix)
+    await card(shop, "w1", "mail")
+    assert await claimed(shop, "w1") == [job.id]
+    in_hands = whereabouts._Hunt.running
+
+    async def late(hunt: Any) -> Any:
+        await shop._core.client().store.retire("w1")
+        return await in_hands(hunt)
+
+    monkeypatch.setattr(whereabouts._Hunt, "running", late)
+    assert (await look.job(job.id)).summary.placed
+    assert await hand.discard(job.id)
+    await hand.purge("mail")
 
 
 async def test_a_record_without_a_ticket_is_in_no_queue_and_a_stranger_beside_it_too(
@@ -151,6 +169,124 @@ async def test_a_record_without_a_ticket_is_in_no_queue_and_a_stranger_beside_it
         assert not await hand.discard(job.id)
 
     await raw.delete(*(f"{prefix}job:{job.id}" for job in (newer, bare)))
+
+
+def stale(number: int, *, queue: str = "mail", kind: str = "x") -> list[str]:
+    """Tickets of jobs that there are not."""
+    return [f"{queue}:5:AAAA:{kind}{n:06}" for n in range(number)]
+
+
+async def test_one_in_the_midst_of_a_long_line_is_found_and_discarded(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix)
+    line = f"{prefix}line:mail:5"
+    await raw.lpush(line, *stale(1_000))
+    await raw.rpush(line, *stale(10_001))
+
+    seen = (await look.job(job.id)).summary
+
+    assert (seen.placed, seen.status, seen.queue) == (True, JobStatus.QUEUED, "mail")
+    assert await hand.discard(job.id)
+    await raw.delete(line, f"{prefix}lines:mail")
+
+
+async def test_one_beyond_what_is_looked_through_of_a_line_is_somewhere_not_in_no_queue(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    newer, bare = await unread(shop, raw, prefix), await unread(shop, raw, prefix, version=b"?")
+    line = f"{prefix}line:mail:5"
+    await raw.lpush(line, *stale(10_001))
+    await raw.rpush(line, *stale(10_001))
+    where = "the schedule, the lines of 1 queue (the first and last {} tickets of each) and the hands of 0 workers"
+    for job, most in ((newer, "10,000"), (bare, "500")):
+        detail = await look.job(job.id)
+        assert (detail.summary.placed, detail.searched) == (None, where.format(most))
+
+    assert not await hand.discard(newer.id)
+
+    [*_, (_, _, came_to)] = await kept(hand)
+    assert f"was not found in {where.format('10,000')}; start a worker" in came_to
+    await raw.delete(line, f"{prefix}lines:mail", *(f"{prefix}job:{job.id}" for job in (newer, bare)))
+
+
+async def test_one_in_the_last_of_many_queues_is_found(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix)
+    await raw.sadd(f"{prefix}queues", *(f"a{n:03}" for n in range(300)))
+    assert (await look.job(job.id)).summary.placed
+    assert await hand.discard(job.id)
+    await hand.purge("mail")
+
+
+async def test_where_there_may_be_more_queues_than_are_known_none_is_said_to_be_in_no_queue(
+    shop: App, look: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix)
+    await raw.delete(f"{prefix}line:mail:5", f"{prefix}lines:mail")
+    assert (await look.job(job.id)).summary.placed is False
+    await raw.sadd(f"{prefix}queues", *(f"a{n:03}" for n in range(1_000)))
+
+    detail = await look.job(job.id)
+
+    assert detail.summary.placed is None
+    assert "the lines of 1,000 queues (there may be more queues)" in (detail.searched or "")
+    await raw.delete(f"{prefix}job:{job.id}")
+
+
+@pytest.mark.parametrize(
+    ("known", "others", "placed"),
+    [(False, 1_000, True), (True, 20_001, True), (False, 20_001, None)],
+    ids=["a schedule that is looked through", "a queue that is known", "neither"],
+)
+async def test_one_behind_many_in_the_schedule(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str, *, known: bool, others: int, placed: bool | None
+) -> None:
+    job = await unread(shop, raw, prefix, countdown=60)
+    await raw.zadd(f"{prefix}schedule", dict.fromkeys(stale(others, queue="sms"), 1))
+    if known:
+        await raw.sadd(f"{prefix}queues", "mail")
+
+    detail = await look.job(job.id)
+
+    assert detail.summary.placed is placed
+    if placed is None:
+        queues = "0 queues"
+        assert (detail.searched or "").startswith(f"the schedule (its first 500 jobs, and all of {queues}), ")
+    else:
+        assert (detail.summary.status, detail.summary.queue) == (JobStatus.SCHEDULED, "mail")
+        assert detail.summary.due_at is not None
+    assert await hand.discard(job.id) is bool(placed)
+    await raw.delete(f"{prefix}schedule", f"{prefix}job:{job.id}")
+
+
+async def test_one_whose_id_ends_as_others_do_is_told_from_these(
+    shop: App, look: Inspector, raw: Any, prefix: str
+) -> None:
+    others = {f"mail:5:AAAA:x{n}:y": 1 for n in range(1_500)}
+    await raw.zadd(f"{prefix}schedule", others | {"mail:5:AAAA:y": 2})
+    await raw.set(f"{prefix}job:y", "<script>", ex=600)
+    assert (await look.job("y")).summary.due_at is not None
+    await raw.zrem(f"{prefix}schedule", "mail:5:AAAA:y")
+    assert (await look.job("y")).summary.placed is False
+    await raw.delete(f"{prefix}schedule", f"{prefix}job:y")
+
+
+async def test_bytes_that_are_no_record_are_found_in_a_workers_hands(
+    shop: App, look: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix)
+    await card(shop, "w1", "mail")
+    assert await claimed(shop, "w1") == [job.id]
+    await raw.set(f"{prefix}job:{job.id}", "<script>", ex=600)
+
+    seen = (await look.job(job.id)).summary
+
+    assert (seen.placed, seen.status, seen.worker) == (True, JobStatus.RUNNING, "at w1")
+    await raw.delete(f"{prefix}job:{job.id}")
+    await shop._core.client().store.retire("w1")
+    await raw.delete(f"{prefix}line:mail:5", f"{prefix}lines:mail")
 
 
 async def test_jobs_that_workers_put_back_since_they_are_newer_are_found_and_what_helps(

@@ -204,6 +204,7 @@ def test_a_record_that_cannot_be_read_is_shown_raw():
         ({"status": JobStatus.QUEUED}, ["discard"]),
         ({"status": JobStatus.RUNNING}, []),
         ({"status": JobStatus.QUEUED, "placed": False}, []),
+        ({"status": JobStatus.QUEUED, "placed": None}, []),
         ({"status": JobStatus.QUEUED, "enqueued_at": None}, []),
         ({"status": JobStatus.FAILED}, ["discard"]),
     ],
@@ -218,6 +219,18 @@ def test_a_record_without_a_ticket_is_said_to_be_in_no_queue():
     said = text(job.lines(a_detail(summary=seen, raw=b"9w{}"), PIPE, NOW))
     assert "queued" not in said
     assert "no worker will take it" in said
+
+
+def test_a_job_that_was_not_found_is_not_said_to_be_in_no_queue_but_where_it_was_looked_for():
+    seen = a_summary(readable=False, placed=None, status=JobStatus.QUEUED)
+    found = a_detail(summary=seen, raw=b"9w{}", searched="the lines of 3 queues")
+    said = text(job.lines(found, PIPE, NOW))
+    assert "queued" not in said
+    assert "no queue" not in said
+    assert "no worker" not in said
+    assert "no ticket of it was found in the lines of 3 queues" in said
+    told = json.loads(as_json(found))
+    assert (told["summary"]["placed"], told["searched"]) == (None, "the lines of 3 queues")
 
 
 def test_a_result_and_many_log_lines():

@@ -123,18 +123,24 @@ async def test_a_record_that_cannot_be_read_is_shown_raw(client: httpx.AsyncClie
         (JobStatus.FAILED, True, {"discard"}),
         (JobStatus.RUNNING, True, set()),
         (JobStatus.QUEUED, False, set()),
+        (JobStatus.QUEUED, None, set()),
     ],
 )
 async def test_the_page_of_a_record_that_cannot_be_read_offers_what_works(
-    client: httpx.AsyncClient, inspector: Any, *, status: JobStatus, placed: bool, offered: set[str]
+    client: httpx.AsyncClient, inspector: Any, *, status: JobStatus, placed: bool | None, offered: set[str]
 ) -> None:
     known = sample.detail()
     seen = replace(known.summary, status=status, readable=False, placed=placed)
-    inspector.job_detail = replace(known, summary=seen, info=None, raw=b"9w", frames=(), result=None, progress=None)
+    where = "the lines of <3> queues" if placed is None else None
+    inspector.job_detail = replace(
+        known, summary=seen, info=None, raw=b"9w", frames=(), result=None, progress=None, searched=where
+    )
     shown = Elements((await client.get("/jobs/x")).text)
     verbs = {given.get("value") for tag, given in shown.found if tag == "input" and given.get("name") == "verb"}
     assert verbs == offered
-    assert any("in no queue" in text for text in shown.text) is not placed
+    said = "".join(shown.text)
+    assert ("in no queue" in said, "no worker will take it" in said) == ((placed is False,) * 2)
+    assert ("no ticket of it was found in the lines of <3> queues" in said) is (placed is None)
 
 
 async def test_a_job_with_nothing_but_its_name_has_a_page(client: httpx.AsyncClient, inspector: Any) -> None:

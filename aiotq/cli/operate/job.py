@@ -97,10 +97,13 @@ def advice(job: JobSummary, where: Where) -> list[str]:
 
 def _discards(job: JobSummary) -> bool:
     """Whether one that can't be read and has not ended can be thrown away."""
-    return job.placed and job.enqueued_at is not None and job.status is not JobStatus.RUNNING
+    return job.placed is True and job.enqueued_at is not None and job.status is not JobStatus.RUNNING
 
 
 # --- lines ----------------------------------------------------------------------------------------------------------
+
+
+_NOT_PLACED: Mapping[bool | None, str] = {None: "place unknown", False: "in no queue"}
 
 
 def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
@@ -110,7 +113,7 @@ def lines(found: JobDetail, sheet: Sheet, now: datetime) -> list[Line]:
     head: Line = (
         (parts.told(summary.task) or "?", "bold"),
         (f"  {parts.told(summary.id)}  ", ""),
-        (f"{summary.status.value}{reason}" if summary.placed else "in no queue", STYLES[summary.status]),
+        (f"{summary.status.value}{reason}" if summary.placed else _NOT_PLACED[summary.placed], STYLES[summary.status]),
     )
     shown: list[Line] = [head]
     shown += [((f"  {label:<11}", "dim"), (text, "")) for label, text in _facts(found, now) if text]
@@ -130,6 +133,8 @@ def _facts(found: JobDetail, now: datetime) -> Iterable[tuple[str, str]]:
     summary, progress = found.summary, found.progress
     if summary.placed:
         yield "queue", f"{parts.told(summary.queue)}, priority {summary.priority}"
+    elif summary.placed is None:
+        yield "queue", f"unknown: no ticket of it was found in {found.searched}"
     else:
         yield "queue", "none: no ticket of it was found, so no worker will take it"
     if summary.attempt or summary.lost:
