@@ -18,10 +18,11 @@ import msgspec
 
 from aiotq import checks
 from aiotq.app import App
+from aiotq.cli.event import event_of
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FAILURE, Mistake
 from aiotq.cli.operate.table import Sheet
-from aiotq.cli.text import printable, reason, short_id, without_passwords
+from aiotq.cli.text import printable, reason, rows, short_id, without_passwords
 from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError, parts
 from aiotq.source import none_runs
 from aiotq.store import embedded_runs
@@ -207,18 +208,24 @@ def theirs_on_stderr() -> Generator[None]:
 
 
 class _Warnings(logging.Handler):
-    """Shows what the package warns of on stderr, one line each, but that the built-in server is used: it is shown."""
+    """Shows what the package warns of on stderr, one line each, but that the built-in server is used: it is shown.
+
+    Below it stands the traceback of what is told with one: nobody else shows it.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) == "built_in":
+        event = event_of(record)
+        if event.name == "built_in":
             return
-        said = printable(without_passwords(record.getMessage()))
-        Paper(sys.stderr, look_of(sys.stderr, os.environ)).write([(("warning:", "yellow"), (f" {said}", ""))])
+        lines: list[Line] = [(("warning:", "yellow"), (f" {printable(event.message)}", ""))]
+        lines += [((row, "dim"),) for row in rows(event.trace or "")]
+        with suppress(OSError):  # stderr may be as full as stdout
+            Paper(sys.stderr, look_of(sys.stderr, os.environ)).write(lines)
 
 
 @contextmanager
 def warnings_said() -> Generator[None]:
-    """Within it, what the package warns of is one line each on stderr."""
+    """Within it, what the package warns of is one line each on stderr, with its traceback if it has one."""
     log, handler = logging.getLogger("aiotq"), _Warnings(logging.WARNING)
     propagate, log.propagate = log.propagate, False
     log.addHandler(handler)
