@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
+from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError, StoreUnavailable
 from aiotq.inspection import filters, words
 from aiotq.inspection.hand import DONE, TOLD, Kept, act_as_seen, act_on
 from aiotq.inspection.values import Bulk
@@ -35,7 +35,7 @@ async def act_on_all(
     """
     wanted = filters.checked(wanted)
     kept = Kept(desk, f"{act} all", described(wanted) + ("" if queue is None else f" to {queue}"))
-    done = skipped = looked = told = 0
+    done = skipped = looked = told = unclear = 0
     try:
         await kept.begin()
         async for chunk in walk(desk, act, wanted, as_of_ms=as_of_ms):
@@ -43,13 +43,17 @@ async def act_on_all(
             where = await _places(desk, chunk)
             for first in range(0, len(chunk.jobs), AT_ONCE):
                 some = list(zip(chunk.jobs, where, strict=True))[first : first + AT_ONCE]
-                came = await _together(desk, act, some, queue)
+                came, errors = await _together(desk, act, some, queue)
                 changed, told = sum(one in (DONE, TOLD) for one in came), told + came.count(TOLD)
-                done, skipped = done + changed, skipped + len(some) - changed
+                done, skipped = done + changed, skipped + len(came) - changed
+                if errors:
+                    unclear = sum(isinstance(one, StoreUnavailable) and one.sent for one in errors)
+                    raise errors[0]
     except AiotqError as error:
+        more = f", or up to {unclear} more" if unclear else ""
         with suppress(StoreError):
-            await kept.keep(f"failed after {words.jobs(done)}: {error}")
-        error.add_note(f"of {words.jobs(done)} it had been done before")
+            await kept.keep(f"failed after {words.jobs(done)}{more}: {error}")
+        error.add_note(f"of {words.jobs(done)}{more}{',' if more else ''} it had been done before")
         raise
     except asyncio.CancelledError:  # what has been sent is done
         with suppress(StoreError):
@@ -81,15 +85,13 @@ def _place(entry: Entry, lost: int, now_ms: int) -> Place:
     )
 
 
-async def _together(desk: Desk, act: Act, jobs: Sequence[tuple[Seen, Place]], queue: str | None) -> list[Came | None]:
-    """What each came to; None: nothing. All have been tried before an error is raised."""
+async def _together(
+    desk: Desk, act: Act, jobs: Sequence[tuple[Seen, Place]], queue: str | None
+) -> tuple[list[Came | None], list[BaseException]]:
+    """What each came to (None: nothing), and the errors of those that failed. All have been tried by then."""
     tried = await asyncio.gather(*(_one(desk, act, job, place, queue) for job, place in jobs), return_exceptions=True)
-    came: list[Came | None] = []
-    for one in tried:
-        if isinstance(one, BaseException):
-            raise one
-        came.append(one)
-    return came
+    errors = [one for one in tried if isinstance(one, BaseException)]
+    return [one for one in tried if not isinstance(one, BaseException)], errors
 
 
 async def _one(desk: Desk, act: Act, job: Seen, place: Place, queue: str | None) -> Came | None:

@@ -383,10 +383,29 @@ async def test_a_bulk_act_that_fails_says_how_far_it_came(
     with pytest.raises(StoreUnavailable) as caught:
         await hand.cancel_all(ALL)
 
-    assert caught.value.__notes__ == [f"of {bulk.AT_ONCE} jobs it had been done before"]
-    assert await kept(hand) == [("cancel all", "all", f"failed after {bulk.AT_ONCE} jobs: gone")]
+    assert caught.value.__notes__ == ["of 28 jobs, or up to 22 more, it had been done before"]
+    assert await kept(hand) == [("cancel all", "all", "failed after 28 jobs, or up to 22 more: gone")]
     monkeypatch.undo()
     assert (await hand.cancel_all(ALL)).done == len(jobs) - bulk.AT_ONCE - 3
+
+
+@REAL
+async def test_what_was_done_beside_a_job_that_fails_is_counted(
+    shop: App, hand: Inspector, url: str, namespace: str
+) -> None:
+    tasks = Shop(shop)
+    async with App(url, namespace=namespace, signing_keys=["x" * 40]) as signing:
+        signed = await Shop(signing).runs.delay(0)
+        jobs = [await tasks.runs.delay(number) for number in range(20)]
+
+        with pytest.raises(UsageError, match="signed") as caught:
+            await hand.cancel_all(ALL)
+
+        assert await statuses(jobs) == {JobStatus.CANCELLED}
+        assert caught.value.__notes__ == ["of 20 jobs it had been done before"]
+        [(*_, came_to)] = await kept(hand)
+        assert came_to.startswith("failed after 20 jobs: ")
+        await signing.inspect.cancel(signed.id)
 
 
 @REAL
