@@ -210,6 +210,18 @@ async def test_one_beyond_what_is_looked_through_of_a_line_is_somewhere_not_in_n
     await raw.delete(line, f"{prefix}lines:mail", *(f"{prefix}job:{job.id}" for job in (newer, bare)))
 
 
+async def test_one_in_the_last_of_many_lines_is_found(
+    shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    job = await unread(shop, raw, prefix, priority=9)
+    for place in range(9):
+        await raw.rpush(f"{prefix}line:mail:{place}", *stale(6_000))
+        await raw.zadd(f"{prefix}lines:mail", {str(place): place})
+    assert (await look.job(job.id)).summary.placed
+    assert await hand.discard(job.id)
+    await raw.delete(f"{prefix}lines:mail", *(f"{prefix}line:mail:{place}" for place in range(10)))
+
+
 async def test_one_in_the_last_of_many_queues_is_found(
     shop: App, look: Inspector, hand: Inspector, raw: Any, prefix: str
 ) -> None:
