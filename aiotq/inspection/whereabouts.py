@@ -13,14 +13,13 @@ from aiotq.inspection.words import and_more
 from aiotq.job import FRONT, SUSPECT, JobStatus
 from aiotq.job import ticket as ticket_text
 from aiotq.record import HEADER
-from aiotq.store.inspection import LOOK, MOST_WORKERS
+from aiotq.store.inspection import LOOK, MOST_WORKERS, Line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from aiotq.inspection.desk import Desk
     from aiotq.job import Ticket
-    from aiotq.store.inspection import Line
 
 # A server does what comes together without a pause: some 0.1 ms for each thousand tickets.
 AT_ONCE = 8  # lines, or workers' hands
