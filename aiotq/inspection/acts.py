@@ -16,6 +16,8 @@ from aiotq.store.contract import Replacement
 from aiotq.store.inspection import Discarding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiotq.inspection.places import Entry
     from aiotq.record import Record
     from aiotq.store.contract import Place
@@ -32,6 +34,28 @@ class Act(StrEnum):
     DISCARD = "discard"
     PROMOTE = "promote"
     REQUEUE = "requeue"
+
+
+# In which states jobs are that it can be done to.
+STATES: Mapping[Act, tuple[JobStatus, ...]] = {
+    Act.RETRY: (JobStatus.FAILED,),
+    Act.CANCEL: (JobStatus.SCHEDULED, JobStatus.QUEUED, JobStatus.RUNNING),
+    Act.DISCARD: (JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.CANCELLED),
+    Act.PROMOTE: (JobStatus.SCHEDULED,),
+    Act.REQUEUE: (JobStatus.QUEUED, JobStatus.SCHEDULED),
+}
+# ... and of these those that a person means who says "all" and names no state, if it is not all of them.
+USUAL: Mapping[Act, tuple[JobStatus, ...]] = {Act.DISCARD: (JobStatus.FAILED,)}
+
+
+def states_meant(act: Act, status: JobStatus | None) -> tuple[JobStatus, ...]:
+    """In which states the jobs are that an act on all that match is for. status: that was named.
+
+    Empty: it can't be done to a job of that one.
+    """
+    if status is None:
+        return USUAL.get(act, STATES[act])
+    return (status,) if status in STATES[act] else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

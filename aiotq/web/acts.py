@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,11 +13,12 @@ from starlette.responses import RedirectResponse, Response
 
 from aiotq import checks
 from aiotq.errors import InvalidRecord, JobNotFound
-from aiotq.inspection.acts import Act
+from aiotq.inspection.acts import STATES, Act, states_meant
 from aiotq.inspection.audit import plain
 from aiotq.inspection.hand import DONE, TOLD
 from aiotq.inspection.values import Bulk, Came, JobFilter
 from aiotq.inspection.words import jobs as jobs_of
+from aiotq.job import JobStatus
 from aiotq.likeness import closest
 from aiotq.web import parse
 from aiotq.web.errors import BadInput, NotThere, Refusal
@@ -54,7 +55,8 @@ class Order:
     verb: str
     queue: str | None = None  # of pause, resume, purge
     jobs: tuple[str, ...] = ()  # their ids
-    every: JobFilter | None = None  # or all that match
+    every: JobFilter | None = None  # or all that match,
+    states: tuple[JobStatus, ...] = ()  # of these states
     words: Mapping[str, str]  # the filter, as it goes into a form again
     as_of: datetime | None = None  # of a queue, or of all that match: those of when they were counted, by Redis's clock
     to: str | None = None  # requeue: in which queue
@@ -88,13 +90,25 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
         # What is confirmed is what is done: "15m" ago is another time then.
         bounds = {"since": listing.filter.since, "until": listing.filter.until}
         words = {**listing.words, **{name: at.isoformat() for name, at in bounds.items() if at}}
-        return Order(verb=verb, every=listing.filter, as_of=as_of, words=words, to=to, new=new, confirmed=confirmed)
+        every, states = _every(verb, listing.filter)
+        return Order(
+            verb=verb, every=every, states=states, as_of=as_of, words=words, to=to, new=new, confirmed=confirmed
+        )
     jobs = tuple(dict.fromkeys(checks.job_id("job", value) for name, value in form if name == "job"))
     if not jobs:
         raise BadInput("no job was chosen", "tick some, or act on all that match")
     if len(jobs) > MAX_CHOSEN:
         raise BadInput(f"{len(jobs):,} jobs were chosen", f"at most {MAX_CHOSEN} can be; or act on all that match")
     return Order(verb=verb, jobs=jobs, words={}, to=to, new=new, confirmed=confirmed)
+
+
+def _every(verb: str, every: JobFilter) -> tuple[JobFilter, tuple[JobStatus, ...]]:
+    """A filter with the states of the jobs that it is for, as the command line has them. Raises BadInput."""
+    states = states_meant(Act(verb), every.status)
+    if not states:
+        expected = " or ".join(STATES[Act(verb)])
+        raise BadInput(f"status={every.status}: no such job can be {JOB_VERBS[verb]}", f"it has to be {expected}")
+    return replace(every, status=states[0]) if len(states) == 1 else every, states
 
 
 FILTER_FIELDS = frozenset({"status", "queue", "task", "error", "since", "until"})
@@ -143,7 +157,7 @@ class Acts:
         if given.queue is not None:
             number = await _waiting(inspector, given.queue)
         elif given.every is not None:
-            number = await _counted(inspector, given.every)
+            number = await _counted(inspector, [replace(given.every, status=status) for status in given.states])
         else:
             number = len(given.jobs)
             if number == 1:
@@ -232,11 +246,11 @@ async def _on_queue(inspector: Inspector, given: Order, queue: str) -> str:
     return f"The queue {queue} was {QUEUE_VERBS[given.verb]}{'' if changed else ' already'}."
 
 
-async def _counted(inspector: Inspector, every: JobFilter) -> int | None:
-    """How many match; None: it takes longer than a person waits for a question."""
+async def _counted(inspector: Inspector, wanted: Sequence[JobFilter]) -> int | None:
+    """How many match one of them; None: it takes longer than a person waits for a question."""
     try:
         async with asyncio.timeout(COUNTED_S):
-            return await inspector.count(every)
+            return sum([await inspector.count(which) for which in wanted])
     except TimeoutError:
         return None
 

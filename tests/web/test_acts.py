@@ -78,7 +78,12 @@ async def test_of_many_jobs_it_is_told_how_many_run(client: httpx.AsyncClient, i
         ({"verb": "discard", "job": sample.JOB}, "Discard the job a1f9c2?"),
         ({"verb": "purge", "queue": "mail"}, "Purge the queue mail: cancel the 1,204 jobs that wait in it?"),
         ([("verb", "retry"), ("job", sample.JOB), ("job", OTHER)], "Retry 2 jobs?"),
-        ({"verb": "retry", "scope": "all", "status": "failed"}, "Retry 41 jobs?"),
+        ({"verb": "retry", "scope": "all", "status": "failed"}, "Retry 7 jobs?"),
+        ({"verb": "retry", "scope": "all"}, "Retry 7 jobs?"),
+        ({"verb": "cancel", "scope": "all"}, "Cancel 43 jobs?"),
+        ({"verb": "promote", "scope": "all"}, "Promote 30 jobs?"),
+        ({"verb": "discard", "scope": "all", "task": "send"}, "Discard 7 jobs?"),
+        ({"verb": "discard", "scope": "all", "status": "succeeded"}, "Discard 500 jobs?"),
         ({"verb": "requeue", "scope": "all", "to": "default"}, "Requeue 41 jobs to the queue default?"),
         ({"verb": "requeue", "scope": "all", "to": "slow"}, "Requeue 41 jobs to the new queue slow?"),
         ({"verb": "requeue", "job": sample.JOB, "to": "slow"}, "Requeue the job a1f9c2 to the new queue slow?"),
@@ -121,12 +126,36 @@ async def test_nobody_is_asked_about_a_job_that_there_is_not(client: httpx.Async
     assert (await post(client, "/act", {"verb": "cancel", "job": "none"})).status_code == 404
 
 
+@pytest.mark.parametrize(("verb", "status"), [("retry", "succeeded"), ("cancel", "failed"), ("discard", "queued")])
+async def test_all_of_a_state_that_an_act_is_not_for_are_refused(
+    client: httpx.AsyncClient, inspector: Any, verb: str, status: str
+) -> None:
+    for more in ({}, {"confirmed": "yes"}):
+        refused = await post(client, "/act", {"verb": verb, "scope": "all", "status": status, **more})
+        assert refused.status_code == 400
+        assert f"status={status}: no such job can be {acts.JOB_VERBS[verb]}" in refused.text
+    assert {what[0] for what in inspector.asked} <= {"jobs", "overview"}
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ({"verb": "discard"}, "No filter was given: these are all that have the state failed."),
+        ({"verb": "requeue"}, "No filter was given: these are all that have the state queued or scheduled."),
+        ({"verb": "discard", "task": "send"}, "Those of the state failed that match: <code>task=send</code>"),
+        ({"verb": "discard", "status": "failed"}, "Those that match: <code>status=failed</code>"),
+    ],
+)
+async def test_of_all_that_match_it_is_said_which_are_meant(client: httpx.AsyncClient, order: Any, told: str) -> None:
+    assert told in (await post(client, "/act", {**order, "scope": "all"})).text
+
+
 async def test_what_may_take_long_says_so_and_where_its_end_is_told(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = {"verb": "retry", "scope": "all", "status": "failed"}
     assert "This may take minutes" not in (await post(client, "/act", order)).text
-    monkeypatch.setattr(acts, "LONG", 40)
+    monkeypatch.setattr(acts, "LONG", 6)
     asked = await post(client, "/act", order)
     assert "This may take minutes" in asked.text
     assert 'the <a href="/audit">audit</a> says at its end what it came to' in asked.text
@@ -166,6 +195,10 @@ async def test_all_that_match_are_those_that_were_confirmed(client: httpx.AsyncC
         (
             {"verb": "cancel", "scope": "all", "queue": "mail"},
             ("act_on_all", "cancel", JobFilter(queue="mail"), None, sample.NOW),
+        ),
+        (
+            {"verb": "discard", "scope": "all", "queue": "mail"},
+            ("act_on_all", "discard", JobFilter(status=JobStatus.FAILED, queue="mail"), None, sample.NOW),
         ),
         ({"verb": "purge", "queue": "mail"}, ("purge", "mail", sample.NOW)),
     ],

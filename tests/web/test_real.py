@@ -14,6 +14,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aiotq import App, current_job
+from aiotq.errors import JobFailed
 from aiotq.inspection import JobFilter, bulk
 from aiotq.web import aiotq_dashboard
 from tests import servers
@@ -130,6 +131,34 @@ async def test_acts_are_done_and_signed(app: App, client: httpx.AsyncClient) -> 
     audit = (await client.get("/audit")).text
     for word in ("promote", "cancel", "pause", "purge", "resume", "127.0.0.1 (dashboard)"):
         assert word in audit
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel", "discard"])
+async def test_an_act_on_all_is_on_the_jobs_that_it_is_for_and_as_many_are_asked_about(
+    app: App, client: httpx.AsyncClient, verb: str
+) -> None:
+    @app.task(retries=0)
+    async def works(*, fails: bool) -> None:
+        if fails:
+            raise ValueError("no Bobs")
+
+    async with app.worker(["default"]):
+        good = await works.options(job_id="good").delay(fails=False)
+        bad = await works.options(job_id="bad").delay(fails=True)
+        await good.result(timeout=10)
+        with pytest.raises(JobFailed):
+            await bad.result(timeout=10)
+    await works.options(job_id="later", countdown=3600).delay(fails=False)
+
+    order = {"verb": verb, "scope": "all"}
+    assert f"{verb.capitalize()} 1 job?" in (await post(client, "/act", order)).text
+    await post(client, "/act", {**order, "confirmed": "yes"})
+
+    states = {job.id: str(job.status) for job in (await app.inspect.jobs()).items}
+    before = {"good": "succeeded", "bad": "failed", "later": "scheduled"}
+    changed = {"retry": {"bad": "queued"}, "cancel": {"later": "cancelled"}, "discard": {}}[verb]
+    assert states == {name: state for name, state in before.items() if (verb, name) != ("discard", "bad")} | changed
+    await app.inspect.cancel_all(JobFilter())
 
 
 @pytest.mark.parametrize("ends", ["page closed", "process stopped"])

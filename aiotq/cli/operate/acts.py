@@ -17,7 +17,7 @@ from aiotq.cli.operate.parts import told
 from aiotq.cli.operate.reach import Where, ask, hint, say, say_json, shown_id
 from aiotq.cli.text import count
 from aiotq.errors import InvalidRecord, JobNotFound, parts
-from aiotq.inspection.acts import Act
+from aiotq.inspection.acts import STATES, Act, states_meant
 from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ class Command:
 
     act: Act
     done: str  # "retried"
-    states: tuple[JobStatus, ...]  # of jobs that it can be done to
-    usual: tuple[JobStatus, ...] | None = None  # of these, what `--all` takes without `--state`; None: all of them
     asks: bool = False  # whether a person is asked first even for one job
     moves: bool = False  # whether the jobs may go to another queue: `--to`
 
@@ -49,6 +47,11 @@ class Command:
     def verb(self) -> str:
         """Its name: "retry"."""
         return self.act.value
+
+    @property
+    def states(self) -> tuple[JobStatus, ...]:
+        """Of jobs that it can be done to."""
+        return STATES[self.act]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +205,7 @@ async def _act_on(
 
 def _all(order: _Order, which: JobFilter) -> int:
     command, where = order.command, order.where
-    states = command.usual or command.states if which.status is None else (which.status,)
+    states = states_meant(command.act, which.status)
     if len(states) == 1:
         which = replace(which, status=states[0])
     numbers, slip, as_of = ask(where, lambda inspector: _counted(inspector, which, states))

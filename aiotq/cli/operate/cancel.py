@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiotq.cli.operate.acts import EXIT_CODES, Command, function
 from aiotq.inspection.acts import Act
-from aiotq.job import JobStatus
 
 HELP = """\
 aiotq cancel ID... [options]
@@ -18,10 +17,4 @@ EXAMPLE = f"""\
 
   aiotq cancel c4d210"""
 
-cancel = function(
-    Command(
-        act=Act.CANCEL,
-        done="cancelled",
-        states=(JobStatus.SCHEDULED, JobStatus.QUEUED, JobStatus.RUNNING),
-    )
-)
+cancel = function(Command(act=Act.CANCEL, done="cancelled"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiotq.cli.operate.acts import EXIT_CODES, Command, function
 from aiotq.inspection.acts import Act
-from aiotq.job import JobStatus
 
 HELP = """\
 aiotq discard ID... [options]
@@ -21,8 +20,6 @@ discard = function(
     Command(
         act=Act.DISCARD,
         done="discarded",
-        states=(JobStatus.FAILED, JobStatus.SUCCEEDED, JobStatus.CANCELLED),
-        usual=(JobStatus.FAILED,),
         asks=True,
     )
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiotq.cli.operate.acts import EXIT_CODES, Command, function
 from aiotq.inspection.acts import Act
-from aiotq.job import JobStatus
 
 HELP = """\
 aiotq promote ID... [options]
@@ -17,10 +16,4 @@ EXAMPLE = f"""\
 
   aiotq promote c4d210"""
 
-promote = function(
-    Command(
-        act=Act.PROMOTE,
-        done="promoted",
-        states=(JobStatus.SCHEDULED,),
-    )
-)
+promote = function(Command(act=Act.PROMOTE, done="promoted"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiotq.cli.operate.acts import EXIT_CODES, Command, function
 from aiotq.inspection.acts import Act
-from aiotq.job import JobStatus
 
 HELP = """\
 aiotq requeue ID... [--to QUEUE] [options]
@@ -22,7 +21,6 @@ requeue = function(
     Command(
         act=Act.REQUEUE,
         done="requeued",
-        states=(JobStatus.QUEUED, JobStatus.SCHEDULED),
         moves=True,
     )
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiotq.cli.operate.acts import EXIT_CODES, Command, function
 from aiotq.inspection.acts import Act
-from aiotq.job import JobStatus
 
 HELP = """\
 aiotq retry ID... [options]
@@ -16,10 +15,4 @@ EXAMPLE = f"""\
 
   aiotq retry --all --task send_mail --since 2h"""
 
-retry = function(
-    Command(
-        act=Act.RETRY,
-        done="retried",
-        states=(JobStatus.FAILED,),
-    )
-)
+retry = function(Command(act=Act.RETRY, done="retried"))
