@@ -102,7 +102,8 @@ def run(inspector, monkeypatch, capsys):
     """Runs a command line; the exit code, stdout and stderr."""
 
     def run(*words, typed=None):
-        monkeypatch.setattr(sys, "argv", ["aiotq", *words, "--url", "redis://nowhere"])
+        at = words.index("--") if "--" in words else len(words)
+        monkeypatch.setattr(sys, "argv", ["aiotq", *words[:at], "--url", "redis://nowhere", *words[at:]])
         keyboard = typed if isinstance(typed, Terminal) else io.StringIO() if typed is None else Terminal(typed)
         monkeypatch.setattr(sys, "stdin", keyboard)
         code = command_line.main()

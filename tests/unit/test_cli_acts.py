@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 
@@ -158,7 +159,8 @@ def test_what_destroys_asks_and_without_a_terminal_needs_yes(run, inspector, wor
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert "nobody can be asked here" in err
-    assert err.endswith(f"\nif it is meant: aiotq {' '.join(words)} --url redis://nowhere --yes\n")
+    verb, *given = words
+    assert err.endswith(f"\nif it is meant: aiotq {verb} --yes {' '.join(given)} --url redis://nowhere\n")
     assert not acts(inspector)
     code, _, err = run(*words, typed="n\n")
     assert code == 1
@@ -168,6 +170,14 @@ def test_what_destroys_asks_and_without_a_terminal_needs_yes(run, inspector, wor
     assert run(*words, typed="y\n")[0] == 0
     assert run(*words, "--yes")[0] == 0
     assert len(acts(inspector)) == 2
+
+
+def test_the_yes_that_a_hint_adds_is_no_id(run, inspector):
+    inspector.known = {"--all": ("--all",), "--yes": ("--yes",)}
+    _, _, err = run("discard", "--", "--all")
+    again = shlex.split(err.rpartition("if it is meant: ")[2])
+    assert run(*again[1:-4], *again[-2:])[0] == 0
+    assert acts(inspector) == [("discard", "--all", None)]
 
 
 def test_what_was_confirmed_is_acted_on_though_its_name_means_another_job_by_now(run, inspector):

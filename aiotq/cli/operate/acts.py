@@ -277,7 +277,8 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        again = shlex.join(["aiotq", *sys.argv[1:], "--yes"])
+        verb, *given = sys.argv[1:]
+        again = shlex.join(["aiotq", verb, "--yes", *given])  # behind a "--" that was given it would be an id
         raise Mistake(f"{question.rstrip('?')}: nobody can be asked here", f"if it is meant: {told(again)}")
     sys.stderr.write(f"{told(question)} [y/N] ")
     sys.stderr.flush()
