@@ -48,8 +48,12 @@ def listed(words: Sequence[str], limit: int = 12) -> str:
 
 
 def short_id(job_id: str) -> str:
-    """By what a person tells a job from its neighbours, and the commands find it; of a long given id its end."""
-    return printable(short(job_id)[-LONGEST_ID:])
+    """By what a person tells a job from its neighbours, and the commands find it; of a long given id its end.
+
+    That end begins with no "-", if it can be helped: a command would take it for an option.
+    """
+    shown = short(job_id)
+    return printable(shown if len(shown) <= LONGEST_ID else shown[-LONGEST_ID:].lstrip("-") or shown)
 
 
 def printable(text: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from aiotq.ids import short
 from aiotq.inspection import words
 from aiotq.inspection.faults import finding
+from aiotq.inspection.pasting import command
 from aiotq.inspection.signs import LATELY_MIN
 from aiotq.inspection.values import Severity
 from aiotq.inspection.vitals import BLOCKED_S
@@ -36,7 +36,7 @@ def nobody_works(signs: Signs) -> Iterator[Finding]:
     if paused:
         said = words.and_more(paused[:MOST_NAMED], len(paused))
         what += f"; queue {said} is paused besides" if len(paused) == 1 else f"; queues {said} are paused besides"
-        steps += ["then: " * (at == 0) + f"aiotq resume {name}" for at, name in enumerate(paused[:MOST_NAMED])]
+        steps += ["then: " * (at == 0) + command("resume", of=[name]) for at, name in enumerate(paused[:MOST_NAMED])]
     yield finding(Severity.CRITICAL if todo else Severity.NOTE, "no_worker", what, "; ".join(steps))
 
 
@@ -65,7 +65,7 @@ def workers_are_blocked(signs: Signs) -> Iterator[Finding]:
         if len(worker.jobs) == 1:
             [job] = worker.jobs
             what += f"; it runs {job.task} ({short(job.id)})"
-            steps = [f"so that it is not run again, first: aiotq cancel {shlex.quote(short(job.id))}"]
+            steps = [f"so that it is not run again, first: {command('cancel', of=[short(job.id)])}"]
         elif worker.jobs:  # which of them it is, only its log says: they may have begun in the same moment
             what += f"; one of its {words.jobs(len(worker.jobs))} blocks it"
             steps = [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from aiotq.ids import short
 from aiotq.inspection import crew, faults, words
 from aiotq.inspection.faults import finding
+from aiotq.inspection.pasting import command
 from aiotq.inspection.signs import LATELY_MIN
 from aiotq.inspection.values import Finding, Severity
 from aiotq.inspection.vitals import stands
@@ -51,7 +51,7 @@ def queues_are_paused(signs: Signs) -> Iterator[Finding]:
         if queue.paused and not (waits and not queue.workers):
             what = f"queue {queue.name} is paused" + (f", and {_wait(queue)}" if waits else "; nothing waits in it")
             severity = Severity.WARNING if waits else Severity.NOTE
-            hint = f"aiotq resume {queue.name}"
+            hint = command("resume", of=[queue.name])
             yield finding(severity, "queue_paused", what, hint, subject=queue.name, kind="queue")
 
 
@@ -72,7 +72,7 @@ def queues_are_unserved(signs: Signs) -> Iterator[Finding]:
         subject = kind = None
     named = found[:MOST_NAMED]
     steps = [f"python -m aiotq MODULE:APP -q {','.join(queue.name for queue in named)}"]
-    steps += [f"aiotq resume {queue.name}" for queue in named if queue.paused]
+    steps += [command("resume", of=[queue.name]) for queue in named if queue.paused]
     steps[1:2] = [f"then: {step}" for step in steps[1:2]]
     yield finding(Severity.CRITICAL, "queue_unserved", what, "; ".join(steps), subject=subject, kind=kind)
 
@@ -88,17 +88,18 @@ def tickets_are_left(signs: Signs) -> Iterator[Finding]:
     for queue in signs.queues:
         if not queue.leftovers or (queue.workers and not queue.paused):
             continue
+        purge = command("purge", of=[queue.name])
         gone = "of jobs that are gone (cancelled, or requeued elsewhere); a worker that served it would drop them"
         if queue.leftovers >= queue.waiting:
             left = f"{queue.waiting:,} ticket{'s' * (queue.waiting != 1)}"
-            what, hint = f"no job waits in queue {queue.name}: its {left} are left {gone}", f"aiotq purge {queue.name}"
+            what, hint = f"no job waits in queue {queue.name}: its {left} are left {gone}", purge
             if queue.waiting == 1:
                 what = what.replace(" are left ", " is left ")
             severity = Severity.NOTE
         else:
             what = f"in queue {queue.name} the first {queue.leftovers:,} of its {queue.waiting:,} tickets are {gone}"
-            look = f"aiotq jobs --queue {queue.name} --state queued"
-            hint, severity = f"{look}; if it lists none: aiotq purge {queue.name}", Severity.WARNING
+            look = command("jobs", "--queue", queue.name, "--state", "queued")
+            hint, severity = f"{look}; if it lists none: {purge}", Severity.WARNING
         yield finding(severity, "queue_leftovers", what, hint, subject=queue.name, kind="queue")
 
 
@@ -124,9 +125,9 @@ def queues_back_up(signs: Signs) -> Iterator[Finding]:
         hint = f"start more: python -m aiotq MODULE:APP -q {queue.name}"
         if longest is not None and longest.running_s >= LONG_S:
             what += f"; {longest.task} ({short(longest.id)}) has run for {words.time(longest.running_s)}"
-            hint += f"; or look at what runs long: aiotq job {shlex.quote(short(longest.id))}"
+            hint += f"; or look at what runs long: {command('job', of=[short(longest.id)])}"
         if hangs and longest is not None:
-            free = f"free a slot: aiotq cancel {shlex.quote(short(longest.id))}"
+            free = f"free a slot: {command('cancel', of=[short(longest.id)])}"
             hint = f"{free}; then give the task a timeout: @app.task(timeout=...)"
         severity = Severity.CRITICAL if hangs else Severity.WARNING
         yield finding(severity, "queue_hangs" if hangs else "queue_full", what, hint, subject=queue.name, kind="queue")
@@ -178,18 +179,18 @@ def poison(signs: Signs) -> Iterator[Finding]:
 def _poison(job: JobSummary) -> Finding:
     times = f"{job.lost} time{'s' * (job.lost != 1)}" if job.lost else "again and again"
     died = f"job {short(job.id)} ({job.task}) has taken its worker down {times} (killed, crashed, or out of memory)"
-    id_ = shlex.quote(short(job.id))
+    look, retry, discard, cancel = (command(verb, of=[short(job.id)]) for verb in ("job", "retry", "discard", "cancel"))
     if job.status.ended:
         what, hint = (
             f"{died}, and is dead",
-            f"aiotq job {id_}; once mended: aiotq retry {id_}; else: aiotq discard {id_}",
+            f"{look}; once mended: {retry}; else: {discard}",
         )
     elif job.status.value == "running":
-        what, hint = f"{died}, and runs again", f"aiotq job {id_}; to stop it: aiotq cancel {id_}"
+        what, hint = f"{died}, and runs again", f"{look}; to stop it: {cancel}"
     else:
         what, hint = (
             f"{died}, and waits to run again, alone",
-            f"aiotq job {id_}; to keep it from running: aiotq cancel {id_}",
+            f"{look}; to keep it from running: {cancel}",
         )
     return finding(Severity.WARNING, "poison", what, hint, subject=job.id, kind="job")
 
@@ -199,7 +200,7 @@ def tasks_are_unknown(signs: Signs) -> Iterator[Finding]:
     for stranger in signs.strangers[:EACH]:
         names = f"{stranger.count:,} job{'s name' if stranger.count > 1 else ' names'}"
         what = f"{names} the task {stranger.task[:200]!r}, which no worker knows"
-        cancel = f"aiotq cancel --all --task {shlex.quote(stranger.task[:200])}"
+        cancel = command("cancel", "--all", "--task", stranger.task[:200])
         if stranger.nearest is None:
             hint = f"start a worker on the module that has it; or: {cancel}"
         else:
@@ -215,7 +216,7 @@ def tasks_are_misspelt(signs: Signs) -> Iterator[Finding]:
         front = f"{names} at the front of a queue from which nobody takes any"
         what = f"{front} name{'s' * (stranger.count == 1)} the task {stranger.task[:200]!r}, which has not run of late"
         what += f"; {stranger.nearest!r}, which has, looks like it"
-        cancel = f"aiotq cancel --all --task {shlex.quote(stranger.task[:200])}"
+        cancel = command("cancel", "--all", "--task", stranger.task[:200])
         hint = f"if it is a slip, correct the name where it is enqueued; then: {cancel}"
         yield finding(Severity.WARNING, "task_misspelt", what, hint, subject=stranger.task, kind="task")
 
@@ -227,12 +228,10 @@ def records_are_newer(signs: Signs) -> Iterator[Finding]:
         whose, it = ("its record is", "it") if many == 1 else ("their records are", "them")
         back = f"{words.jobs(many)} {'is' if many == 1 else 'are'} put back again and again"
         what = f"{back}: {whose} of a newer version of aiotq than the workers that take {it}"
-        first = shlex.quote(short(signs.newer[0].id))
+        discard = command("discard", of=[short(signs.newer[0].id)])
         hint = f"start workers of that version, which run {it}; or throw {'it' if many == 1 else 'one'} away: "
         subject, kind = (signs.newer[0].id, "job") if many == 1 else (None, None)
-        yield finding(
-            Severity.WARNING, "record_newer", what, f"{hint}aiotq discard {first}", subject=subject, kind=kind
-        )
+        yield finding(Severity.WARNING, "record_newer", what, f"{hint}{discard}", subject=subject, kind=kind)
 
 
 def tasks_fail(signs: Signs) -> Iterator[Finding]:
@@ -244,12 +243,12 @@ def tasks_fail(signs: Signs) -> Iterator[Finding]:
         bad = task.failed + task.retried
         attempts = bad + task.succeeded + task.cancelled
         what = f"{bad:,} of {attempts:,} attempts at {task.name} failed in the last {LATELY_MIN} minutes"
-        hint = f"aiotq jobs --task {shlex.quote(task.name)} --state failed"
+        hint = command("jobs", "--task", task.name, "--state", "failed")
         mostly = next((group for group in signs.failures if group.task == task.name), None)
         if mostly is not None:
             said = f": {mostly.message}" if mostly.message else ""
             what += f", mostly with {mostly.error}{said}"
-            hint = f"aiotq job {shlex.quote(short(mostly.job_id))}" if mostly.job_id else hint
+            hint = command("job", of=[short(mostly.job_id)]) if mostly.job_id else hint
         severity = Severity.WARNING if task.succeeded else Severity.CRITICAL
         yield finding(severity, "task_failing", what, hint, subject=task.name, kind="task")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from starlette.responses import HTMLResponse, Response
 
+from aiotq.inspection.pasting import command
 from aiotq.job import JobStatus
 from aiotq.version import __version__
 from aiotq.web import words
@@ -117,6 +118,7 @@ def _loaded() -> tuple[dict[str, File], str, dict[str, jinja2.Template]]:
     }
     known: dict[str, Any] = environment.globals  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     known |= {"navigation": NAVIGATION, "query": words.query, "statuses": tuple(JobStatus), "version": __version__}
+    known["command"] = command
     names = [name for name in environment.list_templates() if name.endswith(".html")]
     return files, digest, {name: environment.get_template(name) for name in names}
 

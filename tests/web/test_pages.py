@@ -143,6 +143,12 @@ async def test_the_page_of_a_record_that_cannot_be_read_offers_what_works(
     assert ("no ticket of it was found in the lines of <3> queues" in said) is (placed is None)
 
 
+async def test_the_command_on_a_jobs_page_takes_its_id_for_no_option(client: httpx.AsyncClient, inspector: Any) -> None:
+    known = sample.detail()
+    inspector.job_detail = replace(known, summary=replace(known.summary, id="--help"), arguments_cut=True)
+    assert "<code>aiotq job --json -- --help</code>" in (await client.get("/jobs/x")).text
+
+
 async def test_a_job_with_nothing_but_its_name_has_a_page(client: httpx.AsyncClient, inspector: Any) -> None:
     bare = sample.summary(
         status=JobStatus.QUEUED,

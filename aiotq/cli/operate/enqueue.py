@@ -196,7 +196,7 @@ def _say_id(where: Where, job: Job[Any]) -> None:
         return
     if job.existed:
         hint("there was a job of this id already: nothing was enqueued")
-        hint(f"all about it: {where.command('job', job.id)}")
+        hint(f"all about it: {where.command('job', of=[job.id])}")
     say(where, lambda _sheet: [((told(job.id), ""),)])
 
 
@@ -237,6 +237,6 @@ def _not_succeeded(where: Where, job: Job[Any], error: JobError, wait_s: float, 
     if where.as_json:
         say_json({"id": job.id, "existed": job.existed, "status": status, "error": "; ".join(lines)})
     if paused is not None:
-        lines.append(f"resume it: {where.command('resume', paused)}")
-    lines.append(f"all about it: {where.command('job', shown_id(where, job.id))}")
+        lines.append(f"resume it: {where.command('resume', of=[paused])}")
+    lines.append(f"all about it: {where.command('job', of=[shown_id(where, job.id)])}")
     raise Mistake(*lines, exit_code=EXIT_FAILURE) from error

@@ -92,7 +92,7 @@ def advice(job: JobSummary, where: Where) -> list[str]:
         steps = (("throw it away", "discard"),)
     else:
         steps = (("a worker of the version that wrote it runs it; throw it away", "discard"),) if _discards(job) else ()
-    return [f"{what}: {where.command(verb, shown_id(where, job.id))}" for what, verb in steps]
+    return [f"{what}: {where.command(verb, of=[shown_id(where, job.id)])}" for what, verb in steps]
 
 
 def _discards(job: JobSummary) -> bool:

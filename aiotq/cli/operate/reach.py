@@ -7,7 +7,6 @@ import getpass
 import json
 import logging
 import os
-import shlex
 import socket
 import sys
 from contextlib import asynccontextmanager, contextmanager, redirect_stdout, suppress
@@ -24,12 +23,13 @@ from aiotq.cli.mistake import EXIT_FAILURE, Mistake
 from aiotq.cli.operate.table import Sheet
 from aiotq.cli.text import printable, reason, rows, short_id, without_passwords
 from aiotq.errors import AiotqError, StoreError, StoreUnavailable, UsageError, parts
+from aiotq.inspection.pasting import command
 from aiotq.source import none_runs
 from aiotq.store import embedded_runs
 from aiotq.store.inspection import REFUSED_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 
     from aiotq.cli.look import Line
     from aiotq.client import Core
@@ -49,11 +49,14 @@ class Where:
     as_json: bool = False
     verbose: bool = False
 
-    def command(self, *words: str) -> str:
-        """A command of aiotq's that asks the same place, whole, to be pasted; but for a password in the URL."""
+    def command(self, verb: str, *words: str, of: Sequence[str] = ()) -> str:
+        """A command of aiotq's that asks the same place, whole, to be pasted; but for a password in the URL.
+
+        words: options. of: the ids or the queue that it is about.
+        """
         given = {"--url": self.url, "--namespace": self.namespace, "--app": self.target}
         place = [word for name, value in given.items() if value is not None for word in (name, value)]
-        return printable(without_passwords(shlex.join(["aiotq", *words, *place])))
+        return printable(without_passwords(command(verb, *words, *place, of=of)))
 
 
 # --- asking -------------------------------------------------------------------------------------------------------

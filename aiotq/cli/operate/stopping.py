@@ -27,8 +27,9 @@ async def advice(inspector: Inspector, ids: Sequence[str], where: Where) -> list
     """Lines for a person; none if nobody was asked."""
     if not ids:
         return []
-    again = ("job", shown_id(where, ids[0])) if len(ids) == 1 else ("jobs", "--state", "running")
-    said = [f"whether it has ended: {where.command(*again)}", "It ends at its next await; a plain def as it returns."]
+    one = where.command("job", of=[shown_id(where, ids[0])])
+    again = one if len(ids) == 1 else where.command("jobs", "--state", "running")
+    said = [f"whether it has ended: {again}", "It ends at its next await; a plain def as it returns."]
     with suppress(StoreError, JobNotFound, InvalidRecord):  # what was asked for is done; this is more than that
         workers = {worker.label: worker for worker in await inspector.workers()}
         labels = {(await inspector.job(job_id)).summary.worker for job_id in ids[:MOST]}
