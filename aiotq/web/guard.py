@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 
+from aiotq.inspection.audit import MAX_BY, plain
 from aiotq.web import cookies
 from aiotq.web.errors import BadInput, Refusal, refusal_of
 from aiotq.web.visit import Visit
@@ -119,7 +120,7 @@ class Guard:
         access, authorization = self._access, headers.get("authorization", "")
         if not access.guarded:
             client = scope.get("client")
-            visit.who = f"{client[0] if client else 'somebody'} (dashboard)"
+            visit.who = _signature(client[0] if client else "somebody")
             return None
         if access.token is not None:
             if self._signing.is_session(self._cookie(headers, "session")) or _bearer(access, authorization):
@@ -136,7 +137,7 @@ class Guard:
             raise Refusal(401, "nobody here has that name and password", "log in as one of the users of --basic")
         if user is None:
             raise Refusal(403, "you may not look at this", "the service's own auth hook says who may")
-        visit.who = f"{user[:100]} (dashboard)"
+        visit.who = _signature(user)
         return None
 
     async def _take_form(self, scope: Scope, receive: Receive, headers: Headers, visit: Visit) -> None:
@@ -225,6 +226,12 @@ class Guard:
 
     def _asks_basic(self, refusal: Refusal) -> bool:
         return refusal.status == HTTPStatus.UNAUTHORIZED and bool(self._access.basic)
+
+
+def _signature(name: str) -> str:
+    """As who acts stands in the audit: whatever a hook, a password file or a proxy calls him, it can be kept."""
+    where = " (dashboard)"
+    return plain(name, most=MAX_BY - len(where)) + where
 
 
 def _check_origin(headers: Headers) -> None:

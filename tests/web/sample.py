@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from aiotq import checks
 from aiotq.errors import Frame, JobNotFound, StoreUnavailable
 from aiotq.inspection.acts import Act
 from aiotq.inspection.hand import DONE
@@ -206,7 +207,7 @@ class Inspector:
     bulk: Bulk = field(default_factory=lambda: Bulk(done=40, skipped=1, looked=41))
 
     def acting(self, by: str) -> Inspector:
-        self.by = by
+        self.by = checks.signature("by", by)
         return self
 
     def redacting(self, hook: Any) -> Inspector:

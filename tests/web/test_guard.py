@@ -182,6 +182,37 @@ async def test_a_hook_says_who_it_is_from_the_scope() -> None:
         assert seen[0]["type"] == "http"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("n" * 88, "n" * 88),
+        ("n" * 89, "n" * 85 + "..."),
+        ("CN=Grace Hopper," * 900, ("CN=Grace Hopper," * 6)[:85] + "..."),
+        ("grace\nhopper", "grace\\nhopper"),
+        ("\0" * 100, (r"\x00" * 22)[:85] + "..."),
+        ("\ud800", r"\ud800"),
+    ],
+)
+async def test_whatever_one_is_called_one_may_act(name: str, shown: str) -> None:
+    inspector = sample.Inspector()
+    async with visitor(aiotq_dashboard(sample.app(inspector), auth=lambda _scope: name)) as client:
+        assert (await post(client, "/act", {"verb": "retry", "job": sample.JOB})).status_code == 303
+        assert inspector.by == f"{shown} (dashboard)"
+        assert f"you are {shown} (dashboard)" in (await client.get("/jobs")).text
+
+
+async def test_whatever_a_proxy_says_of_an_address_one_may_act() -> None:
+    inspector = sample.Inspector()
+    dashboard = aiotq_dashboard(sample.app(inspector))
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        await dashboard({**scope, "client": ("for" * 99, 0)}, receive, send)
+
+    async with visitor(behind) as client:
+        assert (await post(client, "/act", {"verb": "retry", "job": sample.JOB})).status_code == 303
+    assert inspector.by == f"{('for' * 99)[:85]}... (dashboard)"
+
+
 @pytest.mark.parametrize("answer", [True, 1, object(), {"user": "x"}, "", None])
 async def test_a_hook_that_names_nobody_lets_nobody_in(answer: Any) -> None:
     async with visitor(made(auth=lambda _scope: answer)) as client:
