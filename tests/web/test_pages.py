@@ -77,6 +77,22 @@ async def test_all_that_a_page_names_lies_in_the_dashboard(dashboard: Any, path:
                 assert not address.startswith("//")
 
 
+@pytest.mark.parametrize("path", ["/jobs", "/dead"])
+async def test_a_filter_replaces_each_link_that_depends_on_it(client: httpx.AsyncClient, path: str) -> None:
+    before = await client.get(path)
+    [form] = [with_ for _, with_ in Elements(before.text).found if with_.get("hx-get")]
+    replaced = f"{form['hx-target']},{form.get('hx-select-oob') or ''}"
+    filtered = await client.get(f"{path}?queue=mail&task=send&since=2h&limit=25")
+    assert _links_but_in(replaced, filtered.text) == _links_but_in(replaced, before.text)
+
+
+def _links_but_in(ids: str, text: str) -> list[dict[str, str | None]]:
+    """The links of a page, but those within elements of these ids."""
+    for name in ids.split(","):
+        text = re.sub(rf'<(\w+)[^>]* id="{name.strip()[1:]}".*?</\1>', "", text, flags=re.DOTALL) if name else text
+    return [with_ for tag, with_ in Elements(text).found if tag == "a"]
+
+
 @pytest.mark.parametrize("path", PAGES)
 async def test_no_page_has_a_script_or_a_style_in_it(client: httpx.AsyncClient, path: str) -> None:
     for tag, attributes in Elements((await client.get(path)).text).found:
