@@ -41,7 +41,7 @@ LOOKS = frozenset({"INFO", "SCRIPT EXISTS"})
 NEVER = frozenset({"CONFIG GET", "ROLE"})
 # What scripts do with a key of a wrong type; a reader is told NOPERM instead.
 MENDS = frozenset({"RENAME", "PEXPIRE", "ZADD"})
-_NO_COMMANDS = frozenset({"LIMIT", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
+_NO_COMMANDS = frozenset({"LIMIT", "MAXLEN", "WITHSCORES", "WRONGTYPE"})  # what else scripts write in capitals
 # ... and the operator's side, which may do without CONFIG and SLOWLOG: each shows what is none of aiotq's.
 _OPTIONS = frozenset({"COUNT", "MATCH", "MAXLEN", "RANK", "WITHSCORES", "ERR", "NOPERM", "CONFIG", "SLOWLOG"})
 LOOKING = ("verbs.py", "reading.py", "telling.py")

@@ -10,7 +10,7 @@ from aiotq.shown import instant
 
 MOST = 1_000  # bytes of an entry, without its time
 MAX_BY = 100  # characters
-BEGUN = "begun"  # what an act on many has come to until it ends; audit.lua knows it
+BEGUN = "begun"  # what an act on many has come to until it ends
 _CUT = "..."
 
 
@@ -30,8 +30,7 @@ _decoder = msgspec.json.Decoder(_Entry)
 def entry(*, by: str, action: str, subject: str, came_to: str, stamp: str) -> bytes:
     """An entry without its beginning, which is the time. What is too long is cut.
 
-    stamp: of the act, hex digits; of those with one stamp the store keeps the first that is not BEGUN. It comes last:
-    scripts look there.
+    stamp: of the act, hex digits; of those with one stamp the store keeps the first. It comes last: scripts look there.
     """
     most = 400
     while True:
@@ -47,6 +46,11 @@ def entry(*, by: str, action: str, subject: str, came_to: str, stamp: str) -> by
         if len(found) <= MOST:
             return found[1:]
         most //= 2
+
+
+def whole(entry: bytes, now_ms: int) -> bytes:
+    """An entry as it stands in the store, with its time in front."""
+    return b'{"at":%d,' % now_ms + entry
 
 
 def plain(text: str, *, most: int) -> str:

@@ -55,6 +55,7 @@ class Kept:
     def __init__(self, desk: Desk, action: str, subject: str) -> None:
         self._desk, self._action, self._subject = desk, action, subject
         self._stamp = os.urandom(6).hex()
+        self._begun = b""  # the entry that says so
 
     def entry(self, came_to: str) -> bytes:
         """For a script that keeps it."""
@@ -63,11 +64,14 @@ class Kept:
 
     async def begin(self) -> None:
         """Leave in the audit that it has begun, until it is kept what it came to: who acts may be killed before."""
-        await self.keep(audit.BEGUN)
+        operator, entry = self._desk.operator, self.entry(audit.BEGUN)
+        now_ms = await operator.now_ms()
+        self._begun = audit.whole(entry, now_ms)
+        await operator.keep(entry, now_ms=now_ms)
 
     async def keep(self, came_to: str) -> bool:
         """Leave it in the audit. False: a script has left another one."""
-        return await self._desk.operator.keep(self.entry(came_to))
+        return await self._desk.operator.keep(self.entry(came_to), begun=self._begun)
 
 
 async def act_on(

@@ -270,8 +270,11 @@ class Acting(Protocol):
         """
         ...
 
-    async def keep(self, audit: bytes, *, now_ms: int = 0) -> bool:
-        """Keep an entry of the audit that no act keeps itself. False if the act has had another one: it was done."""
+    async def keep(self, audit: bytes, *, now_ms: int = 0, begun: bytes = b"") -> bool:
+        """Keep an entry of the audit that no act keeps itself. False if the act has had another one: it was done.
+
+        begun: the act's entry until now, with its time, in whose place it comes wherever that is; empty: there is none.
+        """
         ...
 
 

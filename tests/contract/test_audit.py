@@ -80,6 +80,21 @@ async def test_an_act_has_one_entry_and_the_first_one_stands(bench: Bench, side:
     assert [entry["came_to"] for entry in await audit(bench)] == ["done"]
 
 
+async def test_what_an_act_came_to_stands_where_it_had_begun_whatever_came_since(bench: Bench, side: Operator) -> None:
+    await side.keep(stamped("bb02", "before"))
+    begun = stamped("aa01", audits.BEGUN)
+    await side.keep(begun, now_ms=7)
+    others = [f'{{"at":8,{stamped("cc03").decode()}' for _ in range(9_000)]
+    await bench.raw.lpush(bench.key("audit"), *others)
+
+    for _ in range(2):
+        assert await side.keep(stamped("aa01", "5 jobs"), begun=audits.whole(begun, 7)), "its answer may be lost"
+
+    assert await bench.raw.llen(bench.key("audit")) == len(others) + 2
+    entries = [json.loads(entry) for entry in await bench.raw.lrange(bench.key("audit"), -2, -1)]
+    assert [(entry["at"] == 7, entry["came_to"]) for entry in entries] == [(True, "5 jobs"), (False, "before")]
+
+
 async def test_who_is_told_twice_to_stop_a_job_keeps_it_once(bench: Bench, person: Bench) -> None:
     await bench.worker()
     await bench.enqueue(job("j1"))

@@ -347,6 +347,28 @@ async def test_a_walk_over_a_line_meets_all_that_is_left_of_it(
     assert claimed == 1_000 or not [name for name in seen if name.startswith("back")]
 
 
+@REAL
+async def test_what_an_act_came_to_stands_in_the_audit_instead_of_its_beginning_whoever_acted_meanwhile(
+    shop: App, hand: Inspector, raw: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Shop(shop).runs.delay(1)
+    together = bulk._together
+
+    others = [f'{{"at":8,"action":"pause","stamp":"{number:x}"}}' for number in range(150)]
+
+    async def while_others_act(*given: Any) -> Any:
+        await raw.lpush(f"{prefix}audit", *others)
+        return await together(*given)
+
+    monkeypatch.setattr(bulk, "_together", while_others_act)
+
+    assert (await hand.cancel_all(ALL)).done == 1
+
+    entries = (await hand.audit(limit=500)).items
+    assert [entry.came_to for entry in entries if entry.action == "cancel all"] == ["1 job"]
+    assert len(entries) == 151
+
+
 # --- what goes wrong
 
 

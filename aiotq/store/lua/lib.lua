@@ -270,7 +270,7 @@ local function entry_of(entry)
   local stamp = match(entry, '"stamp":"%x+"}$')
   local latest = stamp and safe('LRANGE', prefix .. 'audit', 0, 99) or {}
   for i = 1, #latest do
-    if sub(latest[i], -#stamp) == stamp then return latest[i], i - 1 end
+    if sub(latest[i], -#stamp) == stamp then return latest[i] end
   end
 end
 
