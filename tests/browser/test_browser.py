@@ -203,7 +203,8 @@ async def test_a_filter_changes_the_url_and_the_list_and_back_leads_back(open_wi
     queues = await visit.page.locator('#list td[data-label="queue"]').all_inner_texts()
     assert {queue.split()[0] for queue in queues} == {"payments"}
     for name in ("all", "scheduled", "failed"):  # another state is one of the same filter
-        assert "queue=payments" in str(await visit.page.get_by_role("link", name=name, exact=True).get_attribute("href"))
+        tab = visit.page.get_by_role("link", name=name, exact=True)
+        assert "queue=payments" in str(await tab.get_attribute("href"))
     await visit.page.get_by_role("link", name="Older").click()
     await visit.page.wait_for_url("**cursor=*", timeout=WITHIN_MS)
     await visit.page.go_back()
