@@ -67,7 +67,7 @@ def holding(*, pause: bool) -> Callable[..., int]:
     ) -> int:
         name = named(queue, "pause" if pause else "resume")
         where = Where(url=url, namespace=namespace, target=app, as_json=as_json)
-        changed = ask(where, lambda inspector: _hold(inspector, name, pause=pause))
+        changed = ask(where, lambda inspector: _hold(inspector, name, pause=pause), acts=True)
         so_already = f"{told(name)} is paused already" if pause else f"{told(name)} is not paused"
         line = f"{'paused' if pause else 'resumed'} {told(name)}" if changed else so_already
         if as_json:

@@ -14,9 +14,9 @@ from aiotq.cli.operate import a_queue, options, stopping
 from aiotq.cli.operate.choice import chosen, nowhere, one_id, unknown, words
 from aiotq.cli.operate.moments import Moment
 from aiotq.cli.operate.parts import told
-from aiotq.cli.operate.reach import Where, ask, hint, say, say_json, shown_id
+from aiotq.cli.operate.reach import MAYBE, Where, app_of, ask, ask_app, hint, lost, say, say_json, shown_id
 from aiotq.cli.text import count
-from aiotq.errors import InvalidRecord, JobNotFound, parts
+from aiotq.errors import InvalidRecord, JobNotFound, StoreError, StoreUnavailable, parts
 from aiotq.inspection.acts import STATES, Act, states_meant
 from aiotq.job import JobStatus
 
@@ -78,6 +78,7 @@ class _Order:
 To = Annotated[str | None, options.option("--to", group="How it acts", takes="QUEUE", text="To this queue.")]
 New = Annotated[bool, options.option("--new", group="How it acts", text="The queue of --to may be a new one.")]
 _OF_MOVES = {"to", "new"}
+UNTRIED = "not tried"
 
 
 def function(command: Command) -> Callable[..., int]:
@@ -134,13 +135,13 @@ def _meant(command: Command, given: Sequence[str], which: JobFilter, *, everythi
 
 
 def _each(order: _Order, given: Sequence[str]) -> int:
-    command, where = order.command, order.where
+    command, where, app = order.command, order.where, app_of(order.where)
     meant: Mapping[str, str] = {}
     if command.asks:
-        meant = ask(where, lambda inspector: _named(order, inspector, given))
+        meant = ask_app(where, app, lambda inspector: _named(order, inspector, given))
         named = f"job {told(next(iter(meant)))}" if len(meant) == 1 else count(len(meant), "job")
         confirm(f"{command.verb} {named}?", yes=order.yes)
-    done, advice = ask(where, lambda inspector: _act_on(order, inspector, given, meant))
+    done, advice, trouble = ask_app(where, app, lambda inspector: _act_on(order, inspector, given, meant), acts=True)
     if where.as_json:
         say_json(done)
     else:
@@ -149,6 +150,10 @@ def _each(order: _Order, given: Sequence[str]) -> int:
             say(where, lambda _sheet, line=line: [((line, ""),)])
     for line in advice:
         hint(line)
+    if trouble is not None:
+        left = [shown_id(where, one.id) for one in done if one.came_to in (MAYBE, UNTRIED)]
+        again = where.command(command.verb, *(() if order.goal is None else ("--to", order.goal)), of=left)
+        raise Mistake(lost(trouble, app.source()), f"doing it again is safe: {again}", exit_code=EXIT_FAILURE)
     return EXIT_OK if all(one.done for one in done) else EXIT_FAILURE
 
 
@@ -157,6 +162,8 @@ def _line(command: Command, name: str, one: Done) -> str:
         return f"asked its worker to stop {name}"
     if one.came_to == "done":
         return f"{command.done} {name}"
+    if one.came_to in (MAYBE, UNTRIED):
+        return f"{name}: {one.came_to}"
     return f"{name}: {told(one.came_to)}" if one.done else f"{name}: not {command.done}: {told(one.came_to)}"
 
 
@@ -179,13 +186,18 @@ async def _named(order: _Order, inspector: Inspector, given: Sequence[str]) -> d
 
 async def _act_on(
     order: _Order, inspector: Inspector, given: Sequence[str], meant: Mapping[str, str]
-) -> tuple[list[Done], list[str]]:
-    """What came of each, and what to do next. All must be found before one is touched: no slip does half of it.
+) -> tuple[list[Done], list[str], StoreError | None]:
+    """What came of each, what to do next, and what broke it off after the first. All must be found before one is
+    touched: no slip does half of it.
 
     meant: what a person has confirmed, found before; a name that has come to mean another job since does not count.
     """
     done: list[Done] = []
+    trouble: StoreError | None = None
     for whole, text in (meant or await _resolved(inspector, given)).items():
+        if trouble is not None:
+            done.append(Done(id=whole, done=False, came_to=UNTRIED))
+            continue
         try:
             came: Came = await inspector.act(order.command.act, whole, queue=order.goal)
         except JobNotFound as error:
@@ -194,10 +206,16 @@ async def _act_on(
             done.append(Done(id=whole, done=False, came_to="there is no such job"))
         except InvalidRecord as error:
             done.append(Done(id=whole, done=False, came_to=parts(str(error))[0]))
+        except StoreError as error:
+            if not done:
+                raise
+            trouble = error
+            unsure = isinstance(error, StoreUnavailable) and error.sent
+            done.append(Done(id=whole, done=False, came_to=MAYBE if unsure else UNTRIED))
         else:
             done.append(Done(id=whole, done=came.done, came_to=came.what))
     asked = [one.id for one in done if one.came_to == stopping.TOLD]
-    return done, await stopping.advice(inspector, asked, order.where)
+    return done, [] if trouble else await stopping.advice(inspector, asked, order.where), trouble
 
 
 # --- all that match -------------------------------------------------------------------------------------------------
@@ -215,7 +233,9 @@ def _all(order: _Order, which: JobFilter) -> int:
     if not number:
         return _nothing(where, f"no {_among(command, states)} job matches{which_ones}: nothing {command.done}", slip)
     confirm(f"{command.verb} {count(number, 'job')}{_note(command, numbers)}{which_ones}?", yes=order.yes)
-    bulk = ask(where, lambda inspector: inspector.act_on_all(command.act, which, queue=order.goal, as_of=as_of))
+    bulk = ask(
+        where, lambda inspector: inspector.act_on_all(command.act, which, queue=order.goal, as_of=as_of), acts=True
+    )
     if where.as_json:
         say_json(bulk)
     else:

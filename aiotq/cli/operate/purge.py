@@ -53,7 +53,7 @@ def purge(
             tickets = count(known.waiting, "leftover ticket")
             question = f"no job waits in {told(name)}; clear {tickets} of jobs that are gone?"
         confirm(question, yes=yes)
-        purged = ask(where, lambda inspector: inspector.purge(name, as_of=as_of))
+        purged = ask(where, lambda inspector: inspector.purge(name, as_of=as_of), acts=True)
     if as_json:
         say_json({"queue": name, "purged": purged.ended, "cleared": purged.cleared})
     else:

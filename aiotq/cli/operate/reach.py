@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aiotq.source import Source
 
 T = TypeVar("T")
+MAYBE = "it may have been done: no answer came"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +63,34 @@ class Where:
 # --- asking -------------------------------------------------------------------------------------------------------
 
 
-def ask(where: Where, work: Callable[[Inspector], Awaitable[T]]) -> T:
-    """What `work` answers. Raises Mistake, of exit code 1 if no server answers; starts none."""
-    return ask_app(where, app_of(where), work)
+def ask(where: Where, work: Callable[[Inspector], Awaitable[T]], *, acts: bool = False) -> T:
+    """What `work` answers. Raises Mistake, of exit code 1 if no server answers; starts none.
+
+    acts: it changes something, so that of a server which goes away meanwhile it is said what may have been done.
+    """
+    return ask_app(where, app_of(where), work, acts=acts)
 
 
-def ask_app(where: Where, app: App, work: Callable[[Inspector], Awaitable[T]]) -> T:
+def ask_app(where: Where, app: App, work: Callable[[Inspector], Awaitable[T]], *, acts: bool = False) -> T:
     """The same, of an app that was found already."""
     source = reachable(where, app.source())
     try:
         with warnings_said():
             return asyncio.run(_within(app, work))
     except StoreError as error:
-        raise away(where, lost(error, source)) from error
+        raise away(where, lost(error, source), *(_broken_off(where, error) if acts else ())) from error
     except UsageError:
         raise
     except AiotqError as error:  # a record that can't be read, say
-        raise away(where, printable(str(error))) from error
+        raise away(where, printable(str(error)), *(_broken_off(where, error) if acts else ())) from error
+
+
+def _broken_off(where: Where, error: AiotqError) -> list[str]:
+    """Of an act that an error ended: what is known to have been done before, and what to do. Nothing if nothing was."""
+    known = [printable(note) for note in getattr(error, "__notes__", ())]
+    if not known and not (isinstance(error, StoreUnavailable) and error.sent):
+        return []
+    return [*(known or [MAYBE]), f"doing it again is safe; what was done: {where.command('audit')}"]
 
 
 async def _within(app: App, work: Callable[[Inspector], Awaitable[T]]) -> T:
@@ -142,11 +154,15 @@ def lost(error: StoreError, source: Source) -> str:
     return printable(f"{error} (from {source.origin})")
 
 
-def away(where: Where, line: str) -> Mistake:
-    """Ends the command as it can't be done; with `--json` the reason is said on stdout too."""
+def away(where: Where, line: str, *notes: str) -> Mistake:
+    """Ends the command as it can't be done; with `--json` the reason is said on stdout too.
+
+    notes: what else is known, below it.
+    """
     if where.as_json:
-        say_json({"error": without_passwords(line)})
-    return Mistake(*parts(line), exit_code=EXIT_FAILURE)
+        more = {"notes": [without_passwords(note) for note in notes]} if notes else {}
+        say_json({"error": without_passwords(line), **more})
+    return Mistake(*parts(line), *(row for note in notes for row in parts(note)), exit_code=EXIT_FAILURE)
 
 
 def signature() -> str:
