@@ -75,6 +75,7 @@ class Command:
     patch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
     served: Any = None
+    root_path: str = ""
     apps: list[Any] = field(default_factory=list[Any])
 
     def run(self, *options: str) -> tuple[int, str]:
@@ -87,8 +88,7 @@ class Command:
 
     def serve(self, made: Any, app: Any, listening: socket.socket, *, root_path: str) -> None:
         listening.close()
-        assert root_path == ""
-        self.served = made
+        self.served, self.root_path = made, root_path
         self.apps.append(app)
 
     @asynccontextmanager
@@ -135,6 +135,10 @@ def test_it_refuses_to_be_open_to_others_without_a_guard(command: Command, host:
         (("--allow-host", "http://jobs.example"), "no name of a host"),
         (("--allow-host", "jobs.example:443"), "without http:// and port"),
         (("--allow-host", "*"), "no name of a host"),
+        (("--root-path", "jobs"), "--root-path jobs is no path"),
+        (("--root-path", "http://jobs.example/jobs"), "write --root-path /jobs"),
+        (("--root-path", "//jobs"), "is no path"),
+        (("--root-path", "/jobs; Domain=example"), "is no path"),
     ],
 )
 def test_what_cannot_be_right_is_said_in_a_line(command: Command, options: tuple[str, ...], word: str) -> None:
@@ -151,6 +155,14 @@ async def test_a_mistake_ends_the_process_with_its_exit_code() -> None:
     assert process.returncode == 2
     assert said.decode().startswith("error: ")
     assert "Traceback" not in said.decode()
+
+
+@pytest.mark.parametrize(("given", "path"), [("", ""), ("/", ""), ("/jobs", "/jobs"), ("/ops/jobs-2/", "/ops/jobs-2")])
+def test_a_root_path_stands_in_its_address(command: Command, given: str, path: str) -> None:
+    code, said = command.run("--root-path", given)
+    assert code == 0
+    assert re.search(rf"http://127\.0\.0\.1:\d+{path}/\n", said)
+    assert command.root_path == path
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PORT = 8383
 HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?")
 _GUARD, _PLACE = "Who may come in", "At which address"
 
 HELP = """\
@@ -131,7 +132,7 @@ def dashboard(
     from aiotq.web.access import LOOPBACK_NAMES, Access  # noqa: PLC0415
     from aiotq.web.serve import serve  # noqa: PLC0415
 
-    names = [_name(text) for text in allow_host or ()]
+    names, below = [_name(text) for text in allow_host or ()], _path(root_path)
     access = Access(
         token=token,
         basic=dict(_pair(text) for text in basic or ()),
@@ -155,9 +156,9 @@ def dashboard(
         redact=hides,
         hosts=[*LOOPBACK_NAMES, host, *names] if alone or names else None,
     )
-    _say(where, f"{address_of(listening)}{root_path.rstrip('/')}/", server, access)
+    _say(where, f"{address_of(listening)}{below}/", server, access)
     with warnings_said():
-        serve(made, found, listening, root_path=root_path.rstrip("/"))
+        serve(made, found, listening, root_path=below)
     return EXIT_OK
 
 
@@ -172,6 +173,16 @@ def _name(text: str) -> str:
             f"--allow-host {printable(text)} is no name of a host",
             "write the name or the address alone, without http:// and port, as in --allow-host jobs.example",
         ) from None
+
+
+def _path(text: str) -> str:
+    """What all paths begin with, without a slash at its end. Raises Mistake."""
+    if ROOT_PATH.fullmatch(text):
+        return text.removesuffix("/")
+    raise Mistake(
+        f"--root-path {printable(text)} is no path",
+        "write --root-path /jobs if the proxy has it at https://jobs.example/jobs/",
+    )
 
 
 def _say(where: Where, address: str, server: str, access: Access) -> None:
