@@ -46,6 +46,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::\d{1,5})?")
+IN_PATHS = "/!$&'()*+,=:@~"  # what browsers leave as it is in a path; but ";", which ends a cookie's
 OPEN = ("/static/", "/login", "/session")  # what can be had before one has said who one is
 
 log = logging.getLogger("aiotq.web")
@@ -64,7 +65,7 @@ class Guard:
         visit = self._visit(scope)
         # What fails here is told here, and not by the handlers that the service around it may have.
         # The pages read their paths as this guard does: without a slash at the end of what they are mounted at.
-        scope = {**scope, "root_path": visit.base, "aiotq.visit": visit, "app": self}
+        scope = {**scope, "root_path": _root(scope), "aiotq.visit": visit, "app": self}
         scope["starlette.exception_handlers"] = ({}, {})
         begun = False
 
@@ -95,7 +96,7 @@ class Guard:
         """What is answered instead of the page; None: the page may answer. Raises Refusal."""
         headers = Headers(scope=scope)
         self._check_host(headers)
-        path = _path(scope, visit.base)
+        path = _path(scope)
         answer = None
         if not path.startswith(OPEN):
             answer = await self._who(scope, headers, visit, path)
@@ -160,7 +161,7 @@ class Guard:
     # --- the visit ----------------------------------------------------------------------------------------------
 
     def _visit(self, scope: Scope) -> Visit:
-        base, secure = scope.get("root_path", "").rstrip("/"), scope.get("scheme") == "https"
+        base, secure = quote(_root(scope), safe=IN_PATHS), scope.get("scheme") == "https"
         headers = Headers(scope=scope)
         seed, said = self._cookie(headers, "form"), list[str]()
         path = base or "/"
@@ -260,9 +261,16 @@ def _bearer(access: Access, authorization: str) -> bool:
     return kind.lower() == "bearer" and access.is_token(given.strip())
 
 
-def _path(scope: Scope, base: str) -> str:
-    """The path below the place where the dashboard is mounted, as the router reads it."""
+def _root(scope: Scope) -> str:
+    """The place where the dashboard is mounted: decoded, as all that is read from a scope."""
+    root: str = scope.get("root_path", "")
+    return root.rstrip("/")
+
+
+def _path(scope: Scope) -> str:
+    """The path below that place, as the router reads it."""
     path: str = scope["path"]
+    base = _root(scope)
     if base and path == base:
         return ""
     return path[len(base) :] if base and path.startswith(f"{base}/") else path

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Visit:
     """One request, as the guard saw it."""
 
-    base: str  # what every path of ours begins with: where the dashboard is mounted
+    base: str  # what every path of ours begins with: where the dashboard is mounted, as it stands in a URL
     who: str  # as it stands in the audit
     form_token: str
     secure: bool  # over TLS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import pytest
 from starlette.applications import Starlette
@@ -85,6 +86,31 @@ async def test_its_cookies_are_sent_to_it_alone() -> None:
         assert entered.headers["location"] == "/jobs/"
         for cookie in entered.headers.get_list("set-cookie"):
             assert "Path=/jobs;" in cookie
+
+
+@pytest.mark.parametrize(
+    "tenant", ["a;%20Domain=evil.example", "a%3B%20Domain=evil.example", "a%0d%0aX-Evil:%20x", "a%3Fb%23c%25d"]
+)
+async def test_where_it_is_mounted_is_neither_a_header_nor_part_of_one(dashboard: Any, tenant: str) -> None:
+    async with visitor(service(dashboard, "/t/{tenant}")) as client:
+        shown = await client.get(f"/t/{tenant}/jobs")
+    assert shown.status_code == 200
+    [cookie] = shown.headers.get_list("set-cookie")
+    assert [part.partition("=")[0] for part in cookie.split("; ")[1:]] == ["Path", "HttpOnly", "SameSite"]
+    assert cookie.isprintable()
+    where = quote(unquote(tenant), safe=":=")
+    assert f"; Path=/t/{where};" in cookie
+    assert f'href="/t/{where}/queues"' in shown.text
+
+
+@pytest.mark.parametrize("tenant", ["a%20b", "r%C3%A9sum%C3%A9", "a+b@c,d=e", "a%3Fb"])
+async def test_where_it_is_mounted_its_cookies_come_back(dashboard: Any, tenant: str) -> None:
+    base = f"/t/{tenant}"
+    async with visitor(service(dashboard, "/t/{tenant}")) as client:
+        order = {"verb": "retry", "job": sample.JOB, "next": "/jobs"}
+        acted = await post(client, f"{base}/act", order, page=f"{base}/jobs")
+        assert (acted.status_code, acted.headers["location"]) == (303, f"{base}/jobs")
+        assert "Job a1f9c2 was retried" in (await client.get(f"{base}/jobs")).text
 
 
 async def test_two_dashboards_of_one_service_keep_their_sessions_apart() -> None:
