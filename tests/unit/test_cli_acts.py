@@ -28,7 +28,13 @@ def test_a_job_is_found_by_its_short_id_and_acted_on_without_asking(run, inspect
 def test_requeue_takes_another_queue(run, inspector):
     assert run("requeue", A, "--to", "mail")[0] == 0
     assert acts(inspector) == [("requeue", A, "mail")]
-    assert run("requeue", A, "--to", "a b")[0] == 2
+
+
+def test_a_queue_to_go_to_that_none_can_be_named_is_refused_before_anything_is_asked(run, inspector):
+    for words in ((A,), (A, "--new"), ("--all",), ("--all", "--new", "--yes"), ("--new",)):
+        code, _, err = run("requeue", *words, "--to", "a b", typed="y\n")
+        assert (code, err.splitlines()[0]) == (2, "error: --to='a b' is no name of a queue")
+    assert not inspector.did
 
 
 @pytest.mark.parametrize(("name", "said"), [("mial", "did you mean mail?"), ("urgent", "there are: mail, empty")])

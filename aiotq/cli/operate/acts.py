@@ -105,10 +105,10 @@ def function(command: Command) -> Callable[..., int]:
     ) -> int:
         where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
         which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
-        order = _Order(command=command, where=where, yes=yes, goal=to, since=since, until=until)
+        goal = None if to is None else checks.queue("to", to)
+        order = _Order(command=command, where=where, yes=yes, goal=goal, since=since, until=until)
         _meant(command, ids or (), which, everything=everything)
-        if to is not None and not new:
-            goal = checks.queue("to", to)
+        if goal is not None and not new:
             ask(where, lambda inspector: a_queue.existing(inspector, goal, or_else="to a new one: --new"))
         return _all(order, which) if everything else _each(order, list(dict.fromkeys(ids or ())))
 
