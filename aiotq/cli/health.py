@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiotq.store.contract import Survey
 
 TIMEOUT_S = 5.0
+LONGEST_S = 86_400.0  # for which an answer is waited; sockets know no time that is much longer
 EVERY_ADDRESS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  where a worker listens; it is asked here
 
 HELP = """\
@@ -140,6 +141,7 @@ def health(
     as_json: AsJson = False,
 ) -> int:
     """Ask how a worker, or all that there is, does. Exit code 1 if not well."""
+    timeout = min(timeout, LONGEST_S)
     if health_port == 0:
         raise Mistake("port 0 is no port that can be asked", "name the one that the worker has said as it started")
     if health_port is not None and url is None and not queues:

@@ -17,7 +17,7 @@ from aiotq.cli.help import Page
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FORCED, EXIT_OK, Mistake
 from aiotq.cli.server import server_app
-from aiotq.cli.stdout import watched
+from aiotq.cli.stdout import all_open, watched
 from aiotq.cli.text import printable
 from aiotq.cli.wording import in_options
 from aiotq.errors import UsageError
@@ -182,14 +182,21 @@ def load(name: str) -> None:
 
 def main() -> int:
     """Run the command line. Returns the exit code."""
+    words = with_command(sys.argv[1:])
+    # What a worker's jobs write is theirs, and so is what becomes of it.
+    answers = words[0] != "worker" or bool(_ASKS & set(words))
+    with all_open(answers=answers):
+        return _ended(words, answers=answers)
+
+
+def _ended(words: list[str], *, answers: bool) -> int:
+    """The exit code of a command, which has said why it is not 0."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")  # of other people's text, what this encoding lacks
     paper = Paper(sys.stderr, look_of(sys.stderr, os.environ))
-    words = with_command(sys.argv[1:])
     try:
-        # What a worker's jobs write is theirs, and so is what becomes of it.
-        with nullcontext() if words[0] == "worker" and not _ASKS & set(words) else watched():
+        with watched() if answers else nullcontext():
             return _run(words)
     except Mistake as mistake:
         with suppress(OSError):  # stderr may be as full as stdout

@@ -1,10 +1,14 @@
-"""Stdout as commands write to it: what it does not take ends a command with one line, and no traceback."""
+"""Stdout as commands write to it: what it does not take ends a command with one line, and no traceback. And what
+stands for streams that were closed before the process began (`aiotq jobs >&-`).
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
@@ -20,7 +24,8 @@ class Unwritten(Mistake):
         if isinstance(error, BrokenPipeError):
             super().__init__(exit_code=EXIT_OK)
         else:
-            super().__init__(f"could not write to stdout: {error.strerror or error}", exit_code=EXIT_FAILURE)
+            why = "it is closed" if isinstance(error, io.UnsupportedOperation) else error.strerror or error
+            super().__init__(f"could not write to stdout: {why}", exit_code=EXIT_FAILURE)
 
 
 class _Stdout:
@@ -43,6 +48,20 @@ class _Stdout:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextmanager
+def all_open(*, answers: bool) -> Generator[None]:
+    """Within it, each stream that Python found closed is one that is at its end, or keeps nothing.
+
+    answers: what is written to stdout is what the command is for, so that a closed one takes none of it.
+    """
+    with ExitStack() as opened:
+        for name, mode in (("stdin", "r"), ("stdout", "r" if answers else "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                setattr(sys, name, opened.enter_context(Path(os.devnull).open(mode, encoding="utf-8")))
+                opened.callback(setattr, sys, name, None)
+        yield
 
 
 @contextmanager

@@ -21,6 +21,9 @@ NOW = datetime(2026, 11, 27, 15, 4, 5, 678_000, tzinfo=UTC)
 A, B = "0" * 26 + "a1f9c2", "0" * 26 + "b1f9c2"
 
 
+CLOSED = object()  # for what is typed where stdin is closed
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
@@ -97,6 +100,12 @@ def inspector(monkeypatch):
     return made
 
 
+def _keyboard(typed):
+    if typed is CLOSED:
+        return None
+    return typed if isinstance(typed, Terminal) else io.StringIO() if typed is None else Terminal(typed)
+
+
 @pytest.fixture
 def run(inspector, monkeypatch, capsys):
     """Runs a command line; the exit code, stdout and stderr."""
@@ -104,8 +113,7 @@ def run(inspector, monkeypatch, capsys):
     def run(*words, typed=None):
         at = words.index("--") if "--" in words else len(words)
         monkeypatch.setattr(sys, "argv", ["aiotq", *words[:at], "--url", "redis://nowhere", *words[at:]])
-        keyboard = typed if isinstance(typed, Terminal) else io.StringIO() if typed is None else Terminal(typed)
-        monkeypatch.setattr(sys, "stdin", keyboard)
+        monkeypatch.setattr(sys, "stdin", _keyboard(typed))
         code = command_line.main()
         return code, *capsys.readouterr()
 

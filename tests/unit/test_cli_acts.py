@@ -11,7 +11,7 @@ import pytest
 from aiotq.inspection.hand import TOLD
 from aiotq.inspection.values import Bulk, Came, JobFilter
 from aiotq.job import JobStatus
-from tests.unit.acting import GONE, A, B, Terminal, acts, inspector, run
+from tests.unit.acting import CLOSED, GONE, A, B, Terminal, acts, inspector, run
 from tests.unit.overviews import a_worker
 
 __all__ = ["inspector", "run"]  # fixtures
@@ -195,6 +195,13 @@ def test_what_was_confirmed_is_acted_on_though_its_name_means_another_job_by_now
     inspector.known = {"mail-7": ("mail-7",)}
     assert run("discard", "mail-7", typed=Answers())[0] == 0
     assert acts(inspector) == [("discard", "mail-7", None)]
+
+
+def test_where_stdin_is_closed_nobody_can_be_asked(run, inspector):
+    code, _, err = run("cancel", "--all", typed=CLOSED)
+    assert code == 2
+    assert "nobody can be asked here" in err
+    assert not acts(inspector)
 
 
 def test_end_of_input_is_no_yes(run, inspector):

@@ -68,6 +68,15 @@ def test_an_app_names_its_server_and_its_namespace(
     assert asked == [expected]
 
 
+@pytest.mark.parametrize("which", [("--health-port", "1"), ("--url", "redis://127.0.0.1:1")])
+def test_whatever_time_an_answer_may_take_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], which: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["aiotq", "health", *which, "--timeout", "1e300"])
+    assert command_line.main() == 1
+    assert "answer" in capsys.readouterr().out
+
+
 def test_an_app_that_is_not_there_is_used_wrongly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,6 +65,19 @@ def test_an_instant_is_that_of_its_zone_or_of_the_readers(said, at):
 def test_what_is_neither_is_refused_in_words(said):
     with pytest.raises(ValueError, match="is no time, as in 10m"):
         parse(said)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone can't be set here")
+def test_an_instant_that_can_not_be_shown_here_is_refused_in_words(monkeypatch):
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "America/New_York")
+        time.tzset()
+        try:
+            with pytest.raises(ValueError, match="is no time, as in 10m"):
+                parse("0001-01-01T00:00+00:00")
+        finally:
+            there.undo()
+            time.tzset()
 
 
 def test_how_long_ago():

@@ -85,6 +85,20 @@ def test_where_stderr_is_full_as_well_the_exit_code_tells(run, monkeypatch):
     assert run(Refusing(errno.ENOSPC, "write"), "--help") == (1, "")
 
 
+@pytest.mark.parametrize("words", EACH, ids=" ".join)
+def test_where_stdout_is_closed_it_is_one_line_and_exit_code_1(run, words):
+    assert run(None, *words) == (1, "error: could not write to stdout: it is closed\n")
+
+
+def test_where_stderr_is_closed_the_answer_comes_and_the_exit_code_tells(run, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    answer = io.StringIO()
+    assert run(answer, "status", "--url", "redis://nowhere")[0] == 0
+    assert "aiotq at redis://nowhere" in answer.getvalue()
+    assert run(answer, "status", "--nosuch")[0] == 2
+    assert sys.stderr is None
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
 def test_python_does_not_complain_as_it_ends():
     with FULL.open("wb") as full:

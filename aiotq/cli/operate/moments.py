@@ -36,8 +36,10 @@ def parse(text: str) -> Moment:
     else:
         try:
             if text.isascii():  # digits of other scripts are digits to Python
-                return Moment(at=datetime.fromisoformat(text).astimezone(UTC), text=text)
-        except (ValueError, OverflowError):
+                at = datetime.fromisoformat(text).astimezone(UTC)
+                at.astimezone()  # as it is shown: at either end of time there is none
+                return Moment(at=at, text=text)
+        except (ValueError, OverflowError, OSError):
             pass
     raise ValueError(f"{text[:60]!r} is no time, as in 10m, 2h30m, 3d, 2026-01-31 or 2026-01-31T12:00")
 
