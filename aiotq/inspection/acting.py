@@ -96,8 +96,8 @@ class Acts:
     ) -> Bulk:
         """The act of that name on each job that it may be for, and that a filter takes.
 
-        as_of: an instant of `now()`: what was enqueued, failed or ended since then is left as it is, so that what a
-        person confirms is no more than what was counted. None: that in which this begins.
+        as_of: an instant of `now()`: what was enqueued, retried, promoted, came due, failed or ended since then is left
+        as it is, so that what a person confirms is no more than what was counted. None: that in which this begins.
         """
         wanted = None if queue is None else checks.queue("queue", queue)
         as_of_ms = None if as_of is None else checks.instant_ms("as_of", as_of)
@@ -106,7 +106,8 @@ class Acts:
     async def purge(self, queue: str, *, as_of: datetime | None = None) -> Purged:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".
 
-        as_of: an instant of `now()`; what was enqueued since then stays. None: that in which this begins.
+        as_of: an instant of `now()`; what was enqueued, retried or promoted since then, or came due, stays. None: that
+        in which this begins.
 
         In chunks, so that others go on; a job is either run or purged. What is left of each is short, without its
         arguments, and goes after a minute to ten. Tickets of jobs that are gone already are cleared away. Raises

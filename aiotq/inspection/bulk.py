@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from aiotq import record as records
 from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError, StoreUnavailable
 from aiotq.inspection import filters, words
 from aiotq.inspection.hand import DONE, TOLD, Kept, act_as_seen, act_on
@@ -35,15 +37,16 @@ async def act_on_all(
     """
     wanted = filters.checked(wanted)
     kept = Kept(desk, f"{act} all", described(wanted) + ("" if queue is None else f" to {queue}"))
+    generation = records.generation(os.urandom(4))  # of all records that it leaves, so that the walk knows them
     done = skipped = looked = told = unclear = 0
     try:
         await kept.begin()
-        async for chunk in walk(desk, act, wanted, as_of_ms=as_of_ms):
+        async for chunk in walk(desk, act, wanted, as_of_ms=as_of_ms, generation=generation):
             looked += chunk.looked
             where = await _places(desk, chunk)
             for first in range(0, len(chunk.jobs), AT_ONCE):
                 some = list(zip(chunk.jobs, where, strict=True))[first : first + AT_ONCE]
-                came, errors = await _together(desk, act, some, queue)
+                came, errors = await _together(desk, act, some, queue, generation)
                 changed, told = sum(one in (DONE, TOLD) for one in came), told + came.count(TOLD)
                 done, skipped = done + changed, skipped + len(came) - changed
                 if errors:
@@ -86,23 +89,27 @@ def _place(entry: Entry, lost: int, now_ms: int) -> Place:
 
 
 async def _together(
-    desk: Desk, act: Act, jobs: Sequence[tuple[Seen, Place]], queue: str | None
+    desk: Desk, act: Act, jobs: Sequence[tuple[Seen, Place]], queue: str | None, new: str
 ) -> tuple[list[Came | None], list[BaseException]]:
     """What each came to (None: nothing), and the errors of those that failed. All have been tried by then."""
-    tried = await asyncio.gather(*(_one(desk, act, job, place, queue) for job, place in jobs), return_exceptions=True)
+    trials = (_one(desk, act, job, place, queue, new) for job, place in jobs)
+    tried = await asyncio.gather(*trials, return_exceptions=True)
     errors = [one for one in tried if isinstance(one, BaseException)]
     return [one for one in tried if not isinstance(one, BaseException)], errors
 
 
-async def _one(desk: Desk, act: Act, job: Seen, place: Place, queue: str | None) -> Came | None:
+async def _one(desk: Desk, act: Act, job: Seen, place: Place, queue: str | None, new: str) -> Came | None:
+    """new: the generation of what is left of it."""
     if job.header is None:  # it is no record
         return None
     _, state, generation, _ = job.header
     try:
-        came = None if job.record is None else await act_as_seen(desk, act, job.record, place, queue=queue)
-        if came is not None:
-            return came
-        return await act_on(desk, act, job.summary.id, queue=queue, only=f"{state}{generation}".encode())
+        if job.record is not None:
+            came = await act_as_seen(desk, act, job.record, place, queue=queue, generation=new)
+            if came is not None:
+                return came
+        only = f"{state}{generation}".encode()
+        return await act_on(desk, act, job.summary.id, queue=queue, only=only, generation=new)
     except (JobNotFound, InvalidRecord):
         return None
 

@@ -82,10 +82,12 @@ async def act_on(
     queue: str | None = None,
     kept: Kept | None = None,
     only: bytes | None = None,
+    generation: str = "",
 ) -> Came:
     """The act itself. kept: the entry in the audit that its script keeps; None: it is one of many, without.
 
-    only: state and generation of the record that is meant; None: whichever is there.
+    only: state and generation of the record that is meant; None: whichever is there. generation: of the one that shall
+    stand; none: a new one.
     """
     for _ in range(TRIES):
         data = await desk.store.read(job_id, at_most=desk.most + 1)
@@ -93,7 +95,7 @@ async def act_on(
             raise JobNotFound(job_id=job_id)
         if only is not None and data[1:ENQUEUED_AT] != only:
             return Came(done=False, what="it has moved on")
-        decision = await _decide(desk, kind, job_id, data, queue)
+        decision = await _decide(desk, kind, job_id, data, queue, generation or _random())
         if isinstance(decision, Nothing):
             return Came(done=decision.done, what=decision.why)
         came = None if decision is None else await _store(desk, job_id, decision, kept)
@@ -102,18 +104,28 @@ async def act_on(
     return Came(done=False, what="it changed whenever it was looked at")  # it runs, and fast, again and again
 
 
-async def act_as_seen(desk: Desk, kind: Act, found: Record, place: Place, *, queue: str | None = None) -> Came | None:
-    """The act on a job as it was seen just now, without an entry in the audit. None: look again, it has moved."""
-    wish = _wish(desk, kind, records.generation(os.urandom(4)), place.now_ms, found=found, queue=queue)
+async def act_as_seen(
+    desk: Desk, kind: Act, found: Record, place: Place, *, queue: str | None = None, generation: str
+) -> Came | None:
+    """The act on a job as it was seen just now, without an entry in the audit. None: look again, it has moved.
+
+    generation: of the record that shall stand.
+    """
+    wish = _wish(desk, kind, generation, place.now_ms, found=found, queue=queue)
     decision = acts.decide(wish, found, place)
     if isinstance(decision, Nothing):
         return Came(done=decision.done, what=decision.why)
     return await _store(desk, found.job_id, decision, None)
 
 
-async def _decide(desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | None) -> Decision | None:
+def _random() -> str:
+    return records.generation(os.urandom(4))
+
+
+async def _decide(
+    desk: Desk, kind: Act, job_id: str, data: bytes, queue: str | None, generation: str
+) -> Decision | None:
     """None: it is between two places, and has to be read again. Raises JobNotFound, InvalidRecord, UsageError."""
-    generation = records.generation(os.urandom(4))
     try:
         found = desk.decoded(job_id, data)
     except InvalidRecord:

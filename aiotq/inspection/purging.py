@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from aiotq import record as records
 from aiotq.document import LEAST_TTL_MS
 from aiotq.errors import AiotqError, InvalidRecord, StoreError
-from aiotq.inspection import acts, words
+from aiotq.inspection import acts, arrivals, words
 from aiotq.inspection.acts import Act, Wish
+from aiotq.inspection.arrivals import Back
 from aiotq.inspection.hand import Kept
-from aiotq.inspection.places import ticket_of
+from aiotq.inspection.listing import look
+from aiotq.inspection.places import ticket_of, waiting
 from aiotq.inspection.values import Purged
-from aiotq.job import DEFAULT_PRIORITY, FRONT
+from aiotq.job import DEFAULT_PRIORITY, FRONT, JobStatus
 from aiotq.record import HEADER
 from aiotq.signing import looks_signed, unsigned
 from aiotq.store.inspection import MAX_LEFT, MAX_TAKEN, Ending
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
 
 TTL_MS = 600_000  # who asks for a job that was purged hears of it for so long
 MANY = 10_000  # of so many; of those beyond, for no longer than late repeats need: the memory may be full
+SPARE = 20  # calls more than a line of that length takes, for what moves meanwhile
 PASSES = 5  # over a line out of whose front others claim, or to which they return
 
 
 async def purge(desk: Desk, queue: str, *, as_of_ms: int | None = None) -> Purged:
-    """End what waits in the lines of a queue, and had been enqueued before this moment; None: before this began."""
+    """End what waits in the lines of a queue, but for what came since this moment (`arrivals.py`); None: this began."""
     purging, kept = _Purging(desk, queue, as_of_ms), Kept(desk, "purge", queue)
     try:
         await kept.begin()
@@ -61,49 +64,72 @@ class _Purging:
         self.ended = self.cleared = 0
 
     async def run(self) -> None:
-        now_ms = await self._desk.operator.now_ms()
+        operator = self._desk.operator
+        now_ms = await operator.now_ms()
         self._began_ms = now_ms if self._as_of_ms is None else min(now_ms, self._as_of_ms)
-        for line in await self._desk.operator.lines([self._queue]):
-            length = line.length
-            for _ in range(PASSES):
+        lines = await operator.lines([self._queue])
+        for line, back in [(line, await Back.of(operator, line)) for line in lines]:
+            left = await self._pass(line, back)
+            for _ in range(PASSES - 1):
                 before = self.ended
-                length = await self._pass(line, length)
-                if not length or before == self.ended:
+                if left:
+                    left = await self._again(line, left)
+                if before == self.ended:
                     break
 
-    async def _pass(self, line: Line, length: int) -> int:
-        """Once over a line as long as it was when this began. Returns how many tickets are left that may go."""
-        name, left, operator = f"{line.queue}:{line.place}", 0, self._desk.operator
-        while length > 0:
-            front = await operator.front(name, leave=left, limit=MAX_TAKEN)
-            if not front.waiting:
-                return 0
-            endings, stay = self._endings(front.waiting, front.now_ms)
-            if stay < len(front.waiting):
-                ended, cleared = await operator.take(
-                    name, endings, leave=left, limit=len(front.waiting), generation=self._generation
-                )
-                self.ended, self.cleared = self.ended + ended, self.cleared + cleared
-            length -= len(front.waiting) - stay
-            left += stay  # they came since, and to the front: what is behind them goes all the same
-            if left > MAX_LEFT:
-                return 0
-        return (await operator.front(name, leave=left, limit=1)).length
+    async def _pass(self, line: Line, back: Back) -> int:
+        """From the front of a line to its end as this began. Returns how many before that have been left, and may go.
 
-    def _endings(self, waiting: Sequence[Waiting], now_ms: int) -> tuple[list[Ending], int]:
+        They came since and to the front, or moved there as workers claimed what was before them.
+        """
+        left, length = 0, line.length
+        for _ in range(2 * (length // MAX_TAKEN) + SPARE):
+            there = await back.is_there()
+            if left > MAX_LEFT or there is False or (there is None and length <= 0):
+                break
+            front = await self._desk.operator.front(f"{line.queue}:{line.place}", leave=left, limit=MAX_TAKEN)
+            tickets = [one.ticket for one in front.waiting]
+            is_end = back.ticket in tickets
+            some = front.waiting[: tickets.index(back.ticket) + 1] if is_end else front.waiting
+            stay = await self._take(line, some, leave=left, now_ms=front.now_ms)
+            left, length = left + stay, length - len(some) + stay
+            if is_end or not some:
+                break
+        return left
+
+    async def _again(self, line: Line, length: int) -> int:
+        """Once over so many at its front. Returns how many of them have been left."""
+        left, gone = 0, 0
+        while left + gone < length and left <= MAX_LEFT:
+            limit = min(MAX_TAKEN, length - left - gone)
+            front = await self._desk.operator.front(f"{line.queue}:{line.place}", leave=left, limit=limit)
+            if not front.waiting:
+                break
+            stay = await self._take(line, front.waiting, leave=left, now_ms=front.now_ms)
+            left, gone = left + stay, gone + len(front.waiting) - stay
+        return left
+
+    async def _take(self, line: Line, some: Sequence[Waiting], *, leave: int, now_ms: int) -> int:
+        """End them. Returns how many stay, as they came since."""
+        endings, stay = await self._endings(some, now_ms)
+        if stay < len(some):
+            ended, cleared = await self._desk.operator.take(
+                f"{line.queue}:{line.place}", endings, leave=leave, limit=len(some), generation=self._generation
+            )
+            self.ended, self.cleared = self.ended + ended, self.cleared + cleared
+        return stay
+
+    async def _endings(self, some: Sequence[Waiting], now_ms: int) -> tuple[list[Ending], int]:
         """What shall stand for each job that goes, and how many stay. Raises UsageError: signed, and no keys."""
         ttl_ms = TTL_MS if self.ended < MANY else LEAST_TTL_MS
         signer = self._desk.core.signer
         wish = Wish(act=Act.CANCEL, generation=self._generation, now_ms=now_ms, signer=signer, ttl_ms=ttl_ms)
         endings: list[Ending] = []
-        stay = 0
-        for one in waiting:
+        new = await self._new(some, now_ms)
+        for one in some:
             ticket = ticket_of(one.ticket)
-            if ticket is None or _is_stale(one.beginning, ticket.generation):
-                continue  # it goes by itself
-            if self._began_ms < _enqueued_ms(one.beginning) <= now_ms:  # later: the clock stepped back since
-                stay += 1
-                continue
+            if ticket is None or one.ticket in new or _is_stale(one.beginning, ticket.generation):
+                continue  # it stays, or goes by itself
             if wish.signer is None and looks_signed(one.end):
                 raise unsigned(ticket.job_id)
             record = acts.purged(
@@ -111,7 +137,26 @@ class _Purging:
             )
             ending = Ending(ticket=one.ticket, header=one.beginning[:HEADER], record=record, ttl_ms=ttl_ms)
             endings.append(ending)
-        return endings, stay
+        return endings, len(new)
+
+    async def _new(self, some: Sequence[Waiting], now_ms: int) -> set[str]:
+        """The tickets of those that came since, as far as their records say."""
+        times, new = arrivals.after(self._began_ms, now_ms), set[str]()
+        unclear: list[str] = []
+        for one in some:
+            ticket = ticket_of(one.ticket)
+            if ticket is None or _is_stale(one.beginning, ticket.generation):
+                continue
+            if _enqueued_ms(one.beginning) in times:
+                new.add(one.ticket)
+            elif one.end != one.beginning:  # of more than its first bytes: when it was due stands behind its arguments
+                unclear.append(one.ticket)
+            else:
+                with suppress(InvalidRecord):
+                    if arrivals.to_line(self._desk.decoded(ticket.job_id, one.beginning), times):
+                        new.add(one.ticket)
+        seen = await look(self._desk, [waiting(text, (text,), JobStatus.QUEUED) for text in unclear], now_ms=now_ms)
+        return new | {str(at[0]) for at, one in seen.items() if one.ready_ms in times}
 
 
 def _is_stale(beginning: bytes, generation: str) -> bool:

@@ -1,7 +1,7 @@
 """Walks through all jobs that a filter takes, for who acts on each: while others act, claim and enqueue.
 
-What lay in a place when the walk began is met, unless it has moved on; what came since is not, or not for long: a walk
-ends even if as much comes as goes.
+What lay in a place when the walk began is met, unless it has moved on; what came since is not, as far as that can be
+told (`arrivals.py`), or not for long: a walk ends even if as much comes as goes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiotq.inspection import filters
+from aiotq.inspection import arrivals, filters
 from aiotq.inspection.acts import Act
+from aiotq.inspection.arrivals import Back
 from aiotq.inspection.listing import look
 from aiotq.inspection.places import Dead, Ended, Running, Scheduled, Section, waiting
 from aiotq.inspection.seen import Seen, see
 from aiotq.job import JobStatus
+from aiotq.record import sized
 from aiotq.store.inspection import MOST_HELD, RING, Peek
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ CHUNK = 100  # jobs
 MOST_BYTES = 8 << 20  # ... and of their records together, unless one alone is larger
 LOOK_BACK = 400  # tickets before the place in a line that was read last, among which it is looked for
 SPARE = 20  # windows more than it takes, for what moves meanwhile
-AHEAD_MS = 1_000  # by so much a worker may take Redis's clock to be ahead of what it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +44,19 @@ class Chunk:
     now_ms: int  # Redis's clock, just after they were
 
 
-async def walk(desk: Desk, act: Act, wanted: JobFilter, *, as_of_ms: int | None = None) -> AsyncIterator[Chunk]:
-    """The jobs that an act may be for, in chunks of at most CHUNK. What was enqueued or has ended since is left out.
+async def walk(
+    desk: Desk, act: Act, wanted: JobFilter, *, as_of_ms: int | None = None, generation: str = ""
+) -> AsyncIterator[Chunk]:
+    """The jobs that an act may be for, in chunks of at most CHUNK. What has come since is left out.
 
-    as_of_ms: since when; None: since this begins.
+    as_of_ms: since when; None: since this begins. generation: of the records that the act leaves; it was done to these.
     """
     wanted = filters.checked(wanted)
     now_ms = await desk.operator.now_ms()
     began_ms = now_ms if as_of_ms is None else min(now_ms, as_of_ms)
-    for place in await _places(desk.operator, act, wanted):
+    places = await _places(desk.operator, act, wanted)
+    among = frozenset[JobStatus]().union(*(place.holds for place in places))
+    for place in places:
         at = None
         for _ in range(2 * (place.length // CHUNK) + SPARE):
             entries = await place.section.window(at, CHUNK)
@@ -61,17 +66,17 @@ async def walk(desk: Desk, act: Act, wanted: JobFilter, *, as_of_ms: int | None 
             worth = [entry for entry in entries if filters.may_match(wanted, entry) and entry.status in place.holds]
             found = (await look(desk, worth, now_ms=now_ms)).values()
             now_ms = await desk.operator.now_ms()
-            since = range(began_ms + 1, now_ms + AHEAD_MS + 1)  # what is later is older: the clock stepped back since
+            since = arrivals.after(began_ms, now_ms)
             jobs: list[Seen] = []
             size = 0
             for shown in found:
-                if _enqueued_ms(shown) in since:
+                if arrivals.came(shown, since, among=among) or _is_done(shown, generation):
                     continue
                 if jobs and size + shown.summary.size > MOST_BYTES:
                     yield Chunk(jobs=jobs, looked=0, now_ms=now_ms)
                     jobs, size = [], 0
                 one = await _whole(desk, shown, now_ms=now_ms)
-                if one is not None and _came_ms(one) not in since and one.matches(wanted):
+                if one is not None and not arrivals.came(one, since, among=among) and one.matches(wanted):
                     jobs.append(one)
                     size += one.summary.size
             yield Chunk(jobs=jobs, looked=len(entries), now_ms=now_ms)
@@ -123,16 +128,9 @@ async def _places(operator: Operator, act: Act, wanted: JobFilter) -> Sequence[_
     return found
 
 
-def _enqueued_ms(seen: Seen) -> int:
-    return 0 if seen.header is None else seen.header[3]
-
-
-def _came_ms(seen: Seen) -> int:
-    """When it came to where it lies, as far as its record says: one that was retried, and has failed again, is new."""
-    if seen.record is None:
-        return 0
-    doc = seen.record.doc
-    return max(doc.finished_ms or 0, doc.history[-1].finished_ms or 0 if doc.history else 0)
+def _is_done(seen: Seen, generation: str) -> bool:
+    """Whether its record is one that this act has left, which goes by the same walk where it is requeued."""
+    return seen.header is not None and seen.header[2] == sized(generation, seen.summary.size)
 
 
 async def _whole(desk: Desk, seen: Seen, *, now_ms: int) -> Seen | None:
@@ -150,30 +148,31 @@ class FromTheFront(Section):
     """A line, from where jobs are claimed on, to the ticket that was its last one as the walk began.
 
     So what is put to its back meanwhile is not met. Its front moves as workers claim: so a place in it is told by the
-    ticket that was read last, and by how far that was from the front, and looked for anew.
+    ticket that was read last, and by how far that was from the front, and looked for anew. Where that has gone, its
+    end may have gone too, and nothing that was there is left.
     """
 
     name = "line"
 
-    def __init__(self, operator: Operator, line: Line, *, end: str) -> None:
+    def __init__(self, operator: Operator, line: Line, back: Back) -> None:
         super().__init__(operator)
-        self._line, self._end = line, end
+        self._line, self._back = line, back
         self._next, self._last = 0, ""  # how many were before what comes next; the ticket before it
 
     @classmethod
     async def of(cls, operator: Operator, line: Line) -> FromTheFront:
         """Of the line as it is now."""
-        last = await operator.line(line.queue, line.place, -1, -1)
-        return cls(operator, line, end=last[0] if last else "")
+        return cls(operator, line, await Back.of(operator, line))
 
     async def window(self, at: At | None, most: int) -> Sequence[Entry]:
         """What follows; at: anything but None: it remembers itself where it is."""
-        if self._last and self._last == self._end:
+        end = self._back.ticket
+        if self._last and self._last == end:
             return ()
-        first, tickets = await self._after(most) if at is not None else (0, await self._read(0, most))
+        first, tickets = await (self._anew(most) if at is None else self._after(most))
         if tickets:
-            if self._end in tickets:
-                tickets = tickets[: tickets.index(self._end) + 1]
+            if end in tickets:
+                tickets = tickets[: tickets.index(end) + 1]
             self._next, self._last = first + len(tickets), tickets[-1]
         return [waiting(text, (text,), JobStatus.QUEUED) for text in tickets]
 
@@ -186,9 +185,13 @@ class FromTheFront(Section):
                 if tickets[index] == self._last:
                     return await self._from(first + index + 1, tickets[index + 1 :], most)
             if first == 0:
-                return 0, await self._read(0, most)  # it was claimed, and all before it
+                return await self._anew(most)  # it was claimed, and all before it
             first = max(0, first - LOOK_BACK)
             tickets = await self._read(first, LOOK_BACK + 1)
+
+    async def _anew(self, most: int) -> tuple[int, Sequence[str]]:
+        """From its front on."""
+        return 0, () if await self._back.is_there() is False else await self._read(0, most)
 
     async def _from(self, first: int, tickets: Sequence[str], most: int) -> tuple[int, Sequence[str]]:
         if len(tickets) >= most:

@@ -250,7 +250,7 @@ async def _counted(
 ) -> tuple[Mapping[JobStatus, int], str | None, datetime]:
     """How many it may be done to, by state; if there are none, whether they were named by what there is not; and when.
 
-    What comes from then on was not counted, and is not acted on.
+    What comes from then on was not counted, and is not acted on as far as that can be told.
     """
     as_of = await inspector.now()
     numbers = {state: await inspector.count(replace(which, status=state)) for state in states}

@@ -62,7 +62,7 @@ def purge(
 
 
 async def _looked(inspector: Inspector, name: str) -> tuple[QueueInfo, datetime]:
-    """The queue, and when: what comes from then on was not counted, and stays."""
+    """The queue, and when: what comes from then on was not counted, and stays as far as that can be told."""
     as_of = await inspector.now()
     return await a_queue.existing(inspector, name), as_of
 

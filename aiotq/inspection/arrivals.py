@@ -1,0 +1,87 @@
+"""What has come to where it lies since a moment, as far as that can be told: by a record, and by a place in a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotq.inspection.places import ticket_of
+from aiotq.inspection.seen import ready_ms
+from aiotq.job import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from aiotq.document import Document
+    from aiotq.inspection.seen import Seen
+    from aiotq.record import Record
+    from aiotq.store.inspection import Line, Operator
+
+AHEAD_MS = 1_000  # by so much a worker may take Redis's clock to be ahead of what it is
+LOOKED = 10_000  # tickets at the end of a line, among which one is looked for
+
+
+def after(began_ms: int, now_ms: int) -> range:
+    """The times after a moment. What is later than now is older: the clock stepped back since."""
+    return range(began_ms + 1, now_ms + AHEAD_MS + 1)
+
+
+def to_line(found: Record, times: range) -> bool:
+    """Whether a job that waits in a line came to it then, by its record: enqueued, retried, promoted or come due."""
+    return found.enqueued_ms in times or ready_ms(found) in times
+
+
+def came(one: Seen, times: range, *, among: Collection[JobStatus]) -> bool:
+    """Whether a job came then to where these statuses are told by; from one of these places to another is no coming.
+
+    Of one that has begun to run: where only what runs is meant, and its worker has said so since.
+    """
+    if one.header is not None and one.header[3] in times:
+        return True
+    found, entry = one.record or one.partial, one.entry
+    if found is not None and (_ended(found.doc, times) or (_retried(found.doc) and found.doc.due_ms in times)):
+        return True
+    match entry.status:
+        case JobStatus.SCHEDULED if found is not None and JobStatus.QUEUED not in among:
+            return found.doc.unknown is not None and found.doc.unknown.since_ms in times
+        case JobStatus.QUEUED | JobStatus.RUNNING if JobStatus.SCHEDULED not in among:
+            begun = entry.started_ms in times and JobStatus.QUEUED not in among
+            return begun or (found is not None and ready_ms(found) in times)
+        case _:
+            return False
+
+
+def _ended(doc: Document, times: range) -> bool:
+    """Whether an attempt did, or all of it."""
+    return doc.finished_ms in times or (bool(doc.history) and doc.history[-1].finished_ms in times)
+
+
+def _retried(doc: Document) -> bool:
+    """Whether it is the first attempt after a person's retry: of itself a job has an error and no attempt never."""
+    return doc.error is not None and doc.attempt == 0
+
+
+class Back:
+    """The ticket that was a line's last one at some moment: what came to its back since lies behind it."""
+
+    def __init__(self, operator: Operator, line: Line, ticket: str) -> None:
+        """ticket: "" if it was empty."""
+        self._operator, self._line, self.ticket = operator, line, ticket
+
+    @classmethod
+    async def of(cls, operator: Operator, line: Line) -> Back:
+        """Of a line as it is now."""
+        last = await operator.line(line.queue, line.place, -1, -1)
+        return cls(operator, line, last[0] if last else "")
+
+    async def is_there(self) -> bool | None:
+        """Whether it is in the line. False: and so nothing of what was before it. None: that can't be told.
+
+        As somebody else wrote it, or so much came since that it is not looked for as far as that.
+        """
+        if not self.ticket:
+            return False
+        if ticket_of(self.ticket) is None:  # its bytes may be others than its text
+            return None
+        if await self._operator.line_index(self._line.queue, self._line.place, self.ticket) is not None:
+            return True
+        return None if await self._operator.line(self._line.queue, self._line.place, LOOKED, LOOKED) else False
