@@ -22,6 +22,7 @@ from tests.web.visitor import visitor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.servers import Server
 
@@ -155,6 +156,25 @@ async def test_a_mistake_ends_the_process_with_its_exit_code() -> None:
     assert process.returncode == 2
     assert said.decode().startswith("error: ")
     assert "Traceback" not in said.decode()
+
+
+@pytest.mark.parametrize("option", ["--auth", "--redact"])
+def test_what_a_hook_of_theirs_prints_is_not_on_stdout(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "chatty_hooks.py").write_text("print('loaded')\ndef hook(*given): print('called')\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "chatty_hooks", raising=False)
+
+    def serve(made: Any, app: Any, listening: socket.socket, **more: Any) -> None:
+        sys.modules["chatty_hooks"].hook({})
+        command.serve(made, app, listening, **more)
+
+    monkeypatch.setattr("aiotq.web.serve.serve", serve)
+    code, said = command.run(option, "chatty_hooks:hook")
+    assert code == 0
+    assert said.startswith("loaded\n")
+    assert said.endswith("called\n")
 
 
 @pytest.mark.parametrize(("given", "path"), [("", ""), ("/", ""), ("/jobs", "/jobs"), ("/ops/jobs-2/", "/ops/jobs-2")])

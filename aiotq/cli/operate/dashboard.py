@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from aiotq.cli.look import Paper, look_of
 from aiotq.cli.mistake import EXIT_FAILURE, EXIT_OK, Mistake
 from aiotq.cli.operate import options
-from aiotq.cli.operate.reach import Where, app_of, namespace_of, reachable, say_json, warnings_said
+from aiotq.cli.operate.reach import Where, app_of, namespace_of, reachable, say_json, theirs_on_stderr, warnings_said
 from aiotq.cli.options import LOOPBACK
 from aiotq.cli.options import port as port_of
 from aiotq.cli.resolve import imported
@@ -157,7 +157,7 @@ def dashboard(
         hosts=[*LOOPBACK_NAMES, host, *names] if alone or names else None,
     )
     _say(where, f"{address_of(listening)}{below}/", server, access)
-    with warnings_said():
+    with warnings_said(), theirs_on_stderr():
         serve(made, found, listening, root_path=below)
     return EXIT_OK
 
@@ -201,7 +201,8 @@ def _say(where: Where, address: str, server: str, access: Access) -> None:
 def function(target: str, option: str) -> Callable[..., Any]:
     """The function that `module:function` names. Raises Mistake."""
     module, _, name = target.partition(":")
-    value = getattr(imported(module), name, None) if name else None
+    with theirs_on_stderr():
+        value = getattr(imported(module), name, None) if name else None
     if not callable(value):
         raise Mistake(f"{option} {printable(target)} names no function", f"name one: {option} MODULE:FUNCTION")
     return value
