@@ -28,11 +28,12 @@ CAUSES = {"server_oom", "worker_stuck", "poison", "queue_paused", "task_unknown"
 _DIFFERS = re.compile(r"\b[0-9a-f]{6}\b|\b\d[\d.,]*( (ms|[smhd]|[KMG]iB)\b)?( \d+ [smh]\b)?")
 
 _SERVER = re.compile(r"redis-cli(?: -[shp] \S+)+")
+_HOST = re.compile(r"\bon host \S+:")
 
 
 def shape(text: str) -> str:
-    """Steps of a hint stand in a line each, and where the server is differs too."""
-    plain = _SERVER.sub("redis-cli", re.sub(r";\s", " ", text))
+    """Steps of a hint stand in a line each, and where the server is, and what the machine is called, differs too."""
+    plain = _SERVER.sub("redis-cli", _HOST.sub("on host N:", re.sub(r";\s", " ", text)))
     return " ".join(_DIFFERS.sub("N", plain).split())
 
 
