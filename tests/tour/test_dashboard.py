@@ -35,9 +35,13 @@ async def test_the_hook_of_the_page_says_who_comes() -> None:
         assert "you are ada (dashboard)" in shown.text
 
 
-def test_each_picture_is_there_and_all_of_them_are_small() -> None:
-    named = re.findall(r"pictures/([\w-]+\.png)", PAGE)
-    assert named
-    for name in named:
-        assert (ROOT / "docs" / "pictures" / name).is_file(), name
-    assert sum(path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()) < 3_000_000
+def test_each_picture_that_a_page_names_is_there_each_is_named_by_one_and_all_of_them_are_small() -> None:
+    named = {
+        name
+        for page in (ROOT / "docs").glob("*.md")
+        for name in re.findall(r"pictures/([\w-]+\.png)", page.read_text("utf-8"))
+    }
+    files = list((ROOT / "docs" / "pictures").iterdir())
+    assert "night.png" in named
+    assert named == {path.name for path in files}
+    assert sum(path.stat().st_size for path in files) < 3_000_000
