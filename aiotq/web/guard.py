@@ -96,6 +96,7 @@ class Guard:
         """What is answered instead of the page; None: the page may answer. Raises Refusal."""
         headers = Headers(scope=scope)
         self._check_host(headers)
+        _check_query(scope)
         path = _path(scope)
         answer = None
         if not path.startswith(OPEN):
@@ -233,6 +234,15 @@ def _signature(name: str) -> str:
     """As who acts stands in the audit: whatever a hook, a password file or a proxy calls him, it can be kept."""
     where = " (dashboard)"
     return plain(name, most=MAX_BY - len(where)) + where
+
+
+def _check_query(scope: Scope) -> None:
+    """Whoever reads the URL decodes it: what can't be is told here, once for all pages."""
+    try:
+        scope.get("query_string", b"").decode()
+    except UnicodeDecodeError:
+        hint = "what is no ASCII stands there in UTF-8, percent-encoded, as in %C3%A9"
+        raise BadInput("the query is no UTF-8", hint) from None
 
 
 def _check_origin(headers: Headers) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from aiotq.inspection.values import Overview
     from aiotq.web.board import Board
@@ -51,7 +52,7 @@ class Live:
         self._number = -1
         self.streams = 0
 
-    async def events(self, request: Request) -> StreamingResponse:
+    async def events(self, request: Request) -> Response:
         """Begin one."""
         page, name = request.query_params.get("page", "none"), request.query_params.get("name", "")
         if page not in PARTS:
@@ -63,9 +64,9 @@ class Live:
         if self.streams >= MAX_STREAMS:
             raise Refusal(503, f"{MAX_STREAMS} pages are open already", "this one shows what was when it was loaded")
         viewer = _Viewer(page, name, request.query_params.get("status", ""), request.scope["aiotq.visit"].base)
-        return StreamingResponse(
-            self._stream(viewer), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-        )
+        # Who asks for the headers alone would wait for the end of a stream, and hold one of those that there are.
+        news = _nothing() if request.method == "HEAD" else self._stream(viewer)
+        return StreamingResponse(news, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
     async def _stream(self, viewer: _Viewer) -> AsyncGenerator[str]:
         self.streams += 1
@@ -150,6 +151,11 @@ class _Viewer:
             return []
         self._away = away is not None
         return [_event("back", {}) if away is None else _event("away", {"why": away})]
+
+
+async def _nothing() -> AsyncGenerator[str]:
+    for event in ():
+        yield event
 
 
 def _event(name: str, values: dict[str, Any]) -> str:

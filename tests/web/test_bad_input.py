@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
+from tests.web import sample
 from tests.web.visitor import FORM, post
 
 if TYPE_CHECKING:
@@ -113,6 +115,46 @@ async def test_what_is_not_there(client: httpx.AsyncClient) -> None:
         "/login",
     ):
         assert (await client.get(path)).status_code == 404, path
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/jobs/x", "/find", "/events", "/login", "/act"])
+async def test_bytes_in_a_query_that_are_no_text(inspector: Any, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    from aiotq.web import aiotq_dashboard
+
+    for token in (None, "a-token-of-sixteen"):
+        status, said = await _ask(aiotq_dashboard(sample.app(inspector), token=token), "GET", path, b"\xff\xfe=1")
+        assert (status, b"the query is no UTF-8" in said) == (400, True)
+    assert not caplog.records
+
+
+async def test_the_headers_of_a_stream_are_told_at_once_and_hold_none(dashboard: Any) -> None:
+    for _ in range(3):
+        assert await _ask(dashboard, "HEAD", "/events", b"page=none") == (200, b"")
+
+
+async def _ask(asgi: Any, method: str, path: str, query: bytes) -> tuple[int, bytes]:
+    """As a server does that passes on what it gets: a status, and a body."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "method": method,
+        "path": path,
+        "root_path": "",
+        "query_string": query,
+        "headers": [(b"host", b"127.0.0.1:8383"), (b"accept", b"text/html")],
+        "client": ("127.0.0.1", 1),
+    }
+    async with asyncio.timeout(5):
+        await asgi(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
 async def test_methods_that_no_page_takes(client: httpx.AsyncClient) -> None:
