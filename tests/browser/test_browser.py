@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
@@ -303,6 +304,31 @@ async def test_a_server_that_goes_away_is_a_banner_and_goes_by_itself(
             proxy.upstream = ("localhost", port)
             await visit.page.locator("h1", has_text="Failures").wait_for(timeout=WITHIN_MS)
             await visit.page.locator("#away").wait_for(state="hidden", timeout=WITHIN_MS)
+
+
+async def test_a_page_that_nobody_sees_holds_no_stream_and_catches_up_when_it_is_seen(
+    open_window: Callable[..., Any],
+) -> None:
+    seen = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    visit = await open_window()
+    async with visit.page.expect_response("**/events?*", timeout=WITHIN_MS):
+        await visit.go("/")
+    await settled(visit)
+    over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    for event in ("requestfinished", "requestfailed"):
+        visit.page.on(event, lambda request: over.done() or over.set_result(request.url))
+    await visit.page.evaluate(seen, arg=True)
+    async with asyncio.timeout(2):  # by itself a stream ends after 20 s
+        assert "/events?" in await over
+    await visit.page.evaluate('document.getElementById("live-pulse").replaceChildren()')
+    asked = len(visit.asked)
+    await visit.page.evaluate(seen, arg=False)
+    await settled(visit)
+    assert ["/events?" in address for address in visit.asked[asked:]] == [True]
+    visit.expect_calm()
 
 
 async def test_a_token_is_typed_in_once(open_window: Callable[..., Any], shop_system: Shop) -> None:

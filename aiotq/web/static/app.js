@@ -57,7 +57,7 @@
       over.abort();
     }
   }
-  let silent = null;
+  let events = null, silent = null, retry = null;
   function expectNews() {
     clearTimeout(silent);  // a stream ends every 20 s and begins again: that alone is no news
     silent = setTimeout(() => away("This page stands still until it does.", "The dashboard itself does not answer."), 6000);
@@ -71,18 +71,31 @@
     } else if (status === 503) {
       away("So this page stands still for now.", "Too many pages are open.");
     }
-    setTimeout(() => listen(address), 5000);
+    clearTimeout(retry);
+    retry = setTimeout(() => listen(address), 5000);
   }
+  function hush() {
+    clearTimeout(silent);
+    if (events) events.close();
+    events = null;
+  }
+  // A browser opens six connections to a host, and a stream holds one: a page that nobody sees has none. A new stream
+  // begins with all there is.
   function listen(address) {
-    const events = new EventSource(address);
-    const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
-    events.onopen = () => {
+    hush();
+    clearTimeout(retry);
+    if (document.hidden) return;
+    const stream = new EventSource(address);
+    events = stream;
+    const on = (name, act) => stream.addEventListener(name, (event) => act(JSON.parse(event.data)));
+    stream.onopen = () => {
       clearTimeout(silent);
       stranger(false);
     };
-    events.onerror = () => {
+    stream.onerror = () => {
+      if (stream !== events) return;
       expectNews();
-      if (events.readyState === EventSource.CLOSED) again(address);
+      if (stream.readyState === EventSource.CLOSED) again(address);
     };
     on("parts", (parts) => {
       for (const [id, html] of Object.entries(parts)) swap(id, html);
@@ -100,7 +113,12 @@
       const busy = document.activeElement && document.activeElement.closest("form.inline");
       if (!busy) location.reload();
     });
-    addEventListener("pagehide", () => events.close(), { once: true });
+  }
+  function live(address) {
+    document.addEventListener("visibilitychange", () => listen(address));
+    addEventListener("pagehide", hush);
+    addEventListener("pageshow", (event) => event.persisted && listen(address));
+    listen(address);
   }
 
   // --- ticks
@@ -160,5 +178,5 @@
   });
   tellLocal(document);
   ticks();
-  if (body.dataset.events && !login) listen(body.dataset.events);
+  if (body.dataset.events && !login) live(body.dataset.events);
 })();
