@@ -50,6 +50,8 @@ _NAMING = {
     "-q",
 }  # whose value may be a command's name
 
+_OF_SERVER = {"status", "stop"}
+
 # The parent of everything that a command line can get wrong: click's, or that of the copy which newer typers hold.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -159,9 +161,13 @@ def refuse_options_before_a_command() -> None:
     words = sys.argv[1:]
     if not words or not words[0].startswith("-"):
         return
-    for before, word in enumerate(words[1:]):
-        if (word in COMMANDS or word == "server") and words[before] not in _NAMING:
-            line = ["aiotq", word, *words[: before + 1], *words[before + 2 :]]
+    for at, word in enumerate(words[1:], 1):
+        if (word in COMMANDS or word == "server") and words[at - 1] not in _NAMING:
+            after = words[at + 1 :]
+            line = ["aiotq", word, *words[:at], *after]
+            if word == "server" and (second := next((one for one in after if one in _OF_SERVER), None)):
+                after.remove(second)  # "server status" is one command
+                line = ["aiotq", word, second, *words[:at], *after]
             raise Mistake(
                 f"{word!r} is a command, and its options come after it", f"run: {printable(shlex.join(line))}"
             )

@@ -102,7 +102,9 @@ def test_a_first_word_that_is_a_command_is_that_command(run):
         (["--url", "redis://h", "status"], "aiotq status --url redis://h"),
         (["--json", "status", "-v"], "aiotq status --json -v"),
         (["--namespace", "jobs", "job", "a b"], "aiotq job --namespace jobs 'a b'"),
-        (["-v", "server", "stop"], "aiotq server -v stop"),
+        (["--url", "embedded://x", "server", "status"], "aiotq server status --url embedded://x"),
+        (["--json", "server", "--url", "embedded://x", "stop"], "aiotq server stop --json --url embedded://x"),
+        (["-v", "server"], "aiotq server -v"),
     ],
 )
 def test_options_before_a_command_are_said_to_come_after_it(run, capsys, words, line):
