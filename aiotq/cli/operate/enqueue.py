@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +17,18 @@ from aiotq.cli.operate import moments, options
 from aiotq.cli.operate.arguments import together
 from aiotq.cli.operate.found import task_of
 from aiotq.cli.operate.parts import told
-from aiotq.cli.operate.reach import Where, away, hint, lost, reachable, say, say_json, shown_id, warnings_said
+from aiotq.cli.operate.reach import (
+    Where,
+    away,
+    hint,
+    lost,
+    reachable,
+    say,
+    say_json,
+    shown_id,
+    theirs_on_stderr,
+    warnings_said,
+)
 from aiotq.cli.options import positive_seconds
 from aiotq.cli.text import printable
 from aiotq.cli.traces import user_traceback
@@ -24,6 +37,7 @@ from aiotq.errors import (
     JobCancelled,
     JobError,
     JobFailed,
+    JobNotFound,
     PayloadTooLarge,
     ResultTimeout,
     SerializationError,
@@ -46,8 +60,8 @@ aiotq enqueue TASK --app MODULE:APP [--arg NAME=VALUE]... [options]
 Enqueue a job, and print its id. A VALUE is JSON if the parameter's annotation takes it so (5, true,
 [1, 2], null), else it is text; for a str it is text in any case. --wait prints the result."""
 EXAMPLE = """\
-Exit codes: 0 enqueued (with --wait: it succeeded), 1 it failed, was cancelled or has not ended in time,
-or no server answers, 2 used wrongly.
+Exit codes: 0 enqueued (with --wait: it succeeded), 1 it failed, was cancelled, has not ended in time or
+is gone with its result, or no server answers, 2 used wrongly.
 
 Example: send a mail again, and wait for it
 
@@ -76,6 +90,15 @@ def _when(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is no instant, as in 2026-01-31T12:00")
     return found
 
+
+_STATUS: Mapping[type[JobError], str] = {
+    JobFailed: "failed",
+    ResultTimeout: "waiting",
+    JobCancelled: "cancelled",
+    JobNotFound: "gone",  # how it ended, nobody knows any more
+    JobError: "failed",
+}
+Answer = Callable[[], int]  # says what came of it, and returns the exit code; may raise Mistake
 
 TaskName = Annotated[str | None, typer.Argument(metavar="MODULE:TASK")]
 Arg = Annotated[
@@ -163,8 +186,9 @@ def enqueue(
 def _send(where: Where, call: Call[..., Any], given: dict[str, Any], *, wait_s: float | None) -> int:
     source = reachable(where, call.core.source())
     try:
-        with warnings_said():
-            return asyncio.run(_enqueued(where, call, given, wait_s))
+        # What the user's middlewares print is not the answer, which is said when all of theirs has run.
+        with warnings_said(), theirs_on_stderr():
+            answer = asyncio.run(_enqueued(where, call, given, wait_s))
     except StoreError as error:
         raise away(where, lost(error, source)) from error
     except (SerializationError, PayloadTooLarge) as error:
@@ -173,16 +197,16 @@ def _send(where: Where, call: Call[..., Any], given: dict[str, Any], *, wait_s: 
         raise
     except Exception as error:  # a middleware of the user's may raise anything
         raise Mistake("enqueuing failed", detail=user_traceback(error), exit_code=EXIT_FAILURE) from error
+    return answer()
 
 
-async def _enqueued(where: Where, call: Call[..., Any], given: dict[str, Any], wait_s: float | None) -> int:
+async def _enqueued(where: Where, call: Call[..., Any], given: dict[str, Any], wait_s: float | None) -> Answer:
     began = datetime.now(UTC)
     await call.core.enter()
     try:
         job = await call.delay(**given)
         if wait_s is None:
-            _say_id(where, job)
-            return EXIT_OK
+            return partial(_say_id, where, job)
         if not where.as_json:
             hint(f"enqueued {job.id}")
         return await _awaited(where, call.core, job, wait_s, began)
@@ -190,28 +214,34 @@ async def _enqueued(where: Where, call: Call[..., Any], given: dict[str, Any], w
         await call.core.leave()
 
 
-def _say_id(where: Where, job: Job[Any]) -> None:
+def _say_id(where: Where, job: Job[Any]) -> int:
     if where.as_json:
         say_json({"id": job.id, "existed": job.existed})
-        return
+        return EXIT_OK
     if job.existed:
         hint("there was a job of this id already: nothing was enqueued")
         hint(f"all about it: {where.command('job', of=[job.id])}")
     say(where, lambda _sheet: [((told(job.id), ""),)])
+    return EXIT_OK
 
 
-async def _awaited(where: Where, core: Core, job: Job[Any], wait_s: float, began: datetime) -> int:
-    """Wait, and print what came of it: the result alone, so that it can be piped on."""
+async def _awaited(where: Where, core: Core, job: Job[Any], wait_s: float, began: datetime) -> Answer:
+    """Wait for what comes of it."""
     try:
-        await job.result(timeout=wait_s)
-    except (JobFailed, JobCancelled, ResultTimeout, SerializationError, JobError) as error:
-        if not isinstance(error, SerializationError):  # it has a result, if none that its own annotation takes
-            paused = await _paused(core, job) if isinstance(error, ResultTimeout) else None
-            return _not_succeeded(where, job, error, wait_s, paused=paused)
-    result = (await job.info()).result
+        with suppress(SerializationError):  # it has a result, if none that its own annotation takes
+            await job.result(timeout=wait_s)
+        result = (await job.info()).result
+    except JobError as error:
+        paused = await _paused(core, job) if isinstance(error, ResultTimeout) else None
+        return partial(_not_succeeded, where, job, error, wait_s, paused=paused)
+    return partial(_say_result, where, job, result, took_s=(datetime.now(UTC) - began).total_seconds())
+
+
+def _say_result(where: Where, job: Job[Any], result: object, *, took_s: float) -> int:
+    """The result alone, so that it can be piped on."""
     if where.as_json:
-        took_s = round((datetime.now(UTC) - began).total_seconds(), 3)
-        say_json({"id": job.id, "existed": job.existed, "status": "succeeded", "result": result, "took_s": took_s})
+        said = {"id": job.id, "existed": job.existed, "status": "succeeded", "result": result}
+        say_json(said | {"took_s": round(took_s, 3)})
     else:
         text = result if isinstance(result, str) else json.dumps(result, indent=2, ensure_ascii=False)
         say(where, lambda _sheet: [((printable(row), ""),) for row in text.splitlines() or [""]])
@@ -228,15 +258,16 @@ async def _paused(core: Core, job: Job[Any]) -> str | None:
 
 
 def _not_succeeded(where: Where, job: Job[Any], error: JobError, wait_s: float, *, paused: str | None) -> int:
-    status = (
-        "failed" if isinstance(error, JobFailed) else "waiting" if isinstance(error, ResultTimeout) else "cancelled"
-    )
+    status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     lines = parts(printable(str(error)))
+    if status == "gone":
+        lines = [f"job {shown_id(where, job.id)} is gone: it ended, and was thrown away or its result_ttl was over"]
     if paused is not None:
         lines = [f"job {shown_id(where, job.id)} has waited {wait_s:g} s, and its queue {paused} is paused"]
     if where.as_json:
         say_json({"id": job.id, "existed": job.existed, "status": status, "error": "; ".join(lines)})
     if paused is not None:
         lines.append(f"resume it: {where.command('resume', of=[paused])}")
-    lines.append(f"all about it: {where.command('job', of=[shown_id(where, job.id)])}")
+    if status != "gone":
+        lines.append(f"all about it: {where.command('job', of=[shown_id(where, job.id)])}")
     raise Mistake(*lines, exit_code=EXIT_FAILURE) from error
