@@ -37,6 +37,7 @@ class Inspector:
         self.numbers = {JobStatus.SCHEDULED: 3, JobStatus.QUEUED: 20, JobStatus.RUNNING: 2, JobStatus.FAILED: 41}
         self.came, self.bulk, self.serving = DONE, Bulk(done=40, skipped=1, looked=41), (a_worker(label="anna"),)
         self.purged = Purged(ended=3, cleared=0)
+        self.checks = ()
 
     def acting(self, by):
         return self
@@ -63,6 +64,9 @@ class Inspector:
         return (
             TaskInfo(name="shop:send_mail", succeeded=1, failed=0, retried=0, cancelled=0, mean_s=None, known=None),
         )
+
+    async def checkup(self):
+        return self.checks
 
     async def queues(self):
         return (a_queue(name="mail", waiting=3), a_queue(name="empty"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ class Job:
 
     id, existed = ID, False
 
-    def __init__(self, *, result=None, info=None):
+    def __init__(self, *, result: Any = None, info: Any = None):
         self._result, self._info = result, info
 
     async def result(self, timeout):
@@ -35,7 +36,8 @@ class Job:
 
 async def said_of(job, capsys):
     """The exit code, what stands on stdout, and the lines for a person."""
-    answer = await _awaited(Where(as_json=True), None, job, 10.0, datetime.now(UTC))
+    core: Any = None  # which is asked of jobs that wait
+    answer = await _awaited(Where(as_json=True), core, job, 10.0, datetime.now(UTC))
     with pytest.raises(Mistake) as ended:
         answer()
     return ended.value.exit_code, json.loads(capsys.readouterr().out), ended.value.lines
@@ -85,5 +87,6 @@ class Call:
 
 @pytest.mark.parametrize(("as_json", "answer"), [(True, f'{{"id": "{ID}", "existed": false}}\n'), (False, f"{ID}\n")])
 def test_what_a_middleware_prints_stands_on_stderr_and_the_answer_alone_on_stdout(capsys, as_json, answer):
-    assert _send(Where(as_json=as_json), Call(), {}, wait_s=None) == 0
+    call: Any = Call()
+    assert _send(Where(as_json=as_json), call, {}, wait_s=None) == 0
     assert capsys.readouterr() == (answer, "connecting\nsending\nleaving\n")

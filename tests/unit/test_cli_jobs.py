@@ -28,6 +28,7 @@ from aiotq.inspection.values import (
     TimelineEntry,
 )
 from aiotq.job import ErrorInfo, JobInfo, JobStatus
+from tests.unit.acting import inspector, run
 from tests.unit.overviews import (
     NARROW,
     NOW,
@@ -43,6 +44,8 @@ from tests.unit.overviews import (
     an_overview,
     text,
 )
+
+__all__ = ["inspector", "run"]  # fixtures
 
 HOSTILE = "\x1b[2J<script>\n\u202e\ud800"
 ANY = JobFilter()
@@ -306,6 +309,22 @@ def test_workers_show_what_they_run():
     said = text(workers.lines([a_worker(used=7, jobs=tuple(a_running(attempt=n) for n in range(1, 7)))], PIPE))
     assert said.count("a1f9c2") == workers.MOST_JOBS
     assert "and 2 more" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("-v",)])
+@pytest.mark.parametrize(
+    ("severities", "code"),
+    [
+        ((), 0),
+        ((Severity.OK,), 0),
+        ((Severity.OK, Severity.NOTE, Severity.WARNING), 0),
+        ((Severity.CRITICAL,), 1),
+        ((Severity.OK, Severity.CRITICAL, Severity.WARNING), 1),
+    ],
+)
+def test_doctor_is_exit_code_1_if_a_finding_is_critical(run, inspector, severities, code, options):
+    inspector.checks = tuple(Check(severity=one, name=one.value, what="so it is", fix="") for one in severities)
+    assert run("doctor", *options)[0] == code
 
 
 def test_doctor_has_the_worst_first_each_with_its_mending_whole():
