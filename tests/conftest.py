@@ -45,7 +45,6 @@ CONNECT_TIMEOUT_S = 5.0
 settings.register_profile("aiotq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("aiotq"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "aiotq")
-_sessions_own: set[int] = set()  # pids of servers that live as long as the run
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -93,7 +92,7 @@ class _Started(dict[str, servers.Server]):
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         server = self[kind] = self._stack.enter_context(servers.running(kind, folder, *servers.KEEPS))
         if server.pid is not None:
-            _sessions_own.add(server.pid)
+            processes.lasting.add(server.pid)
         return server
 
 
@@ -234,7 +233,7 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("_tasks_end")
     before = processes.children()
     yield
-    left = [processes.command_line(pid) for pid in processes.children() - before - _sessions_own]
+    left = [processes.command_line(pid) for pid in processes.children() - before - processes.lasting]
     assert not left, f"processes left running: {left}"
     threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("aiotq")]
     assert not threads, f"threads left running: {threads}"

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent
+PATH = os.pathsep.join([str(ROOT / "tests" / "lean"), str(ROOT)])  # the PYTHONPATH of what a test starts
 LINE_WITHIN_S = 20.0
 PR_SET_PDEATHSIG = 1
+lasting: set[int] = set()  # pids of this process's children that live as long as its run: servers above all
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -158,7 +160,7 @@ async def spawn(
         stderr=asyncio.subprocess.PIPE,
         limit=1 << 20,  # a line with a long traceback
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "AIOTQ_LOG_FORMAT": "json", **env},
+        env={**os.environ, "PYTHONPATH": PATH, "AIOTQ_LOG_FORMAT": "json", **env},
         preexec_fn=die_with_parent,
         process_group=0 if own_group else None,
     )

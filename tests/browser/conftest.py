@@ -27,7 +27,7 @@ import pytest_asyncio
 from tests import servers
 from tests.browser import shop
 from tests.process.ledger import until
-from tests.processes import ROOT, die_with_parent
+from tests.processes import PATH, ROOT, die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -95,7 +95,7 @@ def started(stack: ExitStack, env: dict[str, str], *words: str, until: bytes) ->
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        env={**os.environ, "PYTHONPATH": PATH, **env},
         preexec_fn=die_with_parent,  # noqa: PLW1509  all that it calls is one system call
     )
     said, reached = bytearray(), threading.Event()

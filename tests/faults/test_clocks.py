@@ -17,7 +17,7 @@ from tests.faults.invariants import Told, Took
 from tests.faults.stopwatch import Stopwatch
 from tests.faults.test_crash_points import reclaimed
 from tests.process.ledger import until
-from tests.processes import ROOT, die_with_parent
+from tests.processes import PATH, ROOT, die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,7 +190,7 @@ async def test_a_senders_own_clock_means_nothing_for_countdown_and_expires(rig: 
     sender = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SENDER),
         cwd=ROOT,
-        env={**os.environ, **clock.env, "PYTHONPATH": str(ROOT), "URL": rig.url, "NAMESPACE": rig.namespace},
+        env={**os.environ, **clock.env, "PYTHONPATH": PATH, "URL": rig.url, "NAMESPACE": rig.namespace},
         stdout=asyncio.subprocess.PIPE,
         preexec_fn=die_with_parent,
     )

@@ -25,7 +25,7 @@ from aiotq.record import VERSION
 from aiotq.store import scripts
 from tests.faults.scale import scaled
 from tests.process.ledger import until
-from tests.processes import ROOT, die_with_parent
+from tests.processes import PATH, ROOT, die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,8 +105,8 @@ class Versions:
     def __init__(self, rig: Rig, before: Path) -> None:
         self.rig = rig
         self._environments: dict[Version, Mapping[str, str]] = {
-            "before": {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}", "PYTHONSAFEPATH": "1"},  # not where it is started
-            "this": {"PYTHONPATH": str(ROOT)},
+            "before": {"PYTHONPATH": f"{before}{os.pathsep}{PATH}", "PYTHONSAFEPATH": "1"},  # not where it is started
+            "this": {"PYTHONPATH": PATH},
         }
         self._packages: dict[Version, Path] = {"before": before / "aiotq", "this": ROOT / "aiotq"}
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.processes import ROOT, die_with_parent
+from tests.processes import PATH, die_with_parent
 
 if TYPE_CHECKING:
     from tests.process.rig import Rig
@@ -43,7 +43,7 @@ class Said:
 def environment(rig: Rig, **given: str) -> dict[str, str]:
     """What a command finds: where the rig's server is, and where its tasks are to be imported from."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOTQ_", "REDIS_"))}
-    where = {"AIOTQ_URL": rig.url, "AIOTQ_NAMESPACE": rig.namespace, "PYTHONPATH": str(ROOT)}
+    where = {"AIOTQ_URL": rig.url, "AIOTQ_NAMESPACE": rig.namespace, "PYTHONPATH": PATH}
     return {**kept, **where, "LEDGER": str(rig.ledger.path), "GATE": str(rig.folder / "gate"), **given}
 
 
@@ -64,6 +64,10 @@ async def start(rig: Rig, *words: str, **env: str) -> asyncio.subprocess.Process
 
 async def aiotq(rig: Rig, *words: str, **env: str) -> Said:
     """Run a command to its end."""
+    if rig.warm is not None:
+        environ = environment(rig, **env)
+        code, told, err = await rig.warm.run(words, env=environ, folder=rig.folder, within_s=WITHIN_S)
+        return Said(code=code, out=told.decode(), err=err.decode())
     process = await start(rig, *words, **env)
     out, err = await asyncio.wait_for(process.communicate(), WITHIN_S)
     assert process.returncode is not None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.store import embedded
 from aiotq.store.embedded import guard
-from tests.processes import ROOT
+from tests.processes import PATH, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -106,7 +106,7 @@ sys.stdin.read()
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        env={**os.environ, "PYTHONPATH": PATH, **(env or {})},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "armed\n"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiotq import App
 from tests.process.commands import aiotq
 from tests.process.ledger import until
-from tests.processes import ROOT, WorkerProcess, spawn
+from tests.processes import PATH, WorkerProcess, spawn
 
 if TYPE_CHECKING:
     from aiotq import Job
@@ -100,7 +100,7 @@ def _task(app: App, name: str, queue: str) -> Any:
 
 
 async def _worker(rig: Rig, *options: str) -> WorkerProcess:
-    env = {"AIOTQ_URL": rig.url, "AIOTQ_NAMESPACE": rig.namespace, "PYTHONPATH": str(ROOT)}
+    env = {"AIOTQ_URL": rig.url, "AIOTQ_NAMESPACE": rig.namespace, "PYTHONPATH": PATH}
     worker = await spawn("shop:app", *options, env=env, cwd=rig.folder)
     rig.crew.append(worker)
     return worker

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from aiotq import Job
     from tests.faults.invariants import Load, Took
+    from tests.process.warm import Warm
 
 TARGET = "tests.process.tasks:app"
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -48,6 +49,7 @@ class Rig:
     tasks: Tasks = field(init=False)
     ends: Ends | None = None
     pid: int = 0  # the server's
+    warm: Warm | None = None  # what runs its commands; None: each starts anew
     _server: ExitStack = field(default_factory=ExitStack)
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
     crew: list[WorkerProcess] = field(default_factory=list[WorkerProcess])

@@ -70,7 +70,7 @@ async def chat() -> None:
 def environment(**given: str) -> dict[str, str]:
     """What a person's shell would have, and no more of aiotq's than is given."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOTQ_", "REDIS_"))}
-    return {**kept, "PYTHONPATH": str(processes.ROOT), **given}
+    return {**kept, "PYTHONPATH": processes.PATH, **given}
 
 
 @pytest.fixture

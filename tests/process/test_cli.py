@@ -151,7 +151,7 @@ def test_a_module_that_kills_its_process_is_told_once_and_ends_all_processes(aio
 
 def test_uvloop_that_is_not_installed_is_said_with_the_command_that_installs_it(aiotq, folder):
     (folder / "uvloop.py").write_text("raise ImportError('not here')\n")
-    ended = aiotq("hello:app", "--uvloop", PYTHONPATH=f"{folder}:{processes.ROOT}")
+    ended = aiotq("hello:app", "--uvloop", PYTHONPATH=f"{folder}:{processes.PATH}")
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [
         "error: --uvloop: uvloop is not installed", "run: pip install 'aiotq[uvloop]'",

@@ -29,7 +29,7 @@ from tests.process.embedded_rig import (
     servers,
     starter,
 )
-from tests.processes import ROOT
+from tests.processes import PATH, ROOT
 from tests.servers import find
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -112,7 +112,7 @@ def test_a_directory_with_an_odd_name_works(directory):
 
 def test_redis_is_not_loaded():
     code = "import sys; from aiotq.store import embedded; embedded.available(); sys.exit('redis' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": PATH}, check=True)
 
 
 @pytest.mark.parametrize("server", ["valkey", "redis"])

@@ -16,7 +16,7 @@ import pytest
 from tests.contrib.test_prometheus import samples
 from tests.process.ledger import until
 from tests.process.test_health import free_port
-from tests.processes import ROOT, WorkerProcess, die_with_parent, spawn
+from tests.processes import PATH, ROOT, WorkerProcess, die_with_parent, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,7 +134,7 @@ async def once(rig: Rig, *options: str) -> tuple[int, str, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
-        env={"PATH": "", "PYTHONPATH": str(ROOT), "AIOTQ_URL": rig.url, "AIOTQ_NAMESPACE": rig.namespace},
+        env={"PATH": "", "PYTHONPATH": PATH, "AIOTQ_URL": rig.url, "AIOTQ_NAMESPACE": rig.namespace},
         preexec_fn=die_with_parent,
     )
     out, said = await process.communicate()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.probing import Answer, Probe
 from tests.process.rig import Rig
-from tests.processes import ROOT, WorkerProcess, die_with_parent
+from tests.processes import PATH, WorkerProcess, die_with_parent
 
 PORT = ("--health-port", "0")
 IMPATIENT = "tests.process.tasks:impatient"
@@ -38,7 +38,7 @@ async def ask(rig: Rig, *options: str, env: dict[str, str] | None = None) -> tup
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=rig.folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        env={**os.environ, "PYTHONPATH": PATH, **(env or {})},
         preexec_fn=die_with_parent,
     )
     said, _ = await process.communicate()

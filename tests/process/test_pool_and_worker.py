@@ -14,6 +14,7 @@ import pytest_asyncio
 from tests.process import burn
 from tests.process.ledger import Ledger, until
 from tests.process.pool_rig import WITHIN_S, app, gone, ledger
+from tests.processes import PATH
 
 if TYPE_CHECKING:
     from aiotq import App
@@ -112,7 +113,7 @@ async def test_a_script_that_starts_a_worker_as_it_is_imported_says_so(
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "script.py"),
             cwd=server_folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": PATH},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -12,7 +12,7 @@ import pytest
 
 from tests.process.shell import NOBODY, aiotq, folder, start
 from tests.process.team import gone
-from tests.processes import ROOT, children
+from tests.processes import PATH, children
 
 if TYPE_CHECKING:
     from aiotq import App
@@ -324,7 +324,7 @@ async def test_signals_do_as_without_it_to_old_and_new(
 
 def test_without_the_extra_it_says_what_to_install(aiotq: Any, folder: Path) -> None:
     (folder / "watchfiles.py").write_text("raise ImportError\n")
-    ended = aiotq("hello:app", "--reload", AIOTQ_URL=NOBODY, PYTHONPATH=f"{folder}:{ROOT}")
+    ended = aiotq("hello:app", "--reload", AIOTQ_URL=NOBODY, PYTHONPATH=f"{folder}:{PATH}")
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [
         "error: --reload: watchfiles is not installed",

@@ -19,7 +19,7 @@ from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.stopwatch import Stopwatch
 from tests.process.rig import Rig
 from tests.process.tasks import Tasks
-from tests.processes import ROOT, die_with_parent
+from tests.processes import PATH, ROOT, die_with_parent
 
 CONNECT_TIMEOUT_S = 1.0
 MARGIN_S = 1.0  # for a machine that has other things to do
@@ -264,7 +264,7 @@ FORKS_BESIDE_A_THREAD = "ignore:This process:DeprecationWarning"
 
 def environment(rig: Rig) -> dict[str, str]:
     """What a program of these needs to know."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "URL": rig.url, "NAMESPACE": rig.namespace}
+    return {**os.environ, "PYTHONPATH": PATH, "URL": rig.url, "NAMESPACE": rig.namespace}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

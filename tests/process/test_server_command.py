@@ -13,7 +13,7 @@ import pytest
 from aiotq.store import embedded
 from aiotq.store.embedded import guard
 from tests.process.embedded_rig import end, servers
-from tests.processes import ROOT
+from tests.processes import PATH
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -29,7 +29,7 @@ def run(folder, *words, **environ):
     return subprocess.run(
         [sys.executable, "-m", "aiotq", "server", *words],
         cwd=folder,
-        env={**settings, "PYTHONPATH": str(ROOT), **environ},
+        env={**settings, "PYTHONPATH": PATH, **environ},
         capture_output=True,
         text=True,
         check=False,

@@ -41,7 +41,7 @@ def shop(tmp_path: Path, valkey: Server, namespace: str) -> dict[str, Any]:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "tasks.py").write_text(SHOP, "utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIOTQ_", "REDIS_"))}
-    env = {"AIOTQ_URL": valkey.url, "AIOTQ_NAMESPACE": namespace, "PYTHONPATH": str(processes.ROOT)}
+    env = {"AIOTQ_URL": valkey.url, "AIOTQ_NAMESPACE": namespace, "PYTHONPATH": processes.PATH}
     return {"cwd": tmp_path, "env": kept | env}
 
 
@@ -66,7 +66,7 @@ def test_the_page_names_each_option_that_all_share():
 
 
 async def test_its_sessions_run_as_they_stand(shop: dict[str, Any], app: App, spawn_worker: processes.Spawn) -> None:
-    await spawn_worker("shop.tasks:app", env={"PYTHONPATH": f"{shop['cwd']}{os.pathsep}{processes.ROOT}"})
+    await spawn_worker("shop.tasks:app", env={"PYTHONPATH": f"{shop['cwd']}{os.pathsep}{processes.PATH}"})
     code, failed, _ = await run(shop, "aiotq enqueue shop.tasks:send_mail --arg to=nobody --arg copies=1")
     assert code == 0
     short = failed.strip()[-6:]

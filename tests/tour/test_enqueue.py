@@ -198,7 +198,7 @@ def script(valkey: Server, namespace: str, tmp_path: Path) -> Any:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-W", "error", *options, "hello.py", cwd=tmp_path, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, preexec_fn=processes.die_with_parent,
-            env={**os.environ, "PYTHONASYNCIODEBUG": "1", "PYTHONPATH": str(processes.ROOT)},
+            env={**os.environ, "PYTHONASYNCIODEBUG": "1", "PYTHONPATH": processes.PATH},
         )  # fmt: skip
         out, err = await process.communicate()
         assert (process.returncode, err.decode()) == (0, "")

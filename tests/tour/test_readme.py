@@ -24,7 +24,7 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 CHILD_ENV = {
     key: value for key, value in os.environ.items() if not key.startswith(("AIOTQ_", "REDIS_")) and key != "PYTHONPATH"
-} | {"PYTHONPATH": str(processes.ROOT)}
+} | {"PYTHONPATH": processes.PATH}
 
 
 async def run(*command: str, folder: Path) -> tuple[str, str]:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from aiotq.cli import main as command_line
-from tests.processes import ROOT, die_with_parent
+from tests.processes import PATH, ROOT, die_with_parent
 from tests.web.visitor import visitor
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def start(*options: str, **env: str) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **env},
+        env={**os.environ, "PYTHONPATH": PATH, "NO_COLOR": "1", **env},
         preexec_fn=die_with_parent,
     )
 
