@@ -47,6 +47,7 @@ from aiotq.errors import (
 )
 from aiotq.inspector import Inspector
 from aiotq.job import JobStatus
+from aiotq.store.inspection import REFUSED_S
 
 if TYPE_CHECKING:
     from aiotq.client import Core
@@ -202,7 +203,7 @@ def _send(where: Where, call: Call[..., Any], given: dict[str, Any], *, wait_s: 
 
 async def _enqueued(where: Where, call: Call[..., Any], given: dict[str, Any], wait_s: float | None) -> Answer:
     began = datetime.now(UTC)
-    await call.core.enter()
+    await call.core.enter(refused_s=REFUSED_S)
     try:
         job = await call.delay(**given)
         if wait_s is None:
