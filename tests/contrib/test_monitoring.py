@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ DOCS = FOLDER.parent
 NAME = re.compile(r"\baiotq_[a-z_]+\b")
 NO_METRICS = {"aiotq_reader", "aiotq_worker", "aiotq_operator", "aiotq_producer"}  # users of docs/acl.md
 STORED = {name for family in (*EXPORTED.values(), *WORKER.values()) for name in family.samples}
-PROMTOOL = shutil.which("promtool")
+# On PATH, or beside this Python: there CI puts it.
+PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=str(Path(sys.executable).parent))
 
 
 def expressions() -> list[str]:
