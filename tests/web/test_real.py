@@ -14,7 +14,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from aiotq import App, current_job
-from aiotq.errors import JobFailed
+from aiotq.errors import JobFailed, PayloadTooLarge
 from aiotq.inspection import JobFilter, bulk
 from aiotq.web import aiotq_dashboard
 from tests import servers
@@ -87,14 +87,20 @@ async def test_a_mebibyte_of_arguments_slows_no_page(app: App, client: httpx.Asy
     @app.task(queue="later")
     async def big(text: str) -> None: ...
 
-    await big.options(job_id="j1", countdown=3600).delay("<b>" * (MIB // 4))
+    most = ("<b>" * MIB)[: MIB - len('[""]{}')]  # of a default app
+    with pytest.raises(PayloadTooLarge):
+        await big.delay(most + "<")
+    await big.options(job_id="j1", countdown=3600).delay(most)
     await client.get("/jobs/j1")  # the first one connects
     for path in ("/jobs/j1", "/jobs", "/jobs?status=scheduled"):
-        began = time.perf_counter()
-        shown = await client.get(path)
-        assert shown.status_code == 200
-        assert time.perf_counter() - began < QUICK_S
-        assert len(shown.content) < 300_000
+        took_s: list[float] = []
+        for _ in range(3):  # on a machine that has much else to do, one of them may wait for its turn
+            began = time.perf_counter()
+            shown = await client.get(path)
+            took_s.append(time.perf_counter() - began)
+            assert shown.status_code == 200
+            assert len(shown.content) < 300_000
+        assert min(took_s) < QUICK_S
     await app.job("j1").cancel()
 
 
