@@ -71,12 +71,13 @@ OUTLINE = """() => {
   return style.outlineStyle + parseInt(style.outlineWidth);
 }"""
 
-# In pictures the machine is called as a shop would call it.
+# In pictures the machine is called as a shop would call it, and its server has the port that servers have.
 RENAMED = """([host, root]) => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const text = walker.currentNode.textContent.replaceAll(host, "shop-1").replaceAll(root, "");
-    walker.currentNode.textContent = text.replace(/localhost:\\d+/, "localhost:6379");
+    walker.currentNode.textContent = text.replace(/localhost:\\d+/g, "localhost:6379")
+      .replace(/(redis-cli -h \\S+ -p) \\d+/g, "$1 6379");
   }
 }"""
 

@@ -28,6 +28,15 @@ CAUSES = (
     r"shop:thumbnail\) has taken its worker down 4 times",
 )
 
+# As on the page: the server of this night listens at a socket.
+ON_A_HOST = """() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    node.textContent = node.textContent.replaceAll(/redis-cli -s \\S+/g, "redis-cli -h redis.internal -p 6379");
+  }
+}"""
+
 
 @pytest_asyncio.fixture
 async def rig(server_folder: Path, namespace: str) -> AsyncIterator[Rig]:
@@ -61,6 +70,7 @@ async def test_the_overview_names_each_cause_of_a_night(rig: Rig) -> None:
 
 async def _picture(page: Any, rig: Rig, file: Path) -> None:
     await page.evaluate(RENAMED, [socket.gethostname(), f"{Path(__file__).parents[2]}/"])
+    await page.evaluate(ON_A_HOST)
     await page.evaluate(
         "name => document.querySelectorAll('header *').forEach((each) => { for (const node of each.childNodes)"
         " if (node.nodeType === 3) node.textContent = node.textContent.replaceAll(name, 'shop'); })",
