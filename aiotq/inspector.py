@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiotq import checks
+from aiotq.inspection import arrivals, detail, fitting, listing, machine, reads, tallies, totals
 from aiotq.inspection import checkup as doctor
-from aiotq.inspection import detail, fitting, listing, machine, reads, tallies, totals
 from aiotq.inspection import overview as summing
 from aiotq.inspection.acting import Acts
 from aiotq.inspection.desk import Desk
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
 
+    from aiotq.inspection.arrivals import Moment
     from aiotq.inspection.desk import Core, Redaction
     from aiotq.inspection.values import (
         AuditEntry,
@@ -138,6 +139,14 @@ class Inspector(Acts):
     async def now(self) -> datetime:
         """This instant by Redis's clock, which all times of jobs are by: for `as_of` of an act on many."""
         return instant(await self._desk.operator.now_ms())
+
+    async def moment(self, queue: str | None = None) -> Moment:
+        """This instant, and where lines end: for `as_of` of an act on many, taken before they are counted.
+
+        queue: of whose lines, if the act is for those alone; None: of all.
+        """
+        name = None if queue is None else checks.queue("queue", queue)
+        return await arrivals.moment(self._desk.operator, name)
 
     # --- how it does --------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiotq.inspection.acts import Act
+from aiotq.inspection.arrivals import Moment
 from aiotq.inspection.values import (
     BOUNDS_MS,
     AuditEntry,
@@ -51,6 +52,7 @@ __all__ = [
     "JobSummary",
     "LogLine",
     "Misfit",
+    "Moment",
     "Overview",
     "Page",
     "Period",

@@ -8,6 +8,7 @@ from aiotq import checks
 from aiotq.errors import UsageError
 from aiotq.inspection import bulk, hand, purging
 from aiotq.inspection.acts import Act
+from aiotq.inspection.arrivals import Moment
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -92,29 +93,28 @@ class Acts:
         return await self.act_on_all(Act.REQUEUE, filter, queue=queue)
 
     async def act_on_all(
-        self, act: Act, filter: JobFilter, *, queue: str | None = None, as_of: datetime | None = None
+        self, act: Act, filter: JobFilter, *, queue: str | None = None, as_of: Moment | datetime | None = None
     ) -> Bulk:
         """The act of that name on each job that it may be for, and that a filter takes.
 
-        as_of: an instant of `now()`: what was enqueued, retried, promoted, came due, failed or ended since then is left
-        as it is, so that what a person confirms is no more than what was counted. None: that in which this begins.
+        as_of: a `moment()`, or an instant of `now()`: what came, failed or ended since then is left as it is, as far as
+        that can be told, so that what a person confirms is no more than what was counted; by an instant alone that is
+        told of less. None: that in which this begins.
         """
         wanted = None if queue is None else checks.queue("queue", queue)
-        as_of_ms = None if as_of is None else checks.instant_ms("as_of", as_of)
-        return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted, as_of_ms=as_of_ms)
+        return await bulk.act_on_all(self._desk, _known(act), filter, queue=wanted, as_of=_moment(as_of))
 
-    async def purge(self, queue: str, *, as_of: datetime | None = None) -> Purged:
+    async def purge(self, queue: str, *, as_of: Moment | datetime | None = None) -> Purged:
         """End all that waits in a queue, but for what is scheduled or comes meanwhile: cancelled, with reason "purged".
 
-        as_of: an instant of `now()`; what was enqueued, retried or promoted since then, or came due, stays. None: that
-        in which this begins.
+        as_of: a `moment()`, or an instant of `now()`; what came since then stays, as far as that can be told; by an
+        instant alone that is told of less. None: that in which this begins.
 
         In chunks, so that others go on; a job is either run or purged. What is left of each is short, without its
         arguments, and goes after a minute to ten. Tickets of jobs that are gone already are cleared away. Raises
         UsageError (signed, and no keys).
         """
-        as_of_ms = None if as_of is None else checks.instant_ms("as_of", as_of)
-        return await purging.purge(self._desk, checks.queue("queue", queue), as_of_ms=as_of_ms)
+        return await purging.purge(self._desk, checks.queue("queue", queue), as_of=_moment(as_of))
 
     async def pause(self, queue: str) -> bool:
         """Have nothing more claimed from a queue; what runs goes on. False if it was paused already."""
@@ -131,6 +131,15 @@ class Acts:
         if not changed:
             await kept.keep("paused already" if pause else "not paused")
         return changed
+
+
+def _moment(as_of: Moment | datetime | None) -> Moment | None:
+    """Raises UsageError."""
+    if as_of is None:
+        return None
+    moment = as_of if isinstance(as_of, Moment) else Moment(at=as_of)
+    checks.instant_ms("as_of", moment.at)
+    return moment
 
 
 def _known(act: object) -> Act:

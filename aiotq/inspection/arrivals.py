@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
+from aiotq import checks
 from aiotq.inspection.places import ticket_of
 from aiotq.inspection.seen import ready_ms
-from aiotq.job import JobStatus
+from aiotq.job import FRONT, JobStatus
+from aiotq.shown import instant
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,6 +23,51 @@ if TYPE_CHECKING:
 
 AHEAD_MS = 1_000  # by so much a worker may take Redis's clock to be ahead of what it is
 LOOKED = 10_000  # tickets at the end of a line, among which one is looked for
+MOST_ENDS = 100  # lines of a moment
+TRIES = 20  # tickets at the end of a line, of which one at least is ours
+
+
+class Moment(Struct, frozen=True, kw_only=True):
+    """An instant by Redis's clock, and where lines ended then: what came to their backs since lies behind that.
+
+    For `as_of` of an act on many: `app.inspect.moment()` gives one.
+    """
+
+    at: datetime
+    queue: str | None = None  # whose lines; None: those of all
+    ends: tuple[str, ...] | None = None  # the last ticket of each that was not empty; None: nobody can tell
+
+    @property
+    def at_ms(self) -> int:
+        """Unix milliseconds."""
+        return checks.instant_ms("as_of", self.at)
+
+    def end_of(self, line: Line) -> str | None:
+        """Of one line; "" if it was empty, None if it is not known."""
+        if self.ends is None or self.queue not in (None, line.queue):
+            return None
+        return next((text for text in self.ends if _lies_in(text, line)), "")
+
+
+async def moment(operator: Operator, queue: str | None) -> Moment:
+    """This one. queue: of whose lines; None: of all, if there are no more than MOST_ENDS."""
+    at = instant(await operator.now_ms())
+    lines = await operator.lines(await operator.queue_names() if queue is None else [queue])
+    if len(lines) > MOST_ENDS:
+        return Moment(at=at, queue=queue)
+    ends = list[str]()
+    for line in lines:
+        last = await operator.line(line.queue, line.place, -TRIES, -1)
+        ends += [text for text in last if _lies_in(text, line)][-1:]
+    return Moment(at=at, queue=queue, ends=tuple(ends) if len(ends) == len(lines) else None)
+
+
+def _lies_in(text: str, line: Line) -> bool:
+    """Whether a ticket is one of that line."""
+    ticket = ticket_of(text)
+    if ticket is None or ticket.queue != line.queue:
+        return False
+    return line.place == (str(FRONT.index(ticket.place)) if ticket.place in FRONT else ticket.place)
 
 
 def after(began_ms: int, now_ms: int) -> range:
@@ -30,16 +80,19 @@ def to_line(found: Record, times: range) -> bool:
     return found.enqueued_ms in times or ready_ms(found) in times
 
 
-def came(one: Seen, times: range, *, among: Collection[JobStatus]) -> bool:
-    """Whether a job came then to where these statuses are told by; from one of these places to another is no coming.
+def came(one: Seen, times: range, *, among: Collection[JobStatus], behind: bool = False) -> bool:
+    """Whether a job came then to the places of these statuses; from one of them to another is no coming.
 
-    Of one that has begun to run: where only what runs is meant, and its worker has said so since.
+    Of one that has begun to run: where only what runs is meant, and its worker has said so since. behind: it lies
+    behind what had been the end of its line: it came, be it from the schedule, which is one of these places.
     """
     if one.header is not None and one.header[3] in times:
         return True
     found, entry = one.record or one.partial, one.entry
     if found is not None and (_ended(found.doc, times) or (_retried(found.doc) and found.doc.due_ms in times)):
         return True
+    if behind:
+        return found is None or ready_ms(found) not in times
     match entry.status:
         case JobStatus.SCHEDULED if found is not None and JobStatus.QUEUED not in among:
             return found.doc.unknown is not None and found.doc.unknown.since_ms in times

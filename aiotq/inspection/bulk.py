@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotq.inspection.acts import Act
+    from aiotq.inspection.arrivals import Moment
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.places import Entry
     from aiotq.inspection.seen import Seen
@@ -29,9 +30,14 @@ AT_ONCE = 25  # jobs: requests of as many go out together
 
 
 async def act_on_all(
-    desk: Desk, act: Act, wanted: JobFilter, *, queue: str | None = None, as_of_ms: int | None = None
+    desk: Desk,
+    act: Act,
+    wanted: JobFilter,
+    *,
+    queue: str | None = None,
+    as_of: Moment | None = None,
 ) -> Bulk:
-    """as_of_ms: those that there were at that moment; None: now.
+    """as_of: those that there were at that moment; None: now.
 
     Raises UsageError (the filter; or records are signed, and no keys), StoreError, with how many were done.
     """
@@ -41,7 +47,7 @@ async def act_on_all(
     done = skipped = looked = told = unclear = 0
     try:
         await kept.begin()
-        async for chunk in walk(desk, act, wanted, as_of_ms=as_of_ms, generation=generation):
+        async for chunk in walk(desk, act, wanted, as_of=as_of, generation=generation):
             looked += chunk.looked
             where = await _places(desk, chunk)
             for first in range(0, len(chunk.jobs), AT_ONCE):

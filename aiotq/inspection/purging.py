@@ -25,6 +25,7 @@ from aiotq.store.inspection import MAX_LEFT, MAX_TAKEN, Ending
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiotq.inspection.arrivals import Moment
     from aiotq.inspection.desk import Desk
     from aiotq.store.inspection import Line, Waiting
 
@@ -34,9 +35,9 @@ SPARE = 20  # calls more than a line of that length takes, for what moves meanwh
 PASSES = 5  # over a line out of whose front others claim, or to which they return
 
 
-async def purge(desk: Desk, queue: str, *, as_of_ms: int | None = None) -> Purged:
+async def purge(desk: Desk, queue: str, *, as_of: Moment | None = None) -> Purged:
     """End what waits in the lines of a queue, but for what came since this moment (`arrivals.py`); None: this began."""
-    purging, kept = _Purging(desk, queue, as_of_ms), Kept(desk, "purge", queue)
+    purging, kept = _Purging(desk, queue, as_of), Kept(desk, "purge", queue)
     try:
         await kept.begin()
         await purging.run()
@@ -57,8 +58,8 @@ async def purge(desk: Desk, queue: str, *, as_of_ms: int | None = None) -> Purge
 class _Purging:
     """One purge. All its records have one generation: so after a lost reply the store knows which it has ended."""
 
-    def __init__(self, desk: Desk, queue: str, as_of_ms: int | None) -> None:
-        self._desk, self._queue, self._as_of_ms = desk, queue, as_of_ms
+    def __init__(self, desk: Desk, queue: str, as_of: Moment | None) -> None:
+        self._desk, self._queue, self._as_of = desk, queue, as_of
         self._generation = records.generation(os.urandom(4))
         self._began_ms = 0
         self.ended = self.cleared = 0
@@ -66,9 +67,9 @@ class _Purging:
     async def run(self) -> None:
         operator = self._desk.operator
         now_ms = await operator.now_ms()
-        self._began_ms = now_ms if self._as_of_ms is None else min(now_ms, self._as_of_ms)
+        self._began_ms = now_ms if self._as_of is None else min(now_ms, self._as_of.at_ms)
         lines = await operator.lines([self._queue])
-        for line, back in [(line, await Back.of(operator, line)) for line in lines]:
+        for line, back in [(line, await self._back(line)) for line in lines]:
             left = await self._pass(line, back)
             for _ in range(PASSES - 1):
                 before = self.ended
@@ -76,6 +77,11 @@ class _Purging:
                     left = await self._again(line, left)
                 if before == self.ended:
                     break
+
+    async def _back(self, line: Line) -> Back:
+        end = None if self._as_of is None else self._as_of.end_of(line)
+        operator = self._desk.operator
+        return await Back.of(operator, line) if end is None else Back(operator, line, end)
 
     async def _pass(self, line: Line, back: Back) -> int:
         """From the front of a line to its end as this began. Returns how many before that have been left, and may go.

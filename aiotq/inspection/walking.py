@@ -23,6 +23,7 @@ from aiotq.store.inspection import MOST_HELD, RING, Peek
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiotq.inspection.arrivals import Moment
     from aiotq.inspection.cursor import At
     from aiotq.inspection.desk import Desk
     from aiotq.inspection.places import Entry
@@ -45,16 +46,21 @@ class Chunk:
 
 
 async def walk(
-    desk: Desk, act: Act, wanted: JobFilter, *, as_of_ms: int | None = None, generation: str = ""
+    desk: Desk,
+    act: Act,
+    wanted: JobFilter,
+    *,
+    as_of: Moment | None = None,
+    generation: str = "",
 ) -> AsyncIterator[Chunk]:
     """The jobs that an act may be for, in chunks of at most CHUNK. What has come since is left out.
 
-    as_of_ms: since when; None: since this begins. generation: of the records that the act leaves; it was done to these.
+    as_of: since when; None: since this begins. generation: of the records that the act leaves; it was done to these.
     """
     wanted = filters.checked(wanted)
     now_ms = await desk.operator.now_ms()
-    began_ms = now_ms if as_of_ms is None else min(now_ms, as_of_ms)
-    places = await _places(desk.operator, act, wanted)
+    began_ms = now_ms if as_of is None else min(now_ms, as_of.at_ms)
+    places = await _places(desk.operator, act, wanted, as_of)
     among = frozenset[JobStatus]().union(*(place.holds for place in places))
     for place in places:
         at = None
@@ -76,7 +82,10 @@ async def walk(
                     yield Chunk(jobs=jobs, looked=0, now_ms=now_ms)
                     jobs, size = [], 0
                 one = await _whole(desk, shown, now_ms=now_ms)
-                if one is not None and not arrivals.came(one, since, among=among) and one.matches(wanted):
+                behind = isinstance(place.section, FromTheFront) and place.section.behind
+                if one is None or arrivals.came(one, since, among=among, behind=behind):
+                    continue
+                if one.matches(wanted):
                     jobs.append(one)
                     size += one.summary.size
             yield Chunk(jobs=jobs, looked=len(entries), now_ms=now_ms)
@@ -100,7 +109,7 @@ _ORDER = {
 }
 
 
-async def _places(operator: Operator, act: Act, wanted: JobFilter) -> Sequence[_Place]:
+async def _places(operator: Operator, act: Act, wanted: JobFilter, as_of: Moment | None) -> Sequence[_Place]:
     """Where jobs may lie that an act is for, and that a filter takes."""
     found: list[_Place] = []
     for status in _ORDER[act]:
@@ -111,7 +120,10 @@ async def _places(operator: Operator, act: Act, wanted: JobFilter) -> Sequence[_
             names = await operator.queue_names() if wanted.queue is None else [wanted.queue]
             lines = await operator.lines(names)
             for line in lines:
-                section = await FromTheFront.of(operator, line)
+                end = None if as_of is None else as_of.end_of(line)
+                # Where what is scheduled is meant too, and has come due since, it lies behind that end.
+                whole = wanted.status is None
+                section = await FromTheFront.of(operator, line, end=end, whole=whole)
                 found.append(_Place(section=section, holds=holds, length=line.length))
             continue
         section: Section
@@ -154,15 +166,20 @@ class FromTheFront(Section):
 
     name = "line"
 
-    def __init__(self, operator: Operator, line: Line, back: Back) -> None:
+    def __init__(self, operator: Operator, line: Line, back: Back, counted: Back | None = None) -> None:
+        """back: its end. counted: what had been its end before; what lies behind that is met, but is told of."""
         super().__init__(operator)
-        self._line, self._back = line, back
+        self._line, self._back, self._counted = line, back, counted
+        self.behind = self._passed = False  # whether what was read last lies there; whether what comes next does
         self._next, self._last = 0, ""  # how many were before what comes next; the ticket before it
 
     @classmethod
-    async def of(cls, operator: Operator, line: Line) -> FromTheFront:
-        """Of the line as it is now."""
-        return cls(operator, line, await Back.of(operator, line))
+    async def of(cls, operator: Operator, line: Line, *, end: str | None = None, whole: bool = True) -> FromTheFront:
+        """Of the line as it is now. end: what had been its last ticket, if that is known; whole: also behind that."""
+        counted = None if end is None else Back(operator, line, end)
+        if counted is not None and not whole:
+            return cls(operator, line, counted)
+        return cls(operator, line, await Back.of(operator, line), counted)
 
     async def window(self, at: At | None, most: int) -> Sequence[Entry]:
         """What follows; at: anything but None: it remembers itself where it is."""
@@ -170,9 +187,12 @@ class FromTheFront(Section):
         if self._last and self._last == end:
             return ()
         first, tickets = await (self._anew(most) if at is None else self._after(most))
+        self.behind = self._passed
         if tickets:
-            if end in tickets:
-                tickets = tickets[: tickets.index(end) + 1]
+            ends = [end] if self._counted is None or self._passed else [end, self._counted.ticket]
+            cut = min((tickets.index(one) for one in ends if one in tickets), default=len(tickets))
+            tickets = tickets[: cut + 1]
+            self._passed = self._passed or tickets[-1] in ends[1:]
             self._next, self._last = first + len(tickets), tickets[-1]
         return [waiting(text, (text,), JobStatus.QUEUED) for text in tickets]
 
@@ -191,6 +211,7 @@ class FromTheFront(Section):
 
     async def _anew(self, most: int) -> tuple[int, Sequence[str]]:
         """From its front on."""
+        self._passed = self._counted is not None and await self._counted.is_there() is False
         return 0, () if await self._back.is_there() is False else await self._read(0, most)
 
     async def _from(self, first: int, tickets: Sequence[str], most: int) -> tuple[int, Sequence[str]]:

@@ -14,8 +14,10 @@ from starlette.responses import RedirectResponse, Response
 from aiotq import checks
 from aiotq.errors import InvalidRecord, JobNotFound
 from aiotq.inspection.acts import STATES, Act, states_meant
+from aiotq.inspection.arrivals import Moment
 from aiotq.inspection.audit import plain
 from aiotq.inspection.hand import DONE, TOLD
+from aiotq.inspection.places import ticket_of
 from aiotq.inspection.values import Bulk, Came, JobFilter
 from aiotq.inspection.words import jobs as jobs_of
 from aiotq.job import JobStatus
@@ -58,10 +60,15 @@ class Order:
     every: JobFilter | None = None  # or all that match,
     states: tuple[JobStatus, ...] = ()  # of these states
     words: Mapping[str, str]  # the filter, as it goes into a form again
-    as_of: datetime | None = None  # of a queue, or of all that match: those of when they were counted, by Redis's clock
+    as_of: Moment | None = None  # of a queue, or of all that match: those of when they were counted, by Redis's clock
     to: str | None = None  # requeue: in which queue
     new: bool = False  # that one may be made by it
     confirmed: bool = False
+
+    @property
+    def counted(self) -> str:
+        """`as_of`, as it goes into a form: the instant, and the tickets at which lines ended, with spaces between."""
+        return "" if self.as_of is None else " ".join([self.as_of.at.isoformat(), *(self.as_of.ends or ())])
 
     @property
     def asks(self) -> bool:
@@ -74,7 +81,7 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
     """From a form. Raises BadInput."""
     fields = parse.once(form, FIELDS, many=("job",))
     verb, confirmed = fields.get("verb", ""), fields.get("confirmed") == "yes"
-    as_of = parse.instant("as_of", fields["as_of"], now) if fields.get("as_of") else None
+    as_of = _moment(fields["as_of"], now, fields.get("queue") or None) if fields.get("as_of") else None
     if verb in QUEUE_VERBS:
         name = checks.queue("queue", fields.get("queue", ""))
         return Order(verb=verb, queue=name, as_of=as_of, words={}, confirmed=confirmed)
@@ -100,6 +107,14 @@ def order(form: tuple[tuple[str, str], ...], now: datetime) -> Order:
     if len(jobs) > MAX_CHOSEN:
         raise BadInput(f"{len(jobs):,} jobs were chosen", f"at most {MAX_CHOSEN} can be; or act on all that match")
     return Order(verb=verb, jobs=jobs, words={}, to=to, new=new, confirmed=confirmed)
+
+
+def _moment(text: str, now: datetime, queue: str | None) -> Moment:
+    """What `Order.counted` said, of a queue or of all. Raises BadInput."""
+    at, *ends = text.split(" ")
+    if not all(map(ticket_of, ends)):
+        raise BadInput(f"as_of={checks.shown(text)} is none", "what the page had asked with was expected; load it anew")
+    return Moment(at=parse.instant("as_of", at, now), queue=queue, ends=tuple(ends) or None)
 
 
 def _every(verb: str, every: JobFilter) -> tuple[JobFilter, tuple[JobStatus, ...]]:
@@ -153,7 +168,8 @@ class Acts:
     ) -> Response:
         number: int | None
         if not given.jobs:  # what comes from now on is not counted, and not acted on
-            given = replace(given, as_of=await inspector.now())
+            every = given.every
+            given = replace(given, as_of=await inspector.moment(given.queue if every is None else every.queue))
         if given.queue is not None:
             number = await _waiting(inspector, given.queue)
         elif given.every is not None:

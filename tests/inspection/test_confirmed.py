@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiotq import JobStatus
-from aiotq.inspection import Bulk, JobFilter, bulk
+from aiotq.errors import UsageError
+from aiotq.inspection import Bulk, JobFilter, Moment, arrivals, bulk
 from aiotq.inspection.acts import Act
 from aiotq.inspection.walking import CHUNK
 from aiotq.store.contract import WorkerCard
@@ -50,8 +51,8 @@ class Mail:
     async def waiting(self, count: int, **options: Any) -> list[Job[Any]]:
         return await self.app.enqueue_many([self.sends.options(**options).s() for _ in range(count)])
 
-    async def come_due(self, raw: Any, prefix: str, jobs: Sequence[Job[Any]]) -> None:
-        """These, that were due in an hour, two milliseconds ago."""
+    async def come_due(self, raw: Any, prefix: str, jobs: Sequence[Job[Any]], *, promoted: bool = True) -> None:
+        """These, that were due in an hour, two milliseconds ago. promoted: and are in their lines."""
         due_ms = int((await self.app.inspect.now()).timestamp() * 1_000) - 2
         tickets = {ticket[-32:].decode(): ticket for ticket in await raw.zrange(f"{prefix}schedule", 0, -1)}
         for job in jobs:
@@ -61,8 +62,12 @@ class Mail:
                 record = record[:6] + b"%013d" % (due_ms - HOUR_MS) + record[19:]
             await raw.set(key, record)
             await raw.zadd(f"{prefix}schedule", {tickets[job.id]: due_ms})
+        if promoted:
+            await self.promoted(len(jobs))
+
+    async def promoted(self, count: int) -> None:
         moved = await self.app._core.client().store.promote("poller", limit=100, lease_ms=1_000)
-        assert moved.moved == len(jobs)
+        assert moved.moved == count
 
 
 class Claimer:
@@ -89,7 +94,7 @@ class Claimer:
         await self._store.retire("w1")
 
 
-async def ended(hand: Inspector, act: str, as_of: datetime) -> int:
+async def ended(hand: Inspector, act: str, as_of: Moment | datetime) -> int:
     if act == "purge":
         return (await hand.purge("mail", as_of=as_of)).ended
     return (await hand.act_on_all(Act.CANCEL, QUEUED, as_of=as_of)).done
@@ -237,6 +242,82 @@ async def test_once_the_end_of_a_line_is_claimed_what_lies_there_has_come_since(
 
     assert await statuses(old) == {JobStatus.QUEUED}
     await worker.leave()
+
+
+@ENDING
+async def test_what_left_no_trace_is_told_by_where_the_line_ended(
+    shop: App, hand: Inspector, raw: Any, prefix: str, act: str
+) -> None:
+    """Requeued from elsewhere, and overdue as the rest was counted; in a line that there was, and in new ones."""
+    mail = Mail(shop)
+    waits = await mail.waiting(3)
+    came = await mail.waiting(2, queue="other")
+    came += await mail.waiting(2, queue="other", priority=1)
+    overdue = await mail.waiting(2, countdown=3_600)
+    await mail.come_due(raw, prefix, overdue, promoted=False)
+    await asyncio.sleep(0.002)
+    as_of = await hand.moment("mail")
+    await mail.promoted(2)
+    assert (await hand.requeue_all(JobFilter(queue="other"), queue="mail")).done == 4
+
+    assert await ended(hand, act, as_of) == 3
+
+    assert await statuses(waits) == {JobStatus.CANCELLED}
+    assert await statuses([*came, *overdue]) == {JobStatus.QUEUED}
+    assert await ended(hand, act, await hand.moment()) == 6
+
+
+@REAL
+@ENDING
+async def test_where_all_that_was_counted_is_claimed_nothing_is_done(shop: App, hand: Inspector, act: str) -> None:
+    mail, worker = Mail(shop), await Claimer.of(shop)
+    came = await mail.waiting(5, queue="other")
+    await mail.waiting(3)
+    as_of = await hand.moment("mail")
+    await worker.claim(3)
+    await hand.requeue_all(JobFilter(queue="other"), queue="mail")
+
+    assert await ended(hand, act, as_of) == 0
+
+    assert await statuses(came) == {JobStatus.QUEUED}
+    await worker.leave()
+
+
+async def test_of_what_lies_behind_the_end_that_was_counted_only_what_came_due_is_met_where_the_schedule_is_meant(
+    shop: App, hand: Inspector, raw: Any, prefix: str
+) -> None:
+    mail = Mail(shop)
+    came = await mail.waiting(2, queue="other")
+    waits, delayed = await mail.waiting(3), await mail.waiting(2, countdown=3_600)
+    as_of = await hand.moment("mail")
+    await asyncio.sleep(0.004)
+    await mail.come_due(raw, prefix, delayed)
+    await hand.requeue_all(JobFilter(queue="other"), queue="mail")
+
+    assert (await hand.act_on_all(Act.CANCEL, JobFilter(queue="mail"), as_of=as_of)).done == 5
+
+    assert await statuses([*waits, *delayed]) == {JobStatus.CANCELLED}
+    assert await statuses(came) == {JobStatus.QUEUED}
+
+
+async def test_a_moment_of_another_queue_or_of_too_many_says_the_instant_alone(
+    shop: App, hand: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = Mail(shop)
+    await mail.waiting(3)
+    await mail.waiting(1, queue="other")
+    of_other = await hand.moment("other")
+    assert of_other.queue == "other"
+    assert len(of_other.ends or ()) == 1
+    assert len((await hand.moment()).ends or ()) == 2
+    monkeypatch.setattr(arrivals, "MOST_ENDS", 1)
+    assert (await hand.moment()).ends is None
+    assert (await hand.moment("nobody-ever-used-it")).ends == ()
+
+    assert (await hand.purge("mail", as_of=of_other)).ended == 3
+    assert (await hand.purge("other", as_of=await hand.moment())).ended == 1
+    with pytest.raises(UsageError, match="as_of"):
+        await hand.purge("other", as_of=Moment(at=datetime(2026, 1, 1)))  # noqa: DTZ001
 
 
 # --- requeue

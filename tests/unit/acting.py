@@ -11,6 +11,7 @@ import pytest
 from aiotq.cli import main as command_line
 from aiotq.cli.operate import reach
 from aiotq.errors import JobNotFound
+from aiotq.inspection.arrivals import Moment
 from aiotq.inspection.hand import DONE
 from aiotq.inspection.values import Bulk, Page, Purged, TaskInfo
 from aiotq.job import JobStatus
@@ -84,11 +85,11 @@ class Inspector:
         self.did.append((act.value, job_id, queue))
         return self.came
 
-    async def now(self):
-        return NOW
+    async def moment(self, queue=None):
+        return Moment(at=NOW, queue=queue)
 
     async def act_on_all(self, act, which, *, queue=None, as_of=None):
-        assert as_of == NOW, "what comes after it was counted was not confirmed"
+        assert as_of == Moment(at=NOW, queue=which.queue), "what comes after it was counted was not confirmed"
         self.did.append((f"{act.value}_all", which, queue))
         return self.bulk
 

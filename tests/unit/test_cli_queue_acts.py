@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from aiotq.inspection.arrivals import Moment
 from aiotq.inspection.values import Purged
 from tests.unit.acting import NOW, acts, inspector, run
 from tests.unit.overviews import a_queue
@@ -18,7 +19,7 @@ def test_purge_counts_first(run, inspector):
     assert code == 0
     assert err == "cancel 3 jobs waiting in mail? [y/N] "
     assert out == "cancelled 3 jobs of mail\n"
-    assert inspector.did == [("purge", "mail", NOW)], "what came after the count stays"
+    assert inspector.did == [("purge", "mail", Moment(at=NOW, queue="mail"))], "what came after the count stays"
     code, out, _ = run("purge", "mail", "--yes", "--json")
     assert (code, json.loads(out)) == (0, {"queue": "mail", "purged": 3, "cleared": 0})
 

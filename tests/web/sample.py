@@ -10,6 +10,7 @@ from typing import Any
 from aiotq import checks
 from aiotq.errors import Frame, JobNotFound, StoreUnavailable
 from aiotq.inspection.acts import Act
+from aiotq.inspection.arrivals import Moment
 from aiotq.inspection.hand import DONE
 from aiotq.inspection.values import (
     AuditEntry,
@@ -278,8 +279,8 @@ class Inspector:
         self._note("count", which)
         return sum(number for status, number in NUMBERS.items() if which.status in (None, status))
 
-    async def now(self) -> datetime:
-        return NOW
+    async def moment(self, queue: str | None = None) -> Moment:
+        return Moment(at=NOW, queue=queue, ends=("mail:5:AAAA:a", "mail:s:AAAA:b"))
 
     async def act(self, act: Act, job_id: str, *, queue: str | None = None) -> Came:
         self._note(act.value, job_id, *[queue] * (act is Act.REQUEUE))

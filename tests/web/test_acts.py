@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aiotq.inspection.arrivals import Moment
 from aiotq.inspection.hand import TOLD
 from aiotq.inspection.values import Bulk, Came, JobFilter
 from aiotq.job import JobStatus
@@ -189,18 +190,21 @@ async def test_all_that_match_are_those_that_were_confirmed(client: httpx.AsyncC
     assert "40 jobs were retried; 1 had moved on" in (await client.get("/jobs")).text
 
 
+COUNTED = Moment(at=sample.NOW, queue="mail", ends=("mail:5:AAAA:a", "mail:s:AAAA:b"))
+
+
 @pytest.mark.parametrize(
     ("order", "done"),
     [
         (
             {"verb": "cancel", "scope": "all", "queue": "mail"},
-            ("act_on_all", "cancel", JobFilter(queue="mail"), None, sample.NOW),
+            ("act_on_all", "cancel", JobFilter(queue="mail"), None, COUNTED),
         ),
         (
             {"verb": "discard", "scope": "all", "queue": "mail"},
-            ("act_on_all", "discard", JobFilter(status=JobStatus.FAILED, queue="mail"), None, sample.NOW),
+            ("act_on_all", "discard", JobFilter(status=JobStatus.FAILED, queue="mail"), None, COUNTED),
         ),
-        ({"verb": "purge", "queue": "mail"}, ("purge", "mail", sample.NOW)),
+        ({"verb": "purge", "queue": "mail"}, ("purge", "mail", COUNTED)),
     ],
 )
 async def test_what_came_after_they_were_counted_was_not_confirmed(
@@ -212,7 +216,8 @@ async def test_what_came_after_they_were_counted_was_not_confirmed(
     await post(client, "/act", {**order, "as_of": as_of, "confirmed": "yes"})
 
     assert done in inspector.asked
-    assert (await post(client, "/act", {**order, "as_of": "x", "confirmed": "yes"})).status_code == 400
+    for wrong in ("x", f"{as_of} x", f"{as_of} ", "x mail:5:AAAA:a"):
+        assert (await post(client, "/act", {**order, "as_of": wrong, "confirmed": "yes"})).status_code == 400
 
 
 async def test_a_queue_is_paused_resumed_and_purged(client: httpx.AsyncClient, inspector: Any) -> None:

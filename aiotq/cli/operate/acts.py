@@ -22,8 +22,8 @@ from aiotq.job import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
+    from aiotq.inspection import arrivals
     from aiotq.inspection.values import Bulk, Came, JobFilter
     from aiotq.inspector import Inspector
 
@@ -247,12 +247,12 @@ def _all(order: _Order, which: JobFilter) -> int:
 
 async def _counted(
     inspector: Inspector, which: JobFilter, states: Sequence[JobStatus]
-) -> tuple[Mapping[JobStatus, int], str | None, datetime]:
+) -> tuple[Mapping[JobStatus, int], str | None, arrivals.Moment]:
     """How many it may be done to, by state; if there are none, whether they were named by what there is not; and when.
 
     What comes from then on was not counted, and is not acted on as far as that can be told.
     """
-    as_of = await inspector.now()
+    as_of = await inspector.moment(which.queue)
     numbers = {state: await inspector.count(replace(which, status=state)) for state in states}
     return numbers, None if any(numbers.values()) else await unknown(inspector, which), as_of
 

@@ -13,8 +13,7 @@ from aiotq.cli.text import count
 from aiotq.inspection.values import Purged
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
+    from aiotq.inspection.arrivals import Moment
     from aiotq.inspection.values import QueueInfo
     from aiotq.inspector import Inspector
 
@@ -61,9 +60,9 @@ def purge(
     return EXIT_OK
 
 
-async def _looked(inspector: Inspector, name: str) -> tuple[QueueInfo, datetime]:
+async def _looked(inspector: Inspector, name: str) -> tuple[QueueInfo, Moment]:
     """The queue, and when: what comes from then on was not counted, and stays as far as that can be told."""
-    as_of = await inspector.now()
+    as_of = await inspector.moment(name)
     return await a_queue.existing(inspector, name), as_of
 
 
