@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from aiotq.store.inspection import Operator
 
 MOST_ITEMS = 500  # of a page
-MOST_READ = 2_000  # records that are read for it
-MOST_LOOKED = 10_000  # entries that are looked at for it
+MOST_READ = 1_000  # records that are read for it
+MOST_LOOKED = 5_000  # entries that are looked at for it
 AT_ONCE = 128  # records
 MOST_FOUND = 20  # ids
 SPARE = 16  # stale entries that a window may hold without another one being read
