@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -188,6 +189,14 @@ async def test_a_job_with_nothing_but_its_name_has_a_page(client: httpx.AsyncCli
     )
     shown = await client.get("/jobs/x")
     assert shown.status_code == 200
+
+
+async def test_a_list_says_of_no_job_that_it_took_0_attempts(client: httpx.AsyncClient, inspector: Any) -> None:
+    page = await inspector.jobs()
+    large = replace(page.items[0], status=JobStatus.SUCCEEDED, attempt=0)  # too large to be read for a list
+    inspector.jobs = AsyncMock(return_value=replace(page, items=(large, replace(large, attempt=3))))
+    shown = (await client.get("/jobs")).text
+    assert re.findall(r'data-label="attempt">(.*?)</td>', shown) == ["–", "3"]
 
 
 async def test_filters_stand_in_the_url(client: httpx.AsyncClient, inspector: Any) -> None:
