@@ -74,7 +74,7 @@ class Call:
     def source(self):
         return Source(url="redis://nowhere", origin="--url")
 
-    async def enter(self):
+    async def enter(self, **_patience):
         sys.stdout.write("connecting\n")
 
     async def leave(self):
