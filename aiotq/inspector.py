@@ -104,9 +104,13 @@ class Inspector(Acts):
         """
         return await listing.page(self._desk, filter, cursor=cursor, limit=limit)
 
-    async def job(self, job_id: str) -> JobDetail:
-        """All that is known of a job: its arguments as they may be read, each attempt, its logs. Raises JobNotFound."""
-        return await detail.job(self._desk, job_id)
+    async def job(self, job_id: str, *, values: bool = True, texts: bool = True) -> JobDetail:
+        """All that is known of a job: its arguments as they may be read, each attempt, its logs. Raises JobNotFound.
+
+        values: whether `.info` has its arguments and result as values; to decode a million bytes takes up to 0.2 s.
+        texts: whether `.arguments` and `.result` have them pretty-printed. What is not wanted is empty, or None.
+        """
+        return await detail.job(self._desk, job_id, values=values, texts=texts)
 
     async def dead(
         self,

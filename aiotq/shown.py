@@ -14,7 +14,7 @@ from aiotq.job import AttemptInfo, ErrorInfo, JobInfo, JobStatus
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from aiotq.document import Raised
+    from aiotq.document import Document, Raised
     from aiotq.record import Record
 
 
@@ -25,8 +25,11 @@ def info(
     lost: int = 0,
     worker_label: str | None = None,
     due_ms: int | None = None,
+    values: bool = True,
 ) -> JobInfo:
     """All that is known of a job.
+
+    values: whether its arguments and its result are decoded, which takes long of many values; else there are none.
 
     place_status, lost, worker_label, due_ms: what the store says of where it is (`Place`); they count only for one
     that has not ended. A place of None is then shown as queued: between two places it will be there next.
@@ -49,8 +52,8 @@ def info(
         priority=doc.priority,
         status=status,
         reason=doc.reason,
-        arguments={"args": _plain(doc.args, []), "kwargs": _plain(doc.kwargs, {})},
-        result=None if doc.result is NO_RESULT else _plain(doc.result, None),
+        arguments={"args": _plain(doc.args, []), "kwargs": _plain(doc.kwargs, {})} if values else {},
+        result=result(doc) if values else None,
         error=last,
         attempt=doc.attempt + (status is JobStatus.RUNNING),
         attempts=_attempts(record, last),
@@ -62,6 +65,11 @@ def info(
         worker=worker,
         headers=doc.headers or {},
     )
+
+
+def result(doc: Document) -> Any:
+    """A job's result as a plain value; None while there is none."""
+    return None if doc.result is NO_RESULT else _plain(doc.result, None)
 
 
 def instant(unix_ms: int) -> datetime:

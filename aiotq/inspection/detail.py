@@ -10,7 +10,8 @@ from aiotq.document import NO_RESULT
 from aiotq.errors import InvalidRecord, JobNotFound
 from aiotq.inspection.notes import log_lines, progress
 from aiotq.inspection.places import Entry
-from aiotq.inspection.redaction import arguments, pretty, pretty_json
+from aiotq.inspection.printing import pretty_json
+from aiotq.inspection.redaction import arguments
 from aiotq.inspection.seen import bare, summary
 from aiotq.inspection.timeline import timeline
 from aiotq.inspection.values import JobDetail
@@ -29,8 +30,8 @@ MOST_RAW = 64 << 10  # bytes shown of a record that can't be read
 TRIES = 5  # how often a job is read again that moved on between two reads
 
 
-async def job(desk: Desk, job_id: str) -> JobDetail:
-    """One job. Raises JobNotFound."""
+async def job(desk: Desk, job_id: str, *, values: bool = True, texts: bool = True) -> JobDetail:
+    """One job, with its arguments and its result in the forms that are wanted. Raises JobNotFound."""
     job_id = checks.job_id("job_id", job_id)
     tries = 0
     while True:
@@ -50,7 +51,7 @@ async def job(desk: Desk, job_id: str) -> JobDetail:
         if until_ms is not None and place.now_ms >= until_ms:
             raise JobNotFound(job_id=job_id)
         if found.status is not None or place.status is not None or tries == TRIES:
-            return await _readable(desk, found, place)
+            return await _readable(desk, found, place, values=values, texts=texts)
 
 
 async def _place(desk: Desk, found: Record) -> Place:
@@ -58,7 +59,7 @@ async def _place(desk: Desk, found: Record) -> Place:
     return await desk.store.locate(found.job_id, generation=found.generation, lines=tickets)
 
 
-async def _readable(desk: Desk, found: Record, place: Place) -> JobDetail:
+async def _readable(desk: Desk, found: Record, place: Place, *, values: bool, texts: bool) -> JobDetail:
     doc = found.doc
     beside = await desk.operator.beside(found.job_id)
     started_ms = await _started(desk, found, place)
@@ -73,17 +74,16 @@ async def _readable(desk: Desk, found: Record, place: Place) -> JobDetail:
         worker_id=place.worker_id,
         started_ms=started_ms,
     )
-    shown_arguments = arguments(desk, found)
-    text, cut = pretty(shown_arguments)
-    result, result_cut = (None, False) if doc.result is NO_RESULT else pretty_json(doc.result)
-    info = shown.info(found, place.status, lost=lost, worker_label=place.worker, due_ms=place.due_ms)
+    told = arguments(desk, found, values=values, text=texts)
+    result, result_cut = pretty_json(bytes(doc.result)) if texts and doc.result is not NO_RESULT else (None, False)
+    info = shown.info(found, place.status, lost=lost, worker_label=place.worker, due_ms=place.due_ms, values=False)
     since_ms = found.enqueued_ms
     return JobDetail(
         summary=replace(summary(entry, found), lost=lost),
-        info=replace(info, arguments=shown_arguments),
+        info=replace(info, arguments=told.values, result=shown.result(doc) if values else None),
         raw=None,
-        arguments=text,
-        arguments_cut=cut,
+        arguments=told.text,
+        arguments_cut=told.cut,
         result=result,
         result_cut=result_cut,
         timeline=timeline(found, place, lost=lost, started_ms=started_ms),

@@ -1,60 +1,98 @@
-"""What of a job's arguments may be shown, and how: pretty-printed, cut."""
+"""What of a job's arguments may be shown."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aiotq.inspection.printing import MOST_TEXT, pretty_json
 from aiotq.veil import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from msgspec import Raw
-
-    from aiotq.inspection.desk import Desk
+    from aiotq.inspection.desk import Desk, Redaction
     from aiotq.record import Record
+    from aiotq.veil import Veil
 
-MOST_TEXT = 64 << 10  # characters
+# Values of one job that a hook is asked about: to decode and to encode more takes longer than 20 ms, in a loop that all
+# who look at a dashboard share. Counted are commas and brackets, also those in texts.
+MOST_VALUES = 50_000
+_BROKEN = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def arguments(desk: Desk, found: Record) -> Mapping[str, Any]:
-    """As plain values, {"args": [...], "kwargs": {...}}: without what must not be read.
+def _nothing(why: str) -> Mapping[str, Any]:
+    """What is shown in place of arguments."""
+    return {"args": [f"{MASK} ({why})"], "kwargs": {}}
+
+
+UNDECODED = _nothing("they don't decode")
+TOO_MANY = _nothing(f"more than {MOST_VALUES:,} values: the redaction hook is not asked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """What may be shown of them."""
+
+    values: Mapping[str, Any]  # {"args": [...], "kwargs": {...}}
+    text: str  # the same pretty-printed, cut
+    cut: bool
+
+
+def arguments(desk: Desk, found: Record, *, values: bool, text: bool) -> Arguments:
+    """Arguments without what must not be read, in the forms that are wanted; the others are empty.
 
     What a task that this app knows has declared `sensitive` is masked; then the hook says what is left. If it fails,
     nothing is shown.
     """
-    doc, task = found.doc, desk.core.registry.get(found.doc.task)
+    task = desk.core.registry.get(found.doc.task)
+    veil = None if task is None else task.veil
+    plain: Mapping[str, Any] = {}
+    raw = b""
+    if desk.hook is not None and (values or text):
+        plain, raw = _by_hook(desk.hook, found, veil)
+    elif desk.hook is None:
+        plain = _plain(found, veil) if values else {}
+        raw = _raw(found, veil) if text else b""
+    shown, cut = pretty_json(raw) if text else ("", False)
+    return Arguments(values=plain if values else {}, text=shown, cut=cut)
+
+
+def _by_hook(hook: Redaction, found: Record, veil: Veil | None) -> tuple[Mapping[str, Any], bytes]:
+    """As values, and as JSON."""
+    raws = bytes(found.doc.args), bytes(found.doc.kwargs)
+    if sum(raw.count(part) for raw in raws for part in (b",", b"[", b"{")) > MOST_VALUES:
+        return TOO_MANY, msgspec.json.encode(TOO_MANY)
+    plain = _plain(found, veil)
+    if plain is UNDECODED:
+        return plain, msgspec.json.encode(plain)
     try:
-        if task is not None and task.veil is not None:
-            args, kwargs = task.veil.masked(doc.args, doc.kwargs)
+        shown = dict(hook(found.doc.task, plain))
+        return shown, msgspec.json.encode(shown)
+    except Exception as error:  # noqa: BLE001  it is a user's, and what it was to hide shall not be seen
+        failed = _nothing(f"the redaction hook raised {type(error).__name__}")
+        return failed, msgspec.json.encode(failed)
+
+
+def _plain(found: Record, veil: Veil | None) -> Mapping[str, Any]:
+    doc = found.doc
+    try:
+        if veil is not None:
+            args, kwargs = veil.masked(doc.args, doc.kwargs)
         else:
             args, kwargs = msgspec.json.decode(doc.args), msgspec.json.decode(doc.kwargs)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return {"args": [f"{MASK} (they don't decode)"], "kwargs": {}}
-    if desk.hook is None:
-        return {"args": args, "kwargs": kwargs}
-    try:
-        shown = dict(desk.hook(doc.task, {"args": args, "kwargs": kwargs}))
-        msgspec.json.encode(shown)
-    except Exception as error:  # noqa: BLE001  it is a user's, and what it was to hide shall not be seen
-        return {"args": [f"{MASK} (the redaction hook raised {type(error).__name__})"], "kwargs": {}}
-    return shown
+    except _BROKEN:
+        return UNDECODED
+    return {"args": args, "kwargs": kwargs}
 
 
-def pretty(value: Any) -> tuple[str, bool]:
-    """JSON for people, and whether it was cut."""
-    try:
-        return pretty_json(msgspec.json.encode(value))
-    except Exception:  # noqa: BLE001  whatever a value's class raises
-        return MASK, False
-
-
-def pretty_json(raw: bytes | Raw) -> tuple[str, bool]:
-    """The same of JSON. What is none is shown with escapes."""
-    try:
-        text = msgspec.json.format(bytes(raw), indent=2).decode(errors="backslashreplace")
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        text = bytes(raw).decode(errors="backslashreplace")
-    return text[:MOST_TEXT], len(text) > MOST_TEXT
+def _raw(found: Record, veil: Veil | None) -> bytes:
+    """As JSON, or its beginning."""
+    args, kwargs = bytes(found.doc.args), bytes(found.doc.kwargs)
+    if veil is not None:
+        try:
+            args, kwargs = veil.masked_json(args, kwargs, at_most=MOST_TEXT)
+        except _BROKEN:
+            return msgspec.json.encode(UNDECODED)
+    return b'{"args":%b,"kwargs":%b}' % (args, kwargs)

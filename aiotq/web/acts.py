@@ -177,7 +177,8 @@ class Acts:
         else:
             number = len(given.jobs)
             if number == 1:
-                await inspector.job(given.jobs[0])  # of one that there is not, nobody is asked
+                # Of one that there is not, nobody is asked.
+                await inspector.job(given.jobs[0], values=False, texts=False)
         asked = question(given, number)
         back = parse.next_path(back, "")
         long = number is None or number > LONG

@@ -55,20 +55,22 @@ class Board:
         seen = await self.seen(away_s=AWAY_S)
         return seen.known(), away_text(seen)
 
-    async def seen_job(self, job_id: str, *, away_s: float | None = None) -> Seen:
-        """A job, in the same way. Raises JobNotFound, UsageError."""
-        read = partial(self.inspector.job, job_id)
-        return await self.hub.get(f"job:{job_id}", read, fresh_s=JOB_EVERY_S, away_s=away_s)
+    async def moves(self, job_id: str) -> Seen:
+        """Of a job, in the same way, what changes while one looks: without arguments and result. Raises JobNotFound."""
+        read = partial(self.inspector.job, job_id, values=False, texts=False)
+        return await self.hub.get(f"moves:{job_id}", read, fresh_s=JOB_EVERY_S)
 
     async def job(self, job_id: str) -> tuple[JobDetail, str | None]:
-        """A job, and why it is old, if it is."""
+        """A job, and why it is old, if it is. Raises JobNotFound, UsageError."""
         # A look notices in half a second that nobody listens, where a read of a job would wait for seconds.
         away, last = (await self.seen(away_s=AWAY_S)).away, self.hub.last(f"job:{job_id}")
         if away is not None:
             if last is None:
                 raise away
             return last, what_of(away)
-        seen = await self.seen_job(job_id, away_s=AWAY_S)
+        # As text alone: the values of a large job would hold up the loop that all who look share.
+        read = partial(self.inspector.job, job_id, values=False)
+        seen = await self.hub.get(f"job:{job_id}", read, fresh_s=JOB_EVERY_S, away_s=AWAY_S)
         return seen.known(), away_text(seen)
 
 

@@ -116,7 +116,7 @@ class Live:
 
     async def _job(self, viewer: _Viewer, parts: dict[str, str]) -> list[str]:
         try:
-            seen = await self._board.seen_job(viewer.name)
+            seen = await self._board.moves(viewer.name)
         except JobNotFound:
             return viewer.told("reload", {"why": "gone"})
         if seen.value is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -203,3 +204,58 @@ async def test_results_and_arguments_that_are_long_are_cut(shop: App, look: Insp
     detail = await look.job(job.id)
     assert (len(detail.arguments), detail.arguments_cut) == (64 << 10, True)
     assert (len(detail.result or ""), detail.result_cut) == (64 << 10, True)
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+@pytest.mark.parametrize("sensitive", [set(), {"other"}])
+async def test_as_text_a_job_of_three_hundred_thousand_arguments_costs_no_more_than_what_is_shown(
+    shop: App, look: Inspector, sensitive: set[str]
+) -> None:
+    @shop.task(name="t", sensitive=sensitive)
+    async def t(parts: list[Any], other: str = "") -> list[Any]:
+        return parts
+
+    parts: list[Any] = [[]] * 300_000
+    async with shop.worker():
+        job = await t.delay(parts, other="hunter2")
+        await job.result(timeout=30)
+    took: list[float] = []
+    detail = await look.job(job.id, values=False)
+    for _ in range(3):
+        began = time.process_time()
+        await look.job(job.id, values=False)
+        took.append(time.process_time() - began)
+    whole = json.dumps({"args": [parts], "kwargs": {"other": "***" if sensitive else "hunter2"}}, indent=2)
+    assert (detail.arguments, detail.arguments_cut) == (whole[: 64 << 10], True)
+    assert (detail.result, detail.result_cut) == (json.dumps(parts, indent=2)[: 64 << 10], True)
+    assert detail.info is not None
+    assert (detail.info.arguments, detail.info.result) == ({}, None)
+    assert min(took) < 0.15  # to decode both would take a quarter of a second, twice over
+
+
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)
+async def test_a_hook_is_asked_only_where_arguments_are_wanted_and_not_about_more_than_it_can_be(
+    shop: App, look: Inspector
+) -> None:
+    @shop.task(name="t", sensitive={"secret"})
+    async def t(parts: Any, secret: str) -> None: ...
+
+    few, many = await t.delay(["blue"], "hunter2"), await t.delay([[]] * 60_000, "hunter2")
+    asked: list[str] = []
+
+    def hook(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked.append(task)
+        return {"args": ["hidden"], "kwargs": {}}
+
+    hiding = look.redacting(hook)
+    neither = await hiding.job(few.id, values=False, texts=False)
+    assert (neither.arguments, neither.result, neither.info and neither.info.arguments) == ("", None, {})
+    assert not asked
+    texts = await hiding.job(few.id, values=False)
+    assert (json.loads(texts.arguments), len(asked)) == ({"args": ["hidden"], "kwargs": {}}, 1)
+    large = await hiding.job(many.id)
+    assert "the redaction hook is not asked" in large.arguments
+    assert large.info is not None
+    assert large.info.arguments == json.loads(large.arguments)
+    assert len(asked) == 1
+    assert "hunter2" not in repr([neither, texts, large])

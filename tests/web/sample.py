@@ -243,8 +243,8 @@ class Inspector:
         self._note("dead", which, cursor, limit)
         return Page(items=(summary(text=self.text),), cursor=self.cursor, looked=1)
 
-    async def job(self, job_id: str) -> JobDetail:
-        self._note("job", job_id)
+    async def job(self, job_id: str, *, values: bool = True, texts: bool = True) -> JobDetail:
+        self._note("job", job_id, values, texts)
         if job_id in {"none", "a1f9c2", "two"}:
             raise JobNotFound(job_id=job_id)
         return self.job_detail or detail(text=self.text, status=self.status)

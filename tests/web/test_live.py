@@ -103,6 +103,17 @@ async def test_a_running_job_shows_how_far_it_is_and_its_end_loads_the_page_anew
         assert await events.next("reload") == {"why": "succeeded"}
 
 
+async def test_a_job_is_read_as_text_by_its_page_and_without_arguments_by_its_stream(
+    dashboard: Any, inspector: Any
+) -> None:
+    async with visitor(dashboard) as client:
+        await client.get(f"/jobs/{sample.JOB}")
+    assert inspector.asked.count(("job", sample.JOB, False, True)) == reads(inspector, "job") == 1  # not as values
+    async with stream(dashboard, f"page=job&name={sample.JOB}&status=failed") as events:
+        await events.next("parts")
+    assert inspector.asked.count(("job", sample.JOB, False, False)) == reads(inspector, "job") - 1 >= 1
+
+
 async def test_a_server_that_goes_away_is_said_and_that_it_is_back(dashboard: Any, inspector: Any) -> None:
     async with stream(dashboard) as events:
         await events.next("charts")
