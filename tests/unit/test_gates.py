@@ -44,6 +44,7 @@ ALLOWED = {
     ("aiotq/worker/child.py", "import_module"): "the module of a task in the worker's registry, from a decorator",
 }
 WALKS = {"KEYS", "SCAN", "ZSCAN", "PSUBSCRIBE", "MONITOR", "FLUSHALL", "FLUSHDB", "EVAL", "FCALL"}
+BOUNDED = {("aiotq/store/reading.py", "ZSCAN")}  # of a schedule of 20,000 jobs at most, 1,000 at once
 
 
 @cache
@@ -110,7 +111,7 @@ def test_no_command_walks_through_the_server_or_runs_a_text() -> None:
         for path, node in nodes()
         if path.startswith("aiotq/store/") and isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    assert not {(path, word) for path, word in words if word in WALKS}
+    assert {(path, word) for path, word in words if word in WALKS} == BOUNDED
     for script in LUA.glob("*.lua"):
         for word in WALKS | {"LOADSTRING"}:
             assert f"'{word}'" not in script.read_text("utf-8").upper(), f"{script.name} has {word}"
