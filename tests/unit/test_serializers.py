@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from time import process_time
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
@@ -496,6 +497,28 @@ def test_brackets_in_text_of_any_length_are_no_depth(length: int):
     raw = plain.encode([["[" * length, ['"' * length, "]" * length], "[{" * 100]])
     assert not plain.is_deeper(raw, 3)
     assert plain.is_deeper(raw, 2)
+
+
+@given(st.lists(st.tuples(st.integers(1, 70), st.integers(1, 5)), min_size=1, max_size=20))
+def test_the_deepest_of_many_branches_counts_wherever_it_stands(branches: list[tuple[int, int]]) -> None:
+    raw = plain.encode([[nested(depth)] * times for depth, times in branches], within=10)
+    most = max(depth for depth, _ in branches) + 2
+    assert (plain.is_deeper(raw, most), plain.is_deeper(raw, most - 1)) == (False, True)
+
+
+@pytest.mark.parametrize("raw", [b"[[]" * 20, b"[]]" * 40, b"[[]" * 21])
+def test_what_is_open_at_the_end_is_deeper_than_allowed(raw: bytes) -> None:
+    assert plain.is_deeper(raw, 30)
+
+
+def test_the_depth_of_a_mebibyte_of_brackets_is_soon_known() -> None:
+    raw = msgspec.json.encode([nested(50)] * 9_000)
+    took: list[float] = []
+    for _ in range(3):
+        began = process_time()
+        assert not plain.is_deeper(raw, 64)
+        took.append(process_time() - began)
+    assert min(took) < 0.1  # with one pass for each of fifty levels it took 0.2 s
 
 
 # --- calls
