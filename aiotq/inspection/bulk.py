@@ -60,8 +60,7 @@ async def act_on_all(
                     raise errors[0]
     except AiotqError as error:
         more = f", or up to {unclear} more" if unclear else ""
-        with suppress(StoreError):
-            await kept.keep(f"failed after {words.jobs(done)}{more}: {error}")
+        await kept.failed(error, f"failed after {words.jobs(done)}{more}: {error}")
         error.add_note(f"of {words.jobs(done)}{more}{',' if more else ''} it had been done before")
         raise
     except asyncio.CancelledError:  # what has been sent is done

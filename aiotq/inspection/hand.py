@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiotq import record as records
-from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError
+from aiotq.errors import AiotqError, InvalidRecord, JobNotFound, StoreError, StoreUnavailable
 from aiotq.inspection import acts, audit
 from aiotq.inspection.acts import Act, Nothing, Stop, Wish
 from aiotq.inspection.desk import kept_ms
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from aiotq.inspection.desk import Desk
     from aiotq.record import Record
 
+BRIEFLY_S = 0.25  # for so long the audit is tried after an act that got no answer
 TRIES = 20  # how often a job is looked at again that changed between two looks
 
 
@@ -35,13 +35,11 @@ async def act(desk: Desk, kind: Act, job_id: str, *, queue: str | None = None) -
     Raises JobNotFound, InvalidRecord (a record that can't be read), UsageError (signed, and no keys), StoreError.
     """
     kept = Kept(desk, kind, job_id if queue is None else f"{job_id} to {queue}")
-    first = True  # whether no script has left another entry
     try:
         came = await act_on(desk, kind, job_id, queue=queue, kept=kept)
     except AiotqError as error:
-        with suppress(StoreError):
-            first = await kept.keep(f"failed: {error}")
-        if first or not isinstance(error, JobNotFound):
+        first = await kept.failed(error, f"failed: {error}")
+        if first or not isinstance(error, JobNotFound):  # no script has left another entry
             raise
     else:
         if came in (DONE, TOLD) or await kept.keep(came.what):  # of what is done the act's own script keeps an entry
@@ -68,6 +66,17 @@ class Kept:
         now_ms = await operator.now_ms()
         self._begun = audit.whole(entry, now_ms)
         await operator.keep(entry, now_ms=now_ms)
+
+    async def failed(self, error: AiotqError, came_to: str) -> bool:
+        """Leave in the audit that it failed, if the server takes that. False as of `keep`."""
+        # Who asks a server that is silent shall not wait twice; of one of many the audit has to say how far it came.
+        briefly = isinstance(error, StoreUnavailable) and not self._begun
+        try:
+            return await self._desk.operator.keep(
+                self.entry(came_to), begun=self._begun, within_s=BRIEFLY_S if briefly else None
+            )
+        except StoreError:
+            return True
 
     async def keep(self, came_to: str) -> bool:
         """Leave it in the audit. False: a script has left another one."""

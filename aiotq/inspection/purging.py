@@ -42,8 +42,7 @@ async def purge(desk: Desk, queue: str, *, as_of: Moment | None = None) -> Purge
         await kept.begin()
         await purging.run()
     except AiotqError as error:
-        with suppress(StoreError):
-            await kept.keep(f"failed after {words.jobs(purging.ended)}: {error}")
+        await kept.failed(error, f"failed after {words.jobs(purging.ended)}: {error}")
         error.add_note(f"{words.jobs(purging.ended)} had been purged before")
         raise
     except asyncio.CancelledError:  # what has been sent is done

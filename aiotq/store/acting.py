@@ -40,8 +40,8 @@ class ActingVerbs(Verbs):
         ended, removed = await self._repeated(scripts.TAKE, line, limit, now_ms, generation, leave, *argv)
         return ended, removed
 
-    async def keep(self, audit: bytes, *, now_ms: int = 0, begun: bytes = b"") -> bool:
-        return bool(await self._repeated(scripts.AUDIT, now_ms, audit, begun))
+    async def keep(self, audit: bytes, *, now_ms: int = 0, begun: bytes = b"", within_s: float | None = None) -> bool:
+        return bool(await self._repeated(scripts.AUDIT, now_ms, audit, begun, timeout_s=within_s))
 
-    async def _repeated(self, script: scripts.Script, *argv: str | bytes | int) -> Any:
-        return await self._ask.repeat(lambda: self._ask.run(script, *argv))
+    async def _repeated(self, script: scripts.Script, *argv: str | bytes | int, timeout_s: float | None = None) -> Any:
+        return await self._ask.repeat(lambda: self._ask.run(script, *argv), timeout_s=timeout_s)

@@ -270,10 +270,11 @@ class Acting(Protocol):
         """
         ...
 
-    async def keep(self, audit: bytes, *, now_ms: int = 0, begun: bytes = b"") -> bool:
+    async def keep(self, audit: bytes, *, now_ms: int = 0, begun: bytes = b"", within_s: float | None = None) -> bool:
         """Keep an entry of the audit that no act keeps itself. False if the act has had another one: it was done.
 
         begun: the act's entry until now, with its time, in whose place it comes wherever that is; empty: there is none.
+        within_s: for how long it is tried; None: as usual.
         """
         ...
 

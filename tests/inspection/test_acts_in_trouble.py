@@ -9,6 +9,7 @@ import pytest
 
 from aiotq import App, JobStatus, Reject, RetryPolicy
 from aiotq.errors import JobCancelled, JobFailed, JobNotFound, StoreError
+from aiotq.inspection import JobFilter
 from aiotq.inspection.acts import Act
 from aiotq.inspection.hand import TOLD
 from aiotq.store import scripts
@@ -129,6 +130,35 @@ async def test_a_job_that_is_gone_by_the_time_that_the_lost_answer_is_asked_for_
         await far.retry(job.id)
 
     assert [entry.came_to[:6] for entry in (await shop.inspect.audit()).items] == ["failed", "done"]
+
+
+async def test_an_act_on_a_server_that_is_silent_waits_no_longer_than_a_read() -> None:
+    loop, limit_s, done = asyncio.get_running_loop(), 2, asyncio.Event()
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+        writer.close()
+
+    async def took(act: Callable[[Inspector], Awaitable[Any]]) -> float:
+        app = App(f"redis://127.0.0.1:{port}", connect_timeout=limit_s)
+        began = loop.time()
+        with pytest.raises(StoreError):
+            await act(app.inspect)
+        await app._core.close()
+        return loop.time() - began
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        acts: list[Callable[[Inspector], Awaitable[Any]]] = [
+            lambda look: look.cancel("x"),
+            lambda look: look.pause("q"),
+            lambda look: look.purge("q"),
+            lambda look: look.retry_all(JobFilter()),
+        ]
+        try:
+            assert max(await asyncio.gather(*map(took, acts))) < 1.7 * limit_s
+        finally:
+            done.set()
 
 
 async def _endless() -> None:
