@@ -9,7 +9,9 @@ import msgspec
 
 from aiotq.document import NO_RESULT
 from aiotq.errors import Frame
+from aiotq.frames import MAX_FRAMES
 from aiotq.job import AttemptInfo, ErrorInfo, JobInfo, JobStatus
+from aiotq.record import MAX_ATTEMPTS_KEPT
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -93,16 +95,18 @@ def _due_at(record: Record, due_ms: int | None) -> datetime | None:
 
 
 def _error(raised: Raised) -> ErrorInfo:
-    frames = tuple(Frame(line.file, line.line, line.function, line.code) for line in raised.frames)
+    # A worker writes no more of them; whoever else has written a record may have.
+    frames = tuple(Frame(line.file, line.line, line.function, line.code) for line in raised.frames[-MAX_FRAMES:])
     return ErrorInfo(type=raised.type, message=raised.message, frames=frames)
 
 
 def _attempts(record: Record, last: ErrorInfo | None) -> tuple[AttemptInfo, ...]:
     """The history. The last attempt's error with its frames, if the record's error is that one's."""
     shown: list[AttemptInfo] = []
-    for index, past in enumerate(record.doc.history, 1):
+    history = record.doc.history[-MAX_ATTEMPTS_KEPT:]
+    for index, past in enumerate(history, 1):
         error = None if past.error_type is None else ErrorInfo(type=past.error_type, message=past.error_message or "")
-        if error is not None and index == len(record.doc.history) and last is not None and last.type == error.type:
+        if error is not None and index == len(history) and last is not None and last.type == error.type:
             error = last if last.message.startswith(error.message) else error
         shown.append(
             AttemptInfo(

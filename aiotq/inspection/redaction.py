@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Values of one job that a hook is asked about: to decode and to encode more takes longer than 20 ms, in a loop that all
 # who look at a dashboard share. Counted are commas and brackets, also those in texts.
 MOST_VALUES = 50_000
+LEAST_LINE = len("    1,\n")  # that an argument takes
 _BROKEN = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -92,7 +93,7 @@ def _raw(found: Record, veil: Veil | None) -> bytes:
     args, kwargs = bytes(found.doc.args), bytes(found.doc.kwargs)
     if veil is not None:
         try:
-            args, kwargs = veil.masked_json(args, kwargs, at_most=MOST_TEXT)
+            args, kwargs = veil.masked_json(args, kwargs, at_most=MOST_TEXT // LEAST_LINE + 1)
         except _BROKEN:
             return msgspec.json.encode(UNDECODED)
     return b'{"args":%b,"kwargs":%b}' % (args, kwargs)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiotq.inspection.values import TimelineEntry
 from aiotq.job import SUSPECT_FROM, JobStatus
-from aiotq.record import CANCELLED
+from aiotq.record import CANCELLED, MAX_ATTEMPTS_KEPT
 from aiotq.shown import instant
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ def timeline(found: Record, place: Place, *, lost: int, started_ms: int | None) 
         entries.append(TimelineEntry(at=instant(found.enqueued_ms + doc.delay_ms), what="due"))
     elif doc.due_ms is not None and not doc.history and doc.unknown is None:
         entries.append(TimelineEntry(at=instant(doc.due_ms), what="due"))
-    earlier = doc.history[0].number - 1 if doc.history else doc.attempt
+    history = doc.history[-MAX_ATTEMPTS_KEPT:]  # more of them no worker has written
+    earlier = history[0].number - 1 if history else doc.attempt
     if earlier > 0:
         entries.append(TimelineEntry(at=None, what=f"{earlier} earlier attempt{'s' * (earlier > 1)}, no longer kept"))
-    for past in doc.history:
+    for past in history:
         entries += _attempt(past)
     if lost:
         entries.append(TimelineEntry(at=None, what=f"its worker vanished {lost} time{'s' * (lost > 1)}"))

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from aiotq import record
-from aiotq.document import Document
+from aiotq.document import Document, Line, PastAttempt, Raised
+from aiotq.frames import MAX_FRAMES
+from aiotq.inspection.timeline import timeline
 from aiotq.job import AttemptInfo, Cancelled, ErrorInfo, Failed, JobInfo, JobStatus, Retried, Succeeded
 from aiotq.shown import info, instant
+from aiotq.store.contract import Place
 from tests.unit.records import ERROR, NOW, NOW_MS, SHORT_ERROR, a_record, after, stored
 
 
@@ -129,3 +132,15 @@ def test_every_stored_time_can_be_shown(unix_ms: int) -> None:
 def test_an_instant_past_year_9999_is_its_end():
     assert instant(0) == datetime(1970, 1, 1, tzinfo=UTC)
     assert instant(1 << 62) == datetime.max.replace(tzinfo=UTC)
+
+
+def test_of_a_record_of_another_hand_no_more_is_shown_than_a_worker_writes() -> None:
+    line, past = Line("a.py", 1, "f", "x"), PastAttempt(1, NOW_MS, NOW_MS, "w")
+    frames = (*[line] * 10_000, Line("b.py", 2, "g", "y"))
+    written = a_record(error=Raised("E", "no", frames), history=(past,) * 10_000)
+    shown = info(written, JobStatus.SCHEDULED)
+    assert shown.error is not None
+    assert (len(shown.error.frames), shown.error.frames[-1].file) == (MAX_FRAMES, "b.py")
+    assert len(shown.attempts) == record.MAX_ATTEMPTS_KEPT
+    place = Place(status=JobStatus.SCHEDULED, now_ms=NOW_MS)
+    assert len(timeline(written, place, lost=0, started_ms=None)) == 2 * record.MAX_ATTEMPTS_KEPT + 2
