@@ -57,7 +57,7 @@ def job(
     if job_id is None:
         raise Mistake("no job was named", "name it: aiotq job ID", "all of them: aiotq jobs")
     where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
-    found = ask(where, lambda inspector: _read(inspector, job_id))
+    found = ask(where, lambda inspector: _read(inspector, job_id, values=as_json))
     if as_json:
         say_json(found)
         return EXIT_OK
@@ -68,10 +68,10 @@ def job(
     return EXIT_OK
 
 
-async def _read(inspector: Inspector, text: str) -> JobDetail:
+async def _read(inspector: Inspector, text: str, *, values: bool) -> JobDetail:
     whole = await one_id(inspector, text)
     try:
-        return await inspector.job(whole)
+        return await inspector.job(whole, values=values)
     except JobNotFound as error:
         raise nowhere(text) from error
 
