@@ -74,7 +74,8 @@ def watched() -> Generator[None]:
         watching.flush()
     except Unwritten:
         with suppress(OSError):  # else Python tries it again as it ends, and complains
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            with Path(os.devnull).open("wb") as nothing:
+                os.dup2(nothing.fileno(), stream.fileno())
         raise
     finally:
         sys.stdout = stream
