@@ -73,9 +73,9 @@ def watched() -> Generator[None]:
         yield
         watching.flush()
     except Unwritten:
-        with suppress(OSError):  # else Python tries it again as it ends, and complains
-            with Path(os.devnull).open("wb") as nothing:
-                os.dup2(nothing.fileno(), stream.fileno())
+        # Else Python tries it again as it ends, and complains.
+        with suppress(OSError), Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), stream.fileno())
         raise
     finally:
         sys.stdout = stream
