@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import clocks
-from tests.process.conftest import rig
+from tests.process.conftest import rig, warm
 from tests.worker.conftest import keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["keys", "rig", "shim"]
+__all__ = ["keys", "rig", "shim", "warm"]
 
 
 @pytest.fixture(scope="session")
