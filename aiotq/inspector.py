@@ -62,7 +62,8 @@ class Inspector(Acts):
     def redacting(self, hook: Redaction) -> Inspector:
         """One that shows of a job's arguments what `hook(task, {"args": [...], "kwargs": {...}})` returns.
 
-        Parameters that a task has declared `sensitive` are masked in any case, before the hook sees them.
+        Parameters that a task has declared `sensitive` are masked in any case, before the hook sees them. Of more than
+        50,000 values it is not asked, and none is shown.
         """
         return self._with(replace(self._desk, hook=hook))
 

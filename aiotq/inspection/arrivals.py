@@ -70,17 +70,27 @@ def _lies_in(text: str, line: Line) -> bool:
     return line.place == (str(FRONT.index(ticket.place)) if ticket.place in FRONT else ticket.place)
 
 
-def after(began_ms: int, now_ms: int) -> range:
+class Times(Struct, frozen=True):
+    """From one to another, in Unix milliseconds. No range: whether None is in that takes as long as it is."""
+
+    first: int
+    end: int  # the first one that is not of them
+
+    def __contains__(self, at_ms: int | None) -> bool:
+        return at_ms is not None and self.first <= at_ms < self.end
+
+
+def after(began_ms: int, now_ms: int) -> Times:
     """The times after a moment. What is later than now is older: the clock stepped back since."""
-    return range(began_ms + 1, now_ms + AHEAD_MS + 1)
+    return Times(began_ms + 1, now_ms + AHEAD_MS + 1)
 
 
-def to_line(found: Record, times: range) -> bool:
+def to_line(found: Record, times: Times) -> bool:
     """Whether a job that waits in a line came to it then, by its record: enqueued, retried, promoted or come due."""
     return found.enqueued_ms in times or ready_ms(found) in times
 
 
-def came(one: Seen, times: range, *, among: Collection[JobStatus], behind: bool = False) -> bool:
+def came(one: Seen, times: Times, *, among: Collection[JobStatus], behind: bool = False) -> bool:
     """Whether a job came then to the places of these statuses; from one of them to another is no coming.
 
     Of one that has begun to run: where only what runs is meant, and its worker has said so since. behind: it lies
@@ -103,7 +113,7 @@ def came(one: Seen, times: range, *, among: Collection[JobStatus], behind: bool 
             return False
 
 
-def _ended(doc: Document, times: range) -> bool:
+def _ended(doc: Document, times: Times) -> bool:
     """Whether an attempt did, or all of it."""
     return doc.finished_ms in times or (bool(doc.history) and doc.history[-1].finished_ms in times)
 

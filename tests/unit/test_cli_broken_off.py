@@ -85,3 +85,17 @@ def test_what_only_looks_does_not_speak_of_an_act(run, inspector):
 
     inspector.queues = broken
     assert "may have been done" not in run("queues")[2]
+
+
+@pytest.mark.parametrize("to", [("--to", "mail"), ("--to", "reports", "--new")])
+def test_the_rest_goes_to_the_same_queue(run, inspector, to):
+    async def act(_act, job_id, **_):
+        if job_id == B:
+            raise away()
+        return DONE
+
+    inspector.act = act
+    _, _, err = run("requeue", A, B, *to)
+    again = err.splitlines()[-1].split()
+    assert again[again.index("--to") :][: len(to)] == list(to)
+    assert "b1f9c2" in again

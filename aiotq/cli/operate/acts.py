@@ -71,6 +71,7 @@ class _Order:
     where: Where
     yes: bool
     goal: str | None  # the queue to go to
+    new: bool  # which may be a new one
     since: Moment | None = None  # as they were given
     until: Moment | None = None
 
@@ -106,7 +107,7 @@ def function(command: Command) -> Callable[..., int]:
         where = Where(url=url, namespace=namespace, target=app, as_json=as_json, verbose=verbose)
         which = chosen(status=state, queue=queue, task=task, error=error, since=since, until=until)
         goal = None if to is None else checks.queue("to", to)
-        order = _Order(command=command, where=where, yes=yes, goal=goal, since=since, until=until)
+        order = _Order(command=command, where=where, yes=yes, goal=goal, new=new, since=since, until=until)
         _meant(command, ids or (), which, everything=everything)
         if goal is not None and not new:
             ask(where, lambda inspector: a_queue.existing(inspector, goal, or_else="to a new one: --new"))
@@ -152,9 +153,14 @@ def _each(order: _Order, given: Sequence[str]) -> int:
         hint(line)
     if trouble is not None:
         left = [shown_id(where, one.id) for one in done if one.came_to in (MAYBE, UNTRIED)]
-        again = where.command(command.verb, *(() if order.goal is None else ("--to", order.goal)), of=left)
+        again = where.command(command.verb, *_to(order), of=left)
         raise Mistake(lost(trouble, app.source()), f"doing it again is safe: {again}", exit_code=EXIT_FAILURE)
     return EXIT_OK if all(one.done for one in done) else EXIT_FAILURE
+
+
+def _to(order: _Order) -> list[str]:
+    """The options that say where to."""
+    return [] if order.goal is None else ["--to", order.goal, *(["--new"] if order.new else [])]
 
 
 def _line(command: Command, name: str, one: Done) -> str:
