@@ -19,7 +19,7 @@ MOST_BYTES = 64 << 10  # ... of JSON, without what the store adds
 MOST_PROGRESS = 8 << 10  # bytes of a job's progress that are read
 MAX_NOTED = 50  # jobs in one call
 MAX_NOTED_LINES = 600  # ... of all of them; MOST_LINES of one job
-MAX_NOTED_BYTES = 256 << 10
+MAX_NOTED_BYTES = 128 << 10
 
 
 class Noted(Struct, frozen=True, kw_only=True):
