@@ -79,6 +79,7 @@ local function make_room(lacking, staying)
   if #going > 0 then call('HDEL', failures, unpack(going)) end
 end
 local function note_failures()
+  call('PEXPIRE', failures, WEEK_MS) -- who may not say so writes none: else it would be left without an end
   local length = safe('HLEN', failures)
   if length > 2 * MOST_FAILURES then -- by another hand: too many to be looked through
     call('RENAME', failures, prefix .. 'aside:failures')
