@@ -43,7 +43,7 @@ async def yearly(year: int) -> None:
     job.log("a sale without a buyer was left out", level="warning")
     await job.progress(7, of=12, note="adding up July")
     while not await asyncio.to_thread(os.path.exists, os.environ["SHOP_OVER"]):  # noqa: ASYNC110  another process says
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # a file tells nobody that it is there
 
 
 @app.task(name="shop.newsletter:send", queue="newsletter")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import os
-import random
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio import Redis
 
 from tests.browser import shop
 from tests.browser.conftest import dashboard
+from tests.browser.pages import WITHIN_MS, paths, settled
 from tests.faults.proxy import FaultProxy
 
 if TYPE_CHECKING:
@@ -22,22 +19,6 @@ if TYPE_CHECKING:
 
     from tests.browser.conftest import Shop, Visit
 
-PAGES = {
-    "overview": "/",
-    "queues": "/queues",
-    "queue": "/queues/newsletter",
-    "jobs": "/jobs?status=succeeded&limit=25",
-    "job": "/jobs/{running}",
-    "failed": "/jobs/{failed}",
-    "failures": "/failures",
-    "dead": "/dead?limit=25",
-    "workers": "/workers",
-    "tasks": "/tasks",
-    "server": "/server",
-    "audit": "/audit",
-    "message": "/jobs?limit=x",
-}
-WITHIN_MS = 15_000
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 LEAST_CONTRAST = 4.5
 
@@ -71,24 +52,10 @@ OUTLINE = """() => {
   return style.outlineStyle + parseInt(style.outlineWidth);
 }"""
 
-# In pictures the machine is called as a shop would call it, and its server has the port that servers have.
-RENAMED = """([host, root]) => {
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const text = walker.currentNode.textContent.replaceAll(host, "shop-1").replaceAll(root, "");
-    walker.currentNode.textContent = text.replace(/localhost:\\d+/g, "localhost:6379")
-      .replace(/(redis-cli -h \\S+ -p) \\d+/g, "$1 6379");
-  }
-}"""
-
 # What can be used, and would not be reached by the Tab key.
 UNREACHABLE = """() => [...document.querySelectorAll("a, button, input, select, summary, [onclick], [role=button]")]
   .filter((each) => each.type !== "hidden" && each.checkVisibility() && (each.tabIndex < 0 || each.disabled))
   .map((each) => each.outerHTML.slice(0, 80))"""
-
-
-def paths(system: Shop, failed: str) -> dict[str, str]:
-    return {name: path.format(running=system.running[0], failed=failed) for name, path in PAGES.items()}
 
 
 async def a_failed_job(visit: Visit) -> str:
@@ -97,11 +64,6 @@ async def a_failed_job(visit: Visit) -> str:
     link = await visit.page.locator("tbody th a").first.get_attribute("title")
     assert link is not None
     return str(link)
-
-
-async def settled(visit: Visit) -> None:
-    """Until the first events have come."""
-    await visit.page.locator("#live-pulse .badge").wait_for(timeout=WITHIN_MS)
 
 
 async def test_every_page_is_calm_and_readable_on_a_phone_and_a_desk_light_and_dark_and_used_by_key(
@@ -354,54 +316,6 @@ async def test_a_token_is_typed_in_once(open_window: Callable[..., Any], shop_sy
         await visit.page.goto(f"{address}/login?next=/workers")  # as from a link elsewhere, which brought no cookie
         await visit.page.wait_for_url("**/workers", timeout=WITHIN_MS)
         assert not [text for text in visit.said if "401" not in text]
-
-
-async def test_pictures(open_window: Callable[..., Any], shop_system: Shop) -> None:
-    """Of each page, for the docs: only where AIOTQ_PICTURES names a folder. To be run alone (-k pictures)."""
-    folder = os.environ.get("AIOTQ_PICTURES")
-    if not folder:
-        pytest.skip("AIOTQ_PICTURES names no folder")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    await _an_hour_before(shop_system.url)
-    visit = await open_window(height=800)
-    wanted = paths(shop_system, "")
-    await visit.go("/jobs?status=failed&queue=payments")
-    wanted["failed"] = f"/jobs/{await visit.page.locator('tbody th a').first.get_attribute('title')}"
-    for name, path in wanted.items():
-        await visit.page.set_viewport_size({"width": 1280, "height": 1_250 if name == "overview" else 800})
-        await _picture(visit, path, Path(folder) / f"{name}.png")
-    await _picture(await open_window(height=1_250, dark=True), "/", Path(folder) / "overview-dark.png")
-    await _picture(await open_window(width=390, height=844), "/", Path(folder) / "overview-phone.png")
-
-
-async def _an_hour_before(url: str) -> None:
-    """Counters of minutes in which the shop was open, as its workers would have written them."""
-    draw = random.Random(17)
-    async with Redis.from_url(url) as raw:
-        now = int((await raw.time())[0]) // 60
-        for minute in range(now - 59, now - 2):
-            busy = 4_000 + 1_800 * math.sin(minute / 7) + draw.randrange(900)
-            done, failed = int(busy), draw.randrange(40) if minute % 9 else 90
-            fields = {
-                "e:default": done + draw.randrange(9),
-                "started": done,
-                "succeeded": done - failed,
-                "failed": failed,
-            }
-            fields |= {"retried": draw.randrange(60), "w1": done // 2, "w2": done // 3, "w4": done // 8}
-            fields |= {"r4": done // 2, "r5": done // 3, f"r{6 + draw.randrange(3)}": done // 8}
-            await raw.hset(f"{{shop}}:stats:m:{minute}", mapping={**fields})
-            await raw.expire(f"{{shop}}:stats:m:{minute}", 10_000)
-
-
-async def _picture(visit: Visit, path: str, file: Path) -> None:
-    await visit.go(path)
-    await settled(visit)
-    await visit.page.evaluate(
-        RENAMED,
-        [socket.gethostname(), f"{Path(__file__).parents[2]}/"],
-    )
-    await visit.page.screenshot(path=str(file), full_page=False)
 
 
 def _closed_port() -> int:

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from tests.browser.conftest import CHROMIUM, dashboard
-from tests.browser.test_browser import RENAMED
+from tests.browser.pages import RENAMED
 from tests.process.night import prepare
 from tests.process.rig import Rig
 

@@ -1,6 +1,6 @@
-"""What a started process does without: as on most machines, the packages of no extra but those that its test is about.
+"""What a started process does without, as it would on most machines: OpenTelemetry.
 
-redis-py imports OpenTelemetry's SDK wherever it is installed, which takes a good part of what a command's start costs.
+redis-py imports its SDK wherever that is installed, which takes a good part of what a command's start costs.
 """
 
 from __future__ import annotations

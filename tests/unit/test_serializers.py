@@ -1,16 +1,14 @@
+"""Values: what arrives as its type, what does not, and what is refused."""
+
 from __future__ import annotations
 
-import enum
-import logging
 import math
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from time import process_time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,111 +17,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotq import plain
-from aiotq.document import NO_ARGS, NO_KWARGS
-from aiotq.errors import SerializationError, UsageError
+from aiotq.errors import SerializationError
 from aiotq.frames import full_traceback
-from aiotq.serializers import MAX_SHAPES, Codec
-
-if TYPE_CHECKING:
-    from nowhere import Nothing  # pyright: ignore[reportMissingImports]
+from aiotq.serializers import Codec
+from tests.unit.carried import (
+    ADA,
+    Buyer,
+    Cat,
+    Colour,
+    Dog,
+    Invoice,
+    Item,
+    Line,
+    Point,
+    Rights,
+    Sale,
+    Size,
+    anything,
+    carried,
+    json_values,
+    nested,
+    one,
+    same,
+)
 
 T = TypeVar("T")
-P = ParamSpec("P")
-
-
-def carried(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What arrives in the worker."""
-    codec = Codec(function)
-    return codec.decode_arguments(*codec.encode_arguments(*codec.bind(args, kwargs)))
-
-
-def one(hint: Any) -> Callable[..., Any]:
-    """A function of one parameter with that annotation."""
-
-    def task(value):
-        return value
-
-    task.__annotations__ = {"value": hint, "return": hint}
-    return task
-
-
-def same(value: Any, hint: Any) -> bool:
-    """Whether it arrives as it was sent, as an argument by position and by name and as a result."""
-    codec = Codec(one(hint))
-    by_place, _ = codec.decode_arguments(*codec.encode_arguments((value,), {}))
-    _, by_name = codec.decode_arguments(*codec.encode_arguments((), {"value": value}))
-    result = codec.decode_result(codec.encode_result(value))
-    return all(type(found) is type(value) and found == value for found in (by_place[0], by_name["value"], result))
-
-
-@dataclass
-class Invoice:
-    number: int
-    lines: list[Line] = field(default_factory=list)
-    due: date | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    item: str
-    price: Decimal
-
-
-class Sale(msgspec.Struct, frozen=True):
-    seller: str
-    at: datetime
-
-
-class Item(TypedDict):
-    name: str
-    tags: set[str]
-
-
-class Point(NamedTuple):
-    x: int
-    y: int
-
-
-ORIGIN = Point(0, 0)
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-class Size(enum.IntEnum):
-    SMALL = 1
-
-
-class Rights(enum.IntFlag):
-    READ = 1
-    WRITE = 2
-
-
-class Buyer(pydantic.BaseModel):
-    name: str = pydantic.Field(alias="buyerName")
-    since: datetime
-    photo: bytes = b""
-    aliased: int = pydantic.Field(1, serialization_alias="asOut", validation_alias="asIn")
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    @pydantic.computed_field
-    @property
-    def shout(self) -> str:
-        return self.name.upper()
-
-
-ADA = Buyer.model_validate({"buyerName": "Ada", "since": datetime(2026, 11, 23, tzinfo=UTC), "asIn": 2})
-
-
-class Cat(pydantic.BaseModel):
-    kind: Literal["cat"]
-
-
-class Dog(pydantic.BaseModel):
-    kind: Literal["dog"]
-
 
 # --- what arrives as its type
 
@@ -301,13 +219,6 @@ def test_a_subclass_is_sent_as_what_it_is_at_heart(value: Any, hint: Any, arrive
     assert found == arrives
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=15,
-)
-
-
 @given(st.lists(json_values), st.dictionaries(st.text(), json_values))
 def test_all_plain_json_arrives_as_it_was_sent(args: list[Any], kwargs: dict[str, Any]) -> None:
     def task(*args, **kwargs): ...
@@ -371,13 +282,6 @@ def test_a_value_of_another_type_fails_in_the_worker_and_names_the_parameter(sen
         codec.decode_arguments(*by_name)
     with pytest.raises(SerializationError, match=r"the result of task\(\) does not fit its return annotation"):
         codec.decode_result(codec.encode_result(sent))
-
-
-def nested(depth: int, *, of: type[list[Any] | dict[str, Any]] = list) -> Any:
-    value: Any = 1
-    for _ in range(depth):
-        value = [value] if of is list else {"a": value}
-    return value
 
 
 def cyclic() -> list[Any]:
@@ -464,309 +368,3 @@ def test_a_model_that_holds_nan_is_refused() -> None:
 @pytest.mark.parametrize("value", [None, "null", [None, 1.5], {"null": [None]}, Invoice(1), Cat(kind="cat")], ids=repr)
 def test_a_null_that_is_meant_is_sent(value: Any) -> None:
     assert b"null" in Codec(one(Any)).encode_result([value, None])
-
-
-@pytest.mark.parametrize("of", [list, dict])
-def test_64_lists_or_objects_may_be_inside_each_other(of: Any) -> None:
-    value = nested(64, of=of)
-    assert carried(one(Any), value) == ((value,), {})
-    assert carried(one(Any), value=value) == ((), {"value": value})
-    codec = Codec(one(Any))
-    assert codec.decode_result(codec.encode_result(value)) == value
-
-
-def test_what_is_wide_or_full_of_brackets_is_not_deep() -> None:
-    value = [[[]] * 1_000, "[" * 1_000, '\\"' + "{[" * 1_000, {"[[": [{}] * 100}]
-    assert carried(one(Any), value) == ((value,), {})
-
-
-@given(json_values)
-def test_depth_is_counted_as_a_person_would(value: Any) -> None:
-    def deep(value: Any) -> int:
-        if isinstance(value, dict):
-            return 1 + max(map(deep, value.values()), default=0)
-        return 1 + max(map(deep, value), default=0) if isinstance(value, list) else 0
-
-    raw = msgspec.json.encode(value)
-    assert not plain.is_deeper(raw, deep(value))
-    assert not deep(value) or plain.is_deeper(raw, deep(value) - 1)
-
-
-@pytest.mark.parametrize("length", [10, 65_530, 65_536, 65_537, 200_000])
-def test_brackets_in_text_of_any_length_are_no_depth(length: int):
-    raw = plain.encode([["[" * length, ['"' * length, "]" * length], "[{" * 100]])
-    assert not plain.is_deeper(raw, 3)
-    assert plain.is_deeper(raw, 2)
-
-
-@given(st.lists(st.tuples(st.integers(1, 70), st.integers(1, 5)), min_size=1, max_size=20))
-def test_the_deepest_of_many_branches_counts_wherever_it_stands(branches: list[tuple[int, int]]) -> None:
-    raw = plain.encode([[nested(depth)] * times for depth, times in branches], within=10)
-    most = max(depth for depth, _ in branches) + 2
-    assert (plain.is_deeper(raw, most), plain.is_deeper(raw, most - 1)) == (False, True)
-
-
-@pytest.mark.parametrize("raw", [b"[[]" * 20, b"[]]" * 40, b"[[]" * 21])
-def test_what_is_open_at_the_end_is_deeper_than_allowed(raw: bytes) -> None:
-    assert plain.is_deeper(raw, 30)
-
-
-def test_the_depth_of_a_mebibyte_of_brackets_is_soon_known() -> None:
-    raw = msgspec.json.encode([nested(50)] * 9_000)
-    took: list[float] = []
-    for _ in range(3):
-        began = process_time()
-        assert not plain.is_deeper(raw, 64)
-        took.append(process_time() - began)
-    assert min(took) < 0.1  # with one pass for each of fifty levels it took 0.2 s
-
-
-# --- calls
-
-
-def plain_task(name, age=3): ...
-def only_by_place(name, /, age): ...
-def only_by_name(name, *, age): ...
-def anything(name, *rest, **more): ...
-def nothing(): ...
-
-
-@pytest.mark.parametrize(
-    ("function", "args", "kwargs", "said"),
-    [
-        (plain_task, (), {}, "missing a required argument: 'name'"),
-        (plain_task, (1, 2, 3), {}, "too many positional arguments"),
-        (plain_task, (1,), {"name": 1}, "multiple values for argument 'name'"),
-        (plain_task, (1,), {"nmae": 1}, "got an unexpected keyword argument 'nmae'"),
-        (only_by_place, (), {"name": 1, "age": 2}, "'name'"),
-        (only_by_name, (1, 2), {}, "too many positional arguments"),
-        (only_by_name, (1,), {}, "'age'"),
-        (nothing, (1,), {}, "too many positional arguments"),
-        (nothing, (), {"a": 1}, "got an unexpected keyword argument 'a'"),
-    ],
-)
-def test_a_wrong_call_is_refused_as_the_call_itself_would_be(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], said: str
-) -> None:
-    codec = Codec(function)
-    with pytest.raises(TypeError) as caught:
-        codec.bind(args, kwargs)
-    assert str(caught.value).startswith(f"{function.__name__}() ")
-    assert said in str(caught.value)
-    with pytest.raises(TypeError):
-        function(*args, **kwargs)
-    raw = (msgspec.json.encode(args), msgspec.json.encode(kwargs))
-    with pytest.raises(SerializationError) as unfit:
-        codec.decode_arguments(*raw)
-    assert f"{function.__name__}: the arguments do not fit: {function.__name__}() " in str(unfit.value)
-    assert said in str(unfit.value)
-
-
-@pytest.mark.parametrize(
-    ("function", "args", "kwargs"),
-    [
-        (plain_task, (1,), {}),
-        (plain_task, (1, 2), {}),
-        (plain_task, (), {"name": 1}),
-        (plain_task, (), {"age": 1, "name": 2}),
-        (only_by_place, (1,), {"age": 2}),
-        (only_by_name, (1,), {"age": 2}),
-        (anything, (1, 2, 3), {"rest": 4, "more": 5}),
-        (anything, (), {"name": 1}),
-        (nothing, (), {}),
-    ],
-)
-def test_a_right_call_arrives_as_it_was_made(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    assert carried(function, *args, **kwargs) == (args, kwargs)
-    codec = Codec(function)
-    assert codec.bind(args, kwargs) == codec.bind(args, kwargs) == (args, kwargs)
-
-
-@given(st.integers(0, 4), st.sets(st.sampled_from(["name", "age", "rest", "more"])), st.sampled_from(
-    [plain_task, only_by_place, only_by_name, anything, nothing]
-))  # fmt: skip
-def test_every_call_is_judged_as_python_does(count: int, names: set[str], function: Callable[..., Any]) -> None:
-    args, kwargs = tuple(range(count)), dict.fromkeys(names, 1)
-    codec = Codec(function)
-    try:
-        function(*args, **kwargs)
-    except TypeError:
-        with pytest.raises(TypeError):
-            codec.bind(args, kwargs)
-    else:
-        assert codec.bind(args, kwargs) == (args, kwargs)
-
-
-def test_the_calls_that_are_remembered_are_bounded() -> None:
-    codec = Codec(anything)
-    for count in range(1, 2 * MAX_SHAPES):
-        codec.bind((1,) * count, {})
-    assert len(codec._shapes) == MAX_SHAPES
-    codec.bind((1,) * 1_000, {})
-    with pytest.raises(TypeError):
-        codec.bind((), {"rest": 1})
-
-
-def test_arguments_are_decoded_by_place_by_name_and_the_rest_one_by_one() -> None:
-    def task(a: set[int], /, b: Point, *rest: Colour, c: Decimal, **more: UUID) -> None: ...
-
-    args = ({1}, Point(1, 2), Colour.RED, Colour.RED)
-    kwargs = {"c": Decimal("1.10"), "a": UUID(int=1), "rest": UUID(int=2)}
-    assert carried(task, *args, **kwargs) == (args, kwargs)
-    with pytest.raises(SerializationError, match="the argument 'rest' does not fit"):
-        carried(task, {1}, Point(1, 2), "green", c=Decimal(1))
-    with pytest.raises(SerializationError, match="the argument 'more' does not fit"):
-        carried(task, {1}, Point(1, 2), c=Decimal(1), z="no uuid")
-
-
-def test_arguments_left_to_their_defaults_are_left_to_the_worker() -> None:
-    def task(a: set[int], b: Point = ORIGIN, c: int = 3) -> None: ...
-
-    assert carried(task, {1}) == (({1},), {})
-    assert carried(task, {1}, Point(1, 2)) == (({1}, Point(1, 2)), {})
-    assert carried(task, {1}, c=4) == (({1},), {"c": 4})
-
-
-def test_a_default_of_none_allows_none() -> None:
-    def task(a: int = None, *, b: Point = None) -> None: ...  # noqa: RUF013  # pyright: ignore[reportArgumentType]
-
-    assert carried(task, None, b=None) == ((None,), {"b": None})
-    assert carried(task, 1, b=Point(1, 2)) == ((1,), {"b": Point(1, 2)})
-
-
-def test_no_arguments_are_two_brackets_and_two_braces() -> None:
-    codec = Codec(nothing)
-    assert codec.encode_arguments((), {}) == (b"[]", b"{}")
-    assert codec.decode_arguments(NO_ARGS, NO_KWARGS) == ((), {})
-    assert codec.decode_arguments(msgspec.Raw(b"[]"), msgspec.Raw(b"{}")) == ((), {})
-
-
-@pytest.mark.parametrize(
-    ("args", "kwargs"),
-    [(b"{}", b"{}"), (b"[]", b"[]"), (b"null", b"{}"), (b"[1", b"{}"), (b"", b""), (b"[" * 100_000, b"{}"),
-     (b"[\xff]", b"{}"), (b'["\\ud800"]', b"{}"), (b"[1e999]", b"{}")],
-)  # fmt: skip
-def test_stored_arguments_that_are_broken_are_an_error_of_their_own(args: bytes, kwargs: bytes) -> None:
-    with pytest.raises(SerializationError, match=r"(does|do) not fit"):
-        Codec(plain_task).decode_arguments(args, kwargs)
-
-
-# --- annotations
-
-
-def test_classes_of_the_function_around_are_found() -> None:
-    @dataclass
-    class Order:
-        number: int
-
-    def nested_once() -> Codec:
-        class Inner(NamedTuple):
-            x: int
-
-        def task(order: Order, inner: Inner) -> Order: ...
-
-        assert carried(task, Order(1), Inner(2)) == ((Order(1), Inner(2)), {})
-        return Codec(task)
-
-    codec = nested_once()
-    (order, inner), _ = codec.decode_arguments(b'[{"number":1},[2]]', b"{}")
-    assert order == Order(1)
-    assert inner == (2,)
-    assert type(inner).__name__ == "Inner"
-    assert codec.decode_result(b'{"number":3}') == Order(3)
-
-
-def test_an_annotation_that_cannot_be_resolved_is_plain_json_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    def task(a: Nothing, b: set[int], c: int) -> Nothing: ...
-
-    task.__annotations__["c"] = "1 +"
-    codec = Codec(task)
-    assert not caplog.records
-    for _ in range(2):
-        raw = codec.encode_arguments(({1}, {2}, {3}), {})
-        assert codec.decode_arguments(*raw) == (([1], {2}, [3]), {})
-        assert codec.decode_result(b"[1]") == [1]
-    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert [text.partition(" can't be resolved")[0] for text in said] == [
-        "task: the annotation of 'a'",
-        "task: the annotation of 'c'",
-        "task: the annotation of the result",
-    ]
-    assert "name 'Nothing' is not defined" in said[0]
-
-
-def test_annotations_are_resolved_only_when_they_are_needed() -> None:
-    held: dict[str, Any] = {}
-    exec("from __future__ import annotations\ndef task(a: Later) -> None: ...", held)
-    codec = Codec(held["task"])
-    codec.bind((1,), {})
-    held["Later"] = set[int]
-    assert codec.decode_arguments(b"[[1]]", b"{}") == (({1},), {})
-
-
-def test_annotations_that_say_nothing_of_a_value_are_plain_json() -> None:
-    class Options(TypedDict):
-        a: int
-
-    def task(value: T, *args: P.args, **kwargs: P.kwargs) -> T: ...
-    def other(**kwargs: Unpack[Options]) -> None: ...
-
-    assert carried(task, {1}, {2}, a={3}) == (([1], [2]), {"a": [3]})
-    assert carried(other, a=1) == ((), {"a": 1})
-
-
-def test_the_annotations_of_a_wrapped_function_hold() -> None:
-    import functools
-
-    def task(value: set[int]) -> set[int]:
-        return value
-
-    @functools.wraps(task)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return task(*args, **kwargs)
-
-    assert carried(wrapper, {1}) == (({1},), {})
-    with pytest.raises(TypeError, match=r"task\(\) missing a required argument: 'value'"):
-        Codec(wrapper).bind((), {})
-
-
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax came with Python 3.12")
-def test_type_parameters_say_nothing_of_a_value() -> None:
-    held: dict[str, Any] = {}
-    exec("from __future__ import annotations\ndef task[T](a: T, b: list[T]) -> T: ...", held)
-    assert carried(held["task"], {1}, [{2}]) == (([1], [[2]]), {})
-
-
-@dataclass
-class Tree:
-    leaves: list[Missing]  # pyright: ignore[reportUndefinedVariable]  # noqa: F821
-
-
-class Mixed(enum.Enum):
-    ONE = 1
-    A = "a"
-
-
-@pytest.mark.parametrize(
-    ("hint", "said"),
-    [
-        (str | bytes, "more than one str-like type"),
-        (str | UUID, "more than one str-like type"),
-        (Invoice | Line, "more than one dataclass"),
-        (Tree, "name 'Missing' is not defined"),
-        (Mixed, "all str or all int values"),
-    ],
-    ids=repr,
-)
-def test_an_annotation_that_nothing_can_be_decoded_by_is_an_error_at_the_call(hint: Any, said: str) -> None:
-    codec = Codec(one(hint))
-    with pytest.raises(UsageError) as caught:
-        codec.encode_arguments(("x",), {})
-    assert str(caught.value).startswith("task(value=...): its annotation can't be decoded by: ")
-    assert said in str(caught.value)
-    with pytest.raises(SerializationError, match="its annotation can't be decoded by"):
-        codec.decode_arguments(b'["x"]', b"{}")
-    with pytest.raises(SerializationError, match="does not fit its return annotation"):
-        codec.decode_result(b'"x"')
