@@ -12,6 +12,7 @@ import pytest
 
 from aiotq import JobStatus, Reject, RetryPolicy, current_job
 from aiotq.errors import JobFailed, JobNotFound, UsageError
+from tests.inspection.written import card, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,28 +57,24 @@ async def test_each_attempt_is_on_the_timeline(shop: App, look: Inspector) -> No
 
 
 async def test_a_job_that_runs_says_where_and_since_when(shop: App, look: Inspector, raw: Any, prefix: str) -> None:
-    started, hold = asyncio.Event(), asyncio.Event()
-
-    @shop.task(name="hold")
-    async def wait() -> int:
-        started.set()
-        await hold.wait()
+    @shop.task(name="seven")
+    async def seven() -> int:
         return 7
 
-    async with shop.worker(name="w-1"):
-        job = await wait.delay()
-        await started.wait()
-        [worker_id] = await raw.zrange(f"{prefix}workers", 0, 0)
-        seconds, _ = await raw.time()
-        vitals = {"jobs": [[job.id, "hold", "default", 1, int(seconds) * 1000 - 5_000]]}
-        await raw.hset(f"{prefix}worker:{worker_id.decode()}", "vitals", json.dumps(vitals))
-        detail = await look.job(job.id)
-        assert [entry.what for entry in detail.timeline] == ["enqueued", "attempt 1 started", "running"]
-        assert detail.timeline[-1].worker == "w-1"
-        assert detail.timeline[-1].took_s is not None
-        assert 4 < detail.timeline[-1].took_s < 60
-        assert detail.expires_s is None
-        hold.set()
+    job = await seven.delay()
+    store = shop._core.client().store
+    await card(shop, "w1")  # and nobody behind it, who would say since when by himself
+    await store.exchange("w1", [], queues=["default"], limit=1)
+    vitals = {"jobs": [[job.id, "seven", "default", 1, await now_ms(raw) - 5_000]]}
+    await raw.hset(f"{prefix}worker:w1", "vitals", json.dumps(vitals))
+    detail = await look.job(job.id)
+    assert [entry.what for entry in detail.timeline] == ["enqueued", "attempt 1 started", "running"]
+    assert detail.timeline[-1].worker == "at w1"
+    assert detail.timeline[-1].took_s is not None
+    assert 4 < detail.timeline[-1].took_s < 60
+    assert detail.expires_s is None
+    await store.retire("w1")
+    async with shop.worker():
         await job.result(timeout=5)
     detail = await look.job(job.id)
     assert (detail.result, detail.result_cut) == ("7", False)
