@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 
     from aiotq.client import Core
-    from aiotq.inspection.values import LogLine, Progress
+    from aiotq.inspection.notes import LogLine, Progress
     from aiotq.job import JobInfo
     from aiotq.record import Record
     from aiotq.retry import Duration

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from aiotq.contrib.families import EXPORTED, Bounded
 from aiotq.errors import StoreError
-from aiotq.inspection.values import BOUNDS_MS
+from aiotq.store.tallies import BOUNDS_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -16,7 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from aiotq.contrib.families import UNKNOWN, WORKER, Bounded
 from aiotq.hooks import Attempt, Middleware, Observer
-from aiotq.inspection.values import BOUNDS_MS
+from aiotq.store.tallies import BOUNDS_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta, Struct
-
-from aiotq.inspection.values import LogLine, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +16,27 @@ LONGEST = 32 << 10  # bytes of a stored line, whatever escapes its text took
 LAST_MS = 253_402_300_799_000  # the last second of the year 9999, that a datetime can hold
 Ms = Annotated[int, Meta(ge=0, le=LAST_MS)]
 Attempt = Annotated[int, Meta(ge=0, le=1 << 53)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job says it is."""
+
+    done: float
+    of: float | None  # of how much; None: it did not say
+    note: str | None
+    at: datetime
+    attempt: int = 1  # that said so
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line that a job wrote."""
+
+    at: datetime
+    level: str  # "info", "warning", ...
+    text: str
+    attempt: int
 
 
 class _Line(Struct, frozen=True, gc=False):

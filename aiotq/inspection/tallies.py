@@ -12,10 +12,11 @@ import msgspec
 from aiotq import checks
 from aiotq.document import Count
 from aiotq.errors import InvalidRecord, UsageError
-from aiotq.inspection.values import BOUNDS_MS, Counts, FailureGroup, Histogram, Period, TaskInfo
+from aiotq.inspection.values import Counts, FailureGroup, Histogram, Period, TaskInfo
 from aiotq.inspection.vitals import number as whole
 from aiotq.record import hidden_from_ms
 from aiotq.shown import instant
+from aiotq.store.tallies import BOUNDS_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

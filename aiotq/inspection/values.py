@@ -12,12 +12,11 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from aiotq.errors import Frame
+from aiotq.inspection.notes import LogLine, Progress
 from aiotq.job import JobInfo, JobStatus
+from aiotq.store.tallies import BOUNDS_MS
 
 T = TypeVar("T")
-
-# Upper bounds of the latency histograms, in ms; one bucket more takes what is longer.
-BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000)
 
 
 class Severity(StrEnum):
@@ -218,27 +217,6 @@ class TimelineEntry:
     worker: str | None = None
     took_s: float | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a job says it is."""
-
-    done: float
-    of: float | None  # of how much; None: it did not say
-    note: str | None
-    at: datetime
-    attempt: int = 1  # that said so
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """A line that a job wrote."""
-
-    at: datetime
-    level: str  # "info", "warning", ...
-    text: str
-    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
+# Upper bounds of the latency histograms, in ms; one bucket more takes what is longer.
+BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000)
+
 # Bounds of one tally.
 MAX_COUNTERS = 200
 MAX_FAILURES = 50

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from aiotq.inspection.values import BOUNDS_MS
 from aiotq.job import Cancelled, Failed, Retried, Returned, Succeeded
-from aiotq.store.tallies import Failing
+from aiotq.store.tallies import BOUNDS_MS, Failing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

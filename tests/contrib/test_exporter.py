@@ -11,7 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from aiotq.contrib.exporter import ZERO_FOR_S, Exporter
 from aiotq.contrib.families import EXPORTED, MOST_NAMES, OTHER
 from aiotq.errors import StoreUnavailable
-from aiotq.inspection.values import BOUNDS_MS, Histogram, QueueInfo, Totals, WorkerInfo
+from aiotq.inspection.values import Histogram, QueueInfo, Totals, WorkerInfo
+from aiotq.store.tallies import BOUNDS_MS
 from tests.contrib.test_prometheus import samples
 
 if TYPE_CHECKING:

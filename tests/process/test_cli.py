@@ -7,15 +7,11 @@ import re
 import resource
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import processes
 from tests.process.shell import NOBODY, aiotq, environment, folder
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["aiotq", "folder"]  # fixtures
 
@@ -30,7 +26,9 @@ def test_what_needs_no_server_loads_neither_redis_nor_a_worker(folder, words):
         "print([name for name in ({late}) if name in sys.modules]); sys.exit(code)"
     )
     # To find the app, a worker's command line has to be loaded.
-    late = "'redis', 'fakeredis', 'rich'" + ("" if words and ":" in words[0] else ", 'aiotq.worker.worker'")
+    late = "'redis', 'fakeredis', 'rich', 'aiotq.inspection.values'" + (
+        "" if words and ":" in words[0] else ", 'aiotq.worker.worker'"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", program.replace("{late}", late), *words],
         cwd=folder,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiotq import RetryPolicy
-from aiotq.inspection.values import BOUNDS_MS
 from aiotq.job import Cancelled, ErrorInfo, Failed, Outcome, Retried, Returned, Succeeded
+from aiotq.store.tallies import BOUNDS_MS
 from aiotq.worker import meter as meters
 from aiotq.worker.held import Held
 from aiotq.worker.meter import MAX_FAILING, MAX_TASKS, MAX_UNKNOWN, OTHER, Meter

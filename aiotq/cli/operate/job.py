@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from aiotq.cli.look import Line
     from aiotq.cli.operate.table import Cell, Sheet
-    from aiotq.inspection.values import JobDetail, JobSummary, LogLine, TimelineEntry
+    from aiotq.inspection.notes import LogLine
+    from aiotq.inspection.values import JobDetail, JobSummary, TimelineEntry
     from aiotq.inspector import Inspector
 
 MOST_ROWS, MOST_LOGS = 20, 20  # of arguments and of a result; of what it logged: the rest with -v
