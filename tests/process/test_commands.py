@@ -178,7 +178,7 @@ async def test_a_running_job_is_stopped_and_a_waiting_one_moved_promoted_and_pur
     worker = await rig.worker("-q", "default")
     running = await rig.tasks.hold.delay()
     await rig.ledger.until(1)
-    said = await aiotq(rig, "cancel", running.id[-6:])
+    said = await aiotq(rig, "cancel", "--yes", running.id[-6:])
     assert (said.code, said.out) == (0, f"asked its worker to stop {running.id[-6:]}\n")
     await rig.all_ended([running])
     later = await rig.tasks.note.options(countdown=3600).delay()
@@ -310,7 +310,7 @@ async def test_a_record_of_a_newer_version_is_shown_raw_and_left_alone(rig: Rig)
     assert job.id[-6:] in listed.out
     shown = await aiotq(rig, "job", job.id)
     assert (shown.code, "newer version" in shown.out) == (0, True)
-    said = await aiotq(rig, "cancel", job.id)
+    said = await aiotq(rig, "cancel", "--yes", job.id)
     assert said.code == 1
     assert "is of version 9" in said.out
     assert "Traceback" not in said.err

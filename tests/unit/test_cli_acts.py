@@ -17,9 +17,7 @@ from tests.unit.overviews import a_worker
 __all__ = ["inspector", "run"]  # fixtures
 
 
-@pytest.mark.parametrize(
-    ("verb", "done"), [("retry", "retried"), ("cancel", "cancelled"), ("promote", "promoted"), ("requeue", "requeued")]
-)
+@pytest.mark.parametrize(("verb", "done"), [("retry", "retried"), ("promote", "promoted"), ("requeue", "requeued")])
 def test_a_job_is_found_by_its_short_id_and_acted_on_without_asking(run, inspector, verb, done):
     assert run(verb, "a1f9c2") == (0, f"{done} a1f9c2\n", "")
     assert acts(inspector) == [(verb, A, None)]
@@ -94,32 +92,32 @@ def test_nothing_done_is_exit_code_1_and_why(run, inspector):
     assert json.loads(out) == [{"id": A, "done": False, "came_to": inspector.came.what}]
 
 
-@pytest.mark.parametrize("verb", ["retry", "cancel", "promote", "requeue"])
-def test_what_is_so_already_is_done_and_says_so(run, inspector, verb):
+@pytest.mark.parametrize("words", [("retry",), ("cancel", "--yes"), ("promote",), ("requeue",)])
+def test_what_is_so_already_is_done_and_says_so(run, inspector, words):
     inspector.came = Came(done=True, what="so already")
-    assert run(verb, "a1f9c2") == (0, "a1f9c2: so already\n", "")
+    assert run(*words, "a1f9c2") == (0, "a1f9c2: so already\n", "")
 
 
 def test_a_job_that_runs_is_not_said_to_be_cancelled(run, inspector):
     inspector.came = TOLD
-    code, out, err = run("cancel", "a1f9c2")
+    code, out, err = run("cancel", "a1f9c2", "--yes")
     assert (code, out) == (0, "asked its worker to stop a1f9c2\n")
     first, second, third, fourth = err.splitlines()
     assert first == "whether it has ended: aiotq job a1f9c2 --url redis://nowhere"
     assert "next await" in second
     assert "its worker anna" in third
     assert fourth == "on host: kill -TERM 7"
-    code, out, _ = run("cancel", "a1f9c2", "--json")
+    code, out, _ = run("cancel", "a1f9c2", "--yes", "--json")
     assert (code, json.loads(out)) == (0, [{"id": A, "done": True, "came_to": "its worker was told"}])
 
 
 def test_of_a_worker_that_stands_still_it_says_so(run, inspector):
     inspector.came, inspector.serving = TOLD, (a_worker(label="anna", state="blocked", blocked_s=75.0),)
-    _, _, err = run("cancel", "a1f9c2")
+    _, _, err = run("cancel", "a1f9c2", "--yes")
     assert "Its worker anna has stood still for 1 m 15 s and does not hear of it." in err
     assert err.endswith("\non host: kill -KILL 7\n")
     inspector.serving = (a_worker(label="anna", pid=1, host="shop-7f"),)
-    assert "restart the container shop-7f" in run("cancel", "a1f9c2")[2]
+    assert "restart the container shop-7f" in run("cancel", "a1f9c2", "--yes")[2]
 
 
 def test_of_many_it_is_told_how_many_run(run, inspector):
@@ -159,7 +157,15 @@ def test_a_short_id_that_leads_nowhere_keeps_all_from_being_done_and_a_whole_one
 
 
 @pytest.mark.parametrize(
-    "words", [("discard", "a1f9c2"), ("cancel", "--all"), ("requeue", "--all"), ("retry", "--all"), ("purge", "mail")]
+    "words",
+    [
+        ("discard", "a1f9c2"),
+        ("cancel", "a1f9c2"),
+        ("cancel", "--all"),
+        ("requeue", "--all"),
+        ("retry", "--all"),
+        ("purge", "mail"),
+    ],
 )
 def test_what_destroys_asks_and_without_a_terminal_needs_yes(run, inspector, words):
     code, out, err = run(*words)
