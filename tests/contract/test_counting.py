@@ -72,6 +72,20 @@ async def test_what_ends_is_remembered_newest_first_with_its_state(bench: Bench)
     assert await ring(bench) == ["sj4", "fj1", "sj0"]
 
 
+@pytest.mark.parametrize("server", ["valkey", "redis"], indirect=True)
+async def test_however_many_end_in_a_batch_they_are_remembered_by_one_write(bench: Bench) -> None:
+    await bench.worker()
+    await bench.enqueue(*[job(f"j{number}") for number in range(100)])
+    claims = await bench.claim(100)
+
+    await bench.raw.config_resetstat()
+    await bench.exchange(*[succeeded(claim) for claim in claims])
+    stats = await bench.raw.info("commandstats")
+
+    assert len(await ring(bench)) == 100
+    assert {name: stats[name]["calls"] for name in stats if "push" in name or "trim" in name} == {"cmdstat_lpush": 1}
+
+
 async def test_an_outcome_that_is_not_stored_is_not_remembered(bench: Bench) -> None:
     await bench.worker()
     await bench.enqueue(job("j1"), job("j2"))
