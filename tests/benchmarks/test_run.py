@@ -110,16 +110,26 @@ async def test_ctrl_c_in_mid_run_ends_all_that_was_started_and_keeps_the_figures
         *command, "--rounds", "1000", "--results", str(tmp_path), cwd=ROOT, stderr=asyncio.subprocess.PIPE
     )
     assert run.stderr is not None
-    async with asyncio.timeout(100):
-        while b"aiotq drain (" not in (line := await run.stderr.readline()):
-            assert line, "the run ended by itself"
-    started = descendants(run.pid)
-    assert started
-    run.send_signal(signal.SIGINT)
-    said = (await run.stderr.read()).decode()
-    assert await run.wait() == 130
-    assert "interrupted; all that was started is stopped" in said
-    assert "Traceback" not in said
+    said = b""
+    try:
+        async with asyncio.timeout(60):
+            while b"aiotq drain (" not in (line := await run.stderr.readline()):
+                said += line
+                assert line, f"the run ended by itself: {said.decode()}"
+        started = descendants(run.pid)
+        assert started
+        run.send_signal(signal.SIGINT)
+        async with asyncio.timeout(30):
+            while line := await run.stderr.readline():
+                said += line
+            assert await run.wait() == 130
+    except TimeoutError:
+        pytest.fail(f"it went on: {said.decode()}")
+    finally:
+        if run.returncode is None:
+            run.terminate()
+    assert b"interrupted; all that was started is stopped" in said
+    assert b"Traceback" not in said
     assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
     [kept] = tmp_path.glob("*.jsonl")
     assert read(kept).interrupted
